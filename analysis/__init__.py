@@ -1,0 +1,1 @@
+"""What comes out: prediction difference, intervals, tables and figures. Needs neither Ray nor torch."""

@@ -1,0 +1,1 @@
+"""How it is trained: engines behind one interface, results, and everything that uses Ray."""

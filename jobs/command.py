@@ -1,0 +1,47 @@
+"""The edge between a job and the shell: errors become one line and an exit status."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from analysis.results import ResultsError
+from distrib.errors import TrialFailed
+from recsys.errors import ConfigError, DataError
+
+BAD_INPUT = 2
+FAILED = 1
+INTERRUPTED = 130
+
+
+def guarded(function: Callable[..., Any]) -> Callable[..., None]:
+    """Wrap a job so that a person's mistakes print one line: status 2 for input, 1 for trials."""
+
+    @functools.wraps(function)
+    def command(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except (ConfigError, DataError, ResultsError) as error:
+            _stop(error, BAD_INPUT)
+        except TrialFailed as error:
+            _stop(error, FAILED)
+        except KeyboardInterrupt:
+            _stop("interrupted; what was finished is kept, the same command goes on", INTERRUPTED)
+
+    return command
+
+
+def run(function: Callable[..., Any], **settings: Any) -> None:
+    """Run one job as a command line of its own: ``python -m jobs.NAME``."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(**settings)(guarded(function))
+    app()
+
+
+def _stop(reason: object, status: int) -> None:
+    print(f"soloist: {reason}", file=sys.stderr)
+    raise SystemExit(status)

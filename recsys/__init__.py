@@ -1,0 +1,1 @@
+"""What is trained: activations, models, arms, data, metrics and cost. Knows nothing of Ray."""

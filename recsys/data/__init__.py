@@ -1,0 +1,1 @@
+"""Click logs: their schema, readers, shuffles and batches."""

@@ -1,0 +1,1 @@
+"""Dense models over embedded features."""
