@@ -1,0 +1,55 @@
+"""The small language of named choices in a configuration: ``name`` or ``name(key=value, ...)``."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Sequence
+
+
+class ParseError(ValueError):
+    """A text is not of the form ``name(key=value, ...)``."""
+
+
+def parse_call(text: str) -> tuple[str, dict[str, object]]:
+    """Split ``name(key=value, ...)`` into its name and its values (numbers, tuples, strings).
+
+    Nothing is evaluated but literals. Raises ParseError for anything else.
+
+    Example:
+        >>> parse_call("smelu(beta=0.5)")
+        ('smelu', {'beta': 0.5})
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise _unreadable(text) from None
+    if isinstance(tree, ast.Name):
+        return tree.id, {}
+    if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Name) or tree.args:
+        raise _unreadable(text)
+    values: dict[str, object] = {}
+    for keyword in tree.keywords:
+        if keyword.arg is None:
+            raise _unreadable(text)
+        try:
+            values[keyword.arg] = ast.literal_eval(keyword.value)
+        except ValueError:
+            raise ParseError(
+                f"{text!r}: {keyword.arg} must be a plain value, "
+                f"found {ast.unparse(keyword.value)!r}"
+            ) from None
+    return tree.func.id, values
+
+
+def nearest(found: str, valid: Sequence[str]) -> str:
+    """Return ``, did you mean 'x'?`` for the valid name nearest to ``found``, or nothing."""
+    close = difflib.get_close_matches(found, valid, n=1, cutoff=0.5)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def _unreadable(text: str) -> ParseError:
+    return ParseError(
+        f"{text!r} cannot be read; write a name, or one with its parameters named, "
+        "as in name(beta=0.5)"
+    )
