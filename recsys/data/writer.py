@@ -1,0 +1,328 @@
+"""Writes a click log so that it is there whole or not at all.
+
+Rows arrive in chunks, in the order of their source, each chunk for one split. They are appended to
+arrays in a hidden directory beside the output; at the end they are brought into order (splits one
+after another, each by time where times were given), described, flushed to the disk, and renamed. A
+preparation that dies leaves only the hidden directory, which the next one removes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from recsys.data.click_log import (
+    FORMAT,
+    META,
+    SPLITS,
+    VERSION,
+    ClickLog,
+    array_files,
+    fingerprint_of,
+    is_click_log,
+    rows_of,
+)
+from recsys.data.npy import GrowingArray, StoredArray, open_array
+from recsys.data.rows import Positions, Rows
+from recsys.data.schema import Schema
+from recsys.errors import DataError
+
+_GATHERED_ROWS = 1 << 16
+_SPLIT_COLUMN, _TIME_COLUMN = "split.npy", "time.npy"
+_ASIDE = "replaced"
+
+
+class ClickLogWriter:
+    """Writes one click log::
+
+        with ClickLogWriter(directory, schema) as writer:
+            writer.append("train", rows)
+            writer.append("test", rows)
+            log = writer.finish({"reader": "criteo"})
+
+    Leaving the block without ``finish`` leaves nothing. Putting rows in order takes 8 to 16 bytes
+    of memory per row of the largest split, and none if they arrive in order.
+    """
+
+    def __init__(self, directory: Path | str, schema: Schema, *, replace: bool = False) -> None:
+        """Name the output; nothing is touched before the block is entered."""
+        self._directory = Path(directory)
+        self._schema = schema
+        self._replace = replace
+        self._partial = self._directory.absolute().with_name(f".{self._directory.name}.partial")
+        self._stack = ExitStack()
+        self._staged: dict[str, GrowingArray] = {}
+        self._bag_ends: dict[str, int] = {}
+        self._rows_of_split = dict.fromkeys(SPLITS, 0)
+        self._positives = dict.fromkeys(SPLITS, 0)
+        self._timed: bool | None = None
+        self._in_order = True
+        self._last = (0, -np.inf)
+
+    def __enter__(self) -> Self:
+        """Take the hidden directory and empty it of what a dead preparation left there.
+
+        Raises DataError if the output exists and may not be replaced, or if another preparation
+        is writing it.
+        """
+        try:
+            self._partial.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{self._partial.parent}: {error.strerror}") from None
+        with ExitStack() as stack:
+            lock = os.open(self._partial, os.O_RDONLY)
+            stack.callback(os.close, lock)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise DataError(f"{self._directory}: another preparation is writing it") from None
+            stack.callback(shutil.rmtree, self._partial, ignore_errors=True)
+            self._restore_replaced()
+            check_free(self._directory, replace=self._replace)
+            for leftover in self._partial.iterdir():
+                shutil.rmtree(leftover)
+            self._staged = self._create(stack, self._partial / "staged", self._staged_files())
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def append(self, split: str, rows: Rows, time: npt.NDArray[np.float64] | None = None) -> None:
+        """Add rows to ``split`` (train, valid, test), in any order of splits.
+
+        ``time`` (float64 [n], any unit) is given for all chunks or for none; with it, the rows of
+        a split are stored by time, equal times in order of arrival. Raises DataError for a label
+        outside {0, 1}, an id beyond its table, or a dense value that is not finite.
+        """
+        if self._timed not in (None, time is not None):
+            raise ValueError("times are given for all chunks or for none")
+        self._timed = time is not None
+        if len(rows) == 0:
+            return
+        _check(rows, self._schema, f"{self._directory}: split {split}", self._rows_of_split[split])
+        self._rows_of_split[split] += len(rows)
+        self._positives[split] += int(rows.label.sum())
+        self._watch_order(SPLITS.index(split), time)
+        for name, array in self._columns(rows):
+            self._staged[name].append(array)
+        self._staged[_SPLIT_COLUMN].append(np.full(len(rows), SPLITS.index(split), np.uint8))
+        if time is not None:
+            self._staged[_TIME_COLUMN].append(np.asarray(time, np.float64))
+
+    def finish(self, meta: Mapping[str, Any] | None = None) -> ClickLog:
+        """Put the rows in order, describe them, rename the directory and open it.
+
+        Raises DataError if there is no training row, or if a split lacks one of the two labels.
+        """
+        self._check_splits()
+        stored = {name: array.close() for name, array in self._staged.items()}
+        log = self._partial / "log"
+        if self._in_order:
+            arrays = self._keep_order(stored, log)
+        else:
+            arrays = self._put_in_order(stored, log)
+        self._describe(log, arrays, meta or {})
+        _publish(log, self._directory, self._partial / _ASIDE)
+        self._stack.close()
+        return ClickLog.open(self._directory)
+
+    def _restore_replaced(self) -> None:
+        """Bring back the log that a preparation had put aside when it died between two renames."""
+        aside = self._partial / _ASIDE
+        if aside.exists() and not self._directory.exists():
+            aside.rename(self._directory)
+
+    def _create(
+        self,
+        stack: ExitStack,
+        directory: Path,
+        files: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]],
+    ) -> dict[str, GrowingArray]:
+        """Open a growing array per file in a new directory, the first offsets written."""
+        directory.mkdir()
+        arrays = {
+            name: stack.enter_context(GrowingArray(directory / name, dtype, row_shape))
+            for name, (dtype, row_shape) in files.items()
+        }
+        for feature in self._schema.multi_valued:
+            arrays[f"{feature.name}.offsets.npy"].append(np.zeros(1, np.int64))
+            self._bag_ends[feature.name] = 0
+        return arrays
+
+    def _staged_files(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+        """Return the arrays of the log and the two columns that order it."""
+        ordering = {_SPLIT_COLUMN: np.dtype("u1"), _TIME_COLUMN: np.dtype("<f8")}
+        return array_files(self._schema) | {name: (dtype, ()) for name, dtype in ordering.items()}
+
+    def _columns(self, rows: Rows) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+        """Yield the file name and the data of each array, offsets running on from the last."""
+        yield "label.npy", rows.label
+        yield "dense.npy", rows.dense
+        yield "ids.npy", rows.ids
+        yield "group.npy", rows.group
+        for name, bag in rows.bags.items():
+            yield f"{name}.values.npy", bag.values
+            yield f"{name}.offsets.npy", bag.offsets[1:] + self._bag_ends[name]
+            self._bag_ends[name] += int(bag.offsets[-1])
+
+    def _watch_order(self, split: int, time: npt.NDArray[np.float64] | None) -> None:
+        """Note whether rows still arrive by (split, time)."""
+        first, last = (0.0, 0.0) if time is None else (float(time[0]), float(time[-1]))
+        sorted_within = time is None or bool(np.all(time[1:] >= time[:-1]))
+        self._in_order &= sorted_within and self._last <= (split, first)
+        self._last = (split, last)
+
+    def _check_splits(self) -> None:
+        """Raise DataError unless each split that has rows has positives and negatives."""
+        if not self._rows_of_split["train"]:
+            raise DataError(f"{self._directory}: there is no training row")
+        for split, count in self._rows_of_split.items():
+            positives = self._positives[split]
+            if count and positives in (0, count):
+                lacking = "positive (label 1)" if positives == 0 else "negative (label 0)"
+                raise DataError(
+                    f"{self._directory}: split {split} of {count} rows has no {lacking} row,"
+                    " expected both labels"
+                )
+
+    def _keep_order(self, stored: Mapping[str, StoredArray], log: Path) -> dict[str, StoredArray]:
+        """Make the staged arrays the log as they are."""
+        (self._partial / "staged").rename(log)
+        for name in (_SPLIT_COLUMN, _TIME_COLUMN):
+            (log / name).unlink()
+        return {name: stored[name] for name in array_files(self._schema)}
+
+    def _put_in_order(self, stored: Mapping[str, StoredArray], log: Path) -> dict[str, StoredArray]:
+        """Copy the staged rows into the log, split after split and by time."""
+        staged = {
+            name: open_array(self._partial / "staged" / name, array)
+            for name, array in stored.items()
+        }
+        source = rows_of(self._schema, staged)
+        self._staged = self._create(self._stack, log, array_files(self._schema))
+        for positions in self._ordered(staged):
+            for name, array in self._columns(source.take(positions)):
+                self._staged[name].append(array)
+        return {name: array.close() for name, array in self._staged.items()}
+
+    def _ordered(self, staged: Mapping[str, npt.NDArray[Any]]) -> Iterator[Positions]:
+        """Yield the staged positions in the order of the log, a chunk at a time."""
+        for split in range(len(SPLITS)):
+            positions = np.flatnonzero(staged[_SPLIT_COLUMN] == split)
+            if self._timed:
+                times = staged[_TIME_COLUMN][positions]
+                positions = positions[np.argsort(times, kind="stable")]
+            for start in range(0, len(positions), _GATHERED_ROWS):
+                yield positions[start : start + _GATHERED_ROWS]
+
+    def _describe(
+        self, log: Path, arrays: Mapping[str, StoredArray], meta: Mapping[str, Any]
+    ) -> None:
+        """Write ``meta.json`` and flush it and the directory to the disk."""
+        ends = np.cumsum([self._rows_of_split[name] for name in SPLITS]).tolist()
+        splits = {
+            name: range(end - self._rows_of_split[name], end)
+            for name, end in zip(SPLITS, ends, strict=True)
+        }
+        description = {
+            "format": FORMAT,
+            "version": VERSION,
+            "schema": self._schema.to_json(),
+            "rows": ends[-1],
+            "splits": {name: [part.start, part.stop] for name, part in splits.items()},
+            "arrays": {name: array.to_json() for name, array in arrays.items()},
+            "fingerprint": fingerprint_of(self._schema, splits, arrays),
+            "meta": dict(meta),
+        }
+        with (log / META).open("w", encoding="utf-8") as file:
+            json.dump(description, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        _sync_directory(log)
+
+
+def check_free(directory: Path, *, replace: bool) -> None:
+    """Raise DataError if an output may not be written to ``directory``.
+
+    An empty directory is free; a click log may be replaced; anything else is never removed.
+    """
+    try:
+        if not os.path.lexists(directory) or (directory.is_dir() and not os.listdir(directory)):
+            return
+    except OSError as error:
+        raise DataError(f"{directory}: {error.strerror}") from None
+    if not is_click_log(directory):
+        raise DataError(f"{directory}: exists and is not a click log; it is left as it is")
+    if not replace:
+        raise DataError(f"{directory}: a click log is there already; --replace writes it anew")
+
+
+def _publish(log: Path, directory: Path, aside: Path) -> None:
+    """Rename ``log`` to ``directory``; a log that it replaces is put aside, to be removed."""
+    if directory.exists() and os.listdir(directory):
+        directory.rename(aside)
+    log.rename(directory)
+    _sync_directory(directory.absolute().parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Flush the names in a directory to the disk."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _check(rows: Rows, schema: Schema, place: str, before: int) -> None:
+    """Raise DataError for the first value that no row of the schema may have."""
+    bad = np.flatnonzero((rows.label != 0) & (rows.label != 1))
+    if len(bad):
+        found = rows.label[bad[0]]
+        raise DataError(f"{place}, row {before + bad[0] + 1}: label {found}, expected 0 or 1")
+    bad, column = np.nonzero(~np.isfinite(rows.dense))
+    if len(bad):
+        name, found = schema.dense[column[0]], rows.dense[bad[0], column[0]]
+        raise DataError(f"{place}, row {before + bad[0] + 1}: {name} is {found}, expected a number")
+    for column_number, feature in enumerate(schema.single_valued):
+        beyond = _beyond(rows.ids[:, column_number], feature.cardinality)
+        if beyond is not None:
+            row, found = beyond
+            raise DataError(
+                f"{place}, row {before + row + 1}: id {found} of {feature.name},"
+                f" expected 0 to {feature.cardinality - 1}"
+            )
+    for feature in schema.multi_valued:
+        bag = rows.bags[feature.name]
+        beyond = _beyond(bag.values, feature.cardinality)
+        if beyond is not None:
+            at, found = beyond
+            row = int(np.searchsorted(bag.offsets, at, side="right"))
+            raise DataError(
+                f"{place}, row {before + row}: id {found} of {feature.name},"
+                f" expected 0 to {feature.cardinality - 1}"
+            )
+
+
+def _beyond(ids: npt.NDArray[np.int32], cardinality: int) -> tuple[int, int] | None:
+    """Return where the first id beyond its table is, and the id; None if there is none."""
+    if len(ids) == 0 or (int(ids.min()) >= 0 and int(ids.max()) < cardinality):
+        return None
+    at = int(np.flatnonzero((ids < 0) | (ids >= cardinality))[0])
+    return at, int(ids[at])
