@@ -1,0 +1,83 @@
+"""A trial: one replica of one arm, named by all that decides its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recsys.config import Recipe
+from recsys.cost import Cost
+from recsys.seeds import Seeds
+
+_DECIDING_LIBRARIES = ("torch", "torchrec", "numpy")
+_DECIDING_ROOMS = ("recsys", "distrib")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """What is trained, from which seeds, on which data."""
+
+    recipe: Recipe
+    seeds: Seeds
+    data_fingerprint: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what ``config.json`` holds."""
+        return {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "seeds": asdict(self.seeds),
+            "data_fingerprint": self.data_fingerprint,
+        }
+
+    @property
+    def digest(self) -> str:
+        """Hex name of the trial: a hash of configuration, seeds, data, code and libraries."""
+        deciding = self.as_dict() | {"code": code_digest(), "libraries": library_versions()}
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialResult:
+    """What one replica's training gave."""
+
+    example: np.ndarray
+    """int64 ``[N]``: rows of the click log"""
+    group: np.ndarray
+    """int64 ``[N]``"""
+    label: np.ndarray
+    """float32 ``[N]``"""
+    logit: np.ndarray
+    """float32 ``[N]``"""
+    metrics: dict[str, float]
+    cost: Cost
+    progress: pd.DataFrame
+    """One row an evaluation point: examples, progressive_log_loss, eval_log_loss, eval_auc"""
+    progress_predictions: pd.DataFrame
+    """examples, example, logit: the predictions behind ``progress``"""
+    provenance: dict[str, Any]
+
+
+@cache
+def code_digest() -> str:
+    """Return a hash of the source of the rooms that decide a trained model."""
+    digest = hashlib.sha256()
+    root = Path(__file__).resolve().parents[1]
+    for room in _DECIDING_ROOMS:
+        for path in sorted((root / room).rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that decide a trained model."""
+    return {name: version(name) for name in _DECIDING_LIBRARIES}

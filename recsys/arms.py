@@ -1,0 +1,279 @@
+"""The six arms: which towers and tables each has, how it is trained, and what of it is served.
+
+Every arm is a value (part of an experiment's YAML) with the same four answers, so that no engine
+knows one arm from another: ``layout`` (groups of towers and their tables), ``phases``, ``objective``
+and ``served``. Formulas: DEFINITIONS, "Arms".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import AfterValidator, Field
+from torch import Tensor
+
+from recsys.activations import get_activation
+from recsys.frozen import Frozen
+from recsys.losses import (
+    correlation_loss,
+    distillation_loss,
+    label_loss,
+    mean_logit_loss,
+    towards_mean_loss,
+    towards_others_loss,
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """K towers of one shape and activation, and the sets of tables that they read.
+
+    ``table_sets`` is K where every tower has tables of its own, 1 where all share one set.
+    """
+
+    name: str
+    towers: int
+    table_sets: int
+    activation: str
+    embedding_dim: int
+    heads: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Phase:
+    """One pass over the stream: the groups that take part, and its name for the objective.
+
+    A group that took part before goes on from its weights, with fresh optimiser state.
+    """
+
+    name: str
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Served:
+    """What answers requests: the mean logit of some towers of one group, from one head."""
+
+    group: str
+    towers: tuple[int, ...]
+    head: int = 0
+
+
+Logits = Mapping[str, Tensor]
+"""Group name to logits ``(R, K, B, heads)``."""
+
+
+def _known_activation(name: str) -> str:
+    get_activation(name)
+    return name
+
+
+Activation = Annotated[str, AfterValidator(_known_activation)]
+Components = Annotated[int, Field(ge=2, description="number of components, K")]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Arm(Frozen):
+    activation: Activation = "relu"
+    components: int
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """Passes over the stream, in order."""
+        return (Phase(name="joint", groups=("model",)),)
+
+    def layout(self, embedding_dim: int) -> tuple[Group, ...]:
+        """Return the groups of towers at a table width of ``embedding_dim``."""
+        raise NotImplementedError
+
+    def objective(self, logits: Logits, labels: Tensor, *, phase: str, progress: float) -> Tensor:
+        """Return the training loss of each replica, ``(R,)``.
+
+        ``labels`` is ``(R, B)``; ``progress`` the share of the stream seen, in [0, 1).
+        """
+        raise NotImplementedError
+
+    @property
+    def served(self) -> Served:
+        return Served(group="model", towers=tuple(range(self.components)))
+
+    def served_logits(self, logits: Logits) -> Tensor:
+        """Return the logit that would be served, ``(R, B)``."""
+        served = self.served
+        towers = logits[served.group][:, list(served.towers), :, served.head]
+        return towers.mean(1)
+
+    def _group(self, towers: int, table_sets: int, embedding_dim: int) -> Group:
+        return Group(
+            name="model",
+            towers=towers,
+            table_sets=table_sets,
+            activation=self.activation,
+            embedding_dim=embedding_dim,
+        )
+
+
+class Single(_Arm):
+    """One model with the label loss."""
+
+    kind: Literal["single"] = "single"
+    components: Literal[1] = 1
+
+    def layout(self, embedding_dim: int) -> tuple[Group, ...]:
+        return (self._group(1, 1, embedding_dim),)
+
+    def objective(self, logits: Logits, labels: Tensor, *, phase: str, progress: float) -> Tensor:
+        return label_loss(logits["model"][..., 0], labels).sum(1)
+
+
+class _Components(_Arm):
+    """K models with tables of their own."""
+
+    components: Components = 3
+    width: Literal["full", "equal_lookups_bytes"] = Field(
+        "full", description="equal_lookups_bytes: each component's tables are 1/K as wide"
+    )
+
+    def layout(self, embedding_dim: int) -> tuple[Group, ...]:
+        if self.width == "equal_lookups_bytes":
+            if embedding_dim % (4 * self.components):
+                raise ValueError(
+                    f"width equal_lookups_bytes cuts embedding_dim {embedding_dim} into "
+                    f"{self.components}: expected a multiple of {4 * self.components}"
+                )
+            embedding_dim //= self.components
+        return (self._group(self.components, self.components, embedding_dim),)
+
+
+class Ensemble(_Components):
+    """K models; their mean logit is served."""
+
+    kind: Literal["ensemble"] = "ensemble"
+    loss: Literal["component", "mean"] = "component"
+
+    def objective(self, logits: Logits, labels: Tensor, *, phase: str, progress: float) -> Tensor:
+        towers = logits["model"][..., 0]
+        if self.loss == "mean":
+            return mean_logit_loss(towers, labels)
+        return label_loss(towers, labels).sum(1)
+
+
+class AntiDistilled(_Components):
+    """An ensemble whose components are pushed apart by a penalty on their correlation."""
+
+    kind: Literal["anti_distilled"] = "anti_distilled"
+    strength: float = Field(0.05, ge=0, description="λ, weight of the squared correlation")
+
+    def objective(self, logits: Logits, labels: Tensor, *, phase: str, progress: float) -> Tensor:
+        towers = logits["model"][..., 0]
+        return label_loss(towers, labels).sum(1) + self.strength * correlation_loss(towers)
+
+
+class SelfEnsemble(_Arm):
+    """K towers on one set of tables; their mean logit is served."""
+
+    kind: Literal["self_ensemble"] = "self_ensemble"
+    components: Components = 3
+    loss: Literal["component", "mean", "mean_distil"] = "component"
+    strength: float = Field(1.0, ge=0, description="λ of mean_distil")
+
+    def layout(self, embedding_dim: int) -> tuple[Group, ...]:
+        return (self._group(self.components, 1, embedding_dim),)
+
+    def objective(self, logits: Logits, labels: Tensor, *, phase: str, progress: float) -> Tensor:
+        towers = logits["model"][..., 0]
+        if self.loss == "mean":
+            return mean_logit_loss(towers, labels)
+        loss = label_loss(towers, labels).sum(1)
+        if self.loss == "mean_distil":
+            loss = loss + self.strength * towards_mean_loss(towers)
+        return loss
+
+
+class Distilled(_Arm):
+    """A student that learns from the labels and from an ensemble; the student alone is served."""
+
+    kind: Literal["distilled"] = "distilled"
+    components: Components = 3
+    teacher_activation: Activation = "relu"
+    teacher: Literal["online", "offline"] = Field(
+        "online", description="online: trained beside the student in one pass; offline: before it"
+    )
+    strength: Share = Field(0.5, description="λ, weight of the teacher against the label")
+    heads: Literal[1, 2] = Field(
+        1, description="2: one head learns the label and serves, the other learns the teacher"
+    )
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        both = ("teacher", "student")
+        if self.teacher == "online":
+            return (Phase(name="joint", groups=both),)
+        return (Phase(name="teacher", groups=("teacher",)), Phase(name="student", groups=both))
+
+    def layout(self, embedding_dim: int) -> tuple[Group, ...]:
+        teacher = Group(
+            name="teacher",
+            towers=self.components,
+            table_sets=self.components,
+            activation=self.teacher_activation,
+            embedding_dim=embedding_dim,
+        )
+        student = Group(
+            name="student",
+            towers=1,
+            table_sets=1,
+            activation=self.activation,
+            embedding_dim=embedding_dim,
+            heads=self.heads,
+        )
+        return teacher, student
+
+    @property
+    def served(self) -> Served:
+        return Served(group="student", towers=(0,), head=0)
+
+    def objective(self, logits: Logits, labels: Tensor, *, phase: str, progress: float) -> Tensor:
+        teacher = logits["teacher"][..., 0]
+        teacher_loss = label_loss(teacher, labels).sum(1)
+        if phase == "teacher":
+            return teacher_loss
+        to_label = logits["student"][..., 0]
+        to_teacher = logits["student"][..., self.heads - 1]
+        target = torch.sigmoid(teacher.mean(1, keepdim=True))
+        from_label = (1 - self.strength) * label_loss(to_label, labels).sum(1)
+        from_teacher = self.strength * distillation_loss(to_teacher, target).sum(1)
+        if phase == "student":
+            return from_label + from_teacher
+        return teacher_loss + from_label + from_teacher
+
+
+class Codistilled(_Arm):
+    """K models that learn from each other; one of them is served."""
+
+    kind: Literal["codistilled"] = "codistilled"
+    components: Components = 2
+    strength: float = Field(0.5, ge=0, description="λ, weight of the distance to the others")
+    burn_in: Share = Field(
+        0.1, description="share of the stream before the models learn from each other"
+    )
+
+    def layout(self, embedding_dim: int) -> tuple[Group, ...]:
+        return (self._group(self.components, self.components, embedding_dim),)
+
+    @property
+    def served(self) -> Served:
+        return Served(group="model", towers=(0,))
+
+    def objective(self, logits: Logits, labels: Tensor, *, phase: str, progress: float) -> Tensor:
+        towers = logits["model"][..., 0]
+        loss = label_loss(towers, labels).sum(1)
+        if progress >= self.burn_in:
+            loss = loss + self.strength * towards_others_loss(towers)
+        return loss
+
+
+ArmConfig = Single | Ensemble | SelfEnsemble | AntiDistilled | Distilled | Codistilled

@@ -1,0 +1,81 @@
+"""What decides a training: model, optimiser, stream and evaluation, as validated values."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from recsys.arms import ArmConfig, Single
+from recsys.frozen import Frozen
+
+Width = Literal["full"] | Annotated[int, Field(ge=0)]
+
+
+class ModelConfig(Frozen):
+    """The shape of one component: its tables' width and its tower."""
+
+    name: Literal["mlp", "dlrm"] = "mlp"
+    embedding_dim: int = Field(
+        16, gt=0, multiple_of=4, description="columns of every table (FBGEMM: a multiple of 4)"
+    )
+    pooling: Literal["mean", "sum"] = Field("mean", description="of a multi-valued feature's rows")
+    hidden: tuple[PositiveInt, ...] = Field((64, 32, 16), description="widths of the tower")
+    bottom: tuple[PositiveInt, ...] = Field(
+        (64,), description="DLRM: hidden widths of the bottom tower over the dense features"
+    )
+    layer_norm: bool = Field(True, description="layer norm on hidden layers, before activation")
+
+
+class OptimizerConfig(Frozen):
+    """Fused optimiser of the tables, and the optimiser of everything else."""
+
+    sparse: Literal["rowwise_adagrad", "adagrad", "sgd", "adam"] = "rowwise_adagrad"
+    dense: Literal["adagrad", "sgd", "adam"] = "adagrad"
+    sparse_learning_rate: float = Field(0.05, ge=0)
+    dense_learning_rate: float = Field(0.02, ge=0)
+    eps: float = Field(1e-8, gt=0, description="added to the root of the accumulator")
+
+
+class StreamConfig(Frozen):
+    """The order in which training examples arrive."""
+
+    batch_size: PositiveInt = 128
+    epochs: PositiveInt = 1
+    shuffle: Width = Field(2000, description="window of the shuffle in examples, or full; 0: none")
+
+
+class EvaluationConfig(Frozen):
+    """On what, and how often, a model is evaluated."""
+
+    split: Literal["valid", "test"] = "test"
+    points: PositiveInt = Field(8, description="evaluations spread evenly over the stream")
+    progress_examples: PositiveInt = Field(
+        4096, description="evaluation examples looked at on the way; the end sees all of them"
+    )
+    batch_size: PositiveInt = 4096
+
+
+class EngineConfig(Frozen):
+    """How the training is carried out."""
+
+    name: Literal["local"] = "local"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    matmul_precision: Literal["highest", "high", "medium"] = "highest"
+    threads: PositiveInt = Field(1, description="CPU threads of one training process")
+
+
+class Recipe(Frozen):
+    """All that decides a trained model, but for the seeds and the data."""
+
+    arm: Annotated[ArmConfig, Field(discriminator="kind")] = Single()
+    model: ModelConfig = ModelConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    stream: StreamConfig = StreamConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    engine: EngineConfig = EngineConfig()
+
+    @model_validator(mode="after")
+    def _arm_fits(self) -> Recipe:
+        self.arm.layout(self.model.embedding_dim)
+        return self

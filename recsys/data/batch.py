@@ -1,0 +1,42 @@
+"""A mini-batch of R replicas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """B examples for each of R replicas; position b of two replicas need not be one example.
+
+    ``sparse`` has ``R x T`` keys, replica after replica, each with B bags.
+    """
+
+    labels: Tensor
+    """float32 ``(R, B)``, 0 or 1"""
+    dense: Tensor
+    """float32 ``(R, B, D)``"""
+    sparse: KeyedJaggedTensor
+
+    @property
+    def replicas(self) -> int:
+        return self.labels.shape[0]
+
+    @property
+    def examples(self) -> int:
+        """Examples per replica, B."""
+        return self.labels.shape[1]
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        if self.labels.device == device:
+            return self
+        return Batch(
+            labels=self.labels.to(device, non_blocking=True),
+            dense=self.dense.to(device, non_blocking=True),
+            sparse=self.sparse.to(device, non_blocking=True),
+        )

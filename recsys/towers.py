@@ -1,0 +1,85 @@
+"""Towers with a leading dimension: n networks of one shape run as one batched product."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from recsys.activations import get_activation
+
+
+class StackedLinear(nn.Module):
+    """n affine maps side by side.
+
+    Input ``(n, B, in_features)``, output ``(n, B, out_features)``. Weights start as
+    ``torch.nn.Linear`` starts them, uniform in ``±1/sqrt(in_features)``, map i from generator i.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, generators: Sequence[torch.Generator]
+    ) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(in_features)
+        shapes = ((in_features, out_features), (1, out_features))
+        weights, biases = zip(
+            *(
+                [(torch.rand(shape, generator=one) * 2 - 1) * bound for shape in shapes]
+                for one in generators
+            ),
+            strict=True,
+        )
+        self.weight = nn.Parameter(torch.stack(weights))
+        self.bias = nn.Parameter(torch.stack(biases))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.weight.shape[-1] == 1:
+            # A product with one column goes to another kernel when n = 1, and a replica trained
+            # alone would then round differently from the same replica in a stack.
+            return (x * self.weight.transpose(1, 2)).sum(-1, keepdim=True) + self.bias
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class StackedLayerNorm(nn.Module):
+    """Layer norm over the last dimension with a gain and a bias for each of n towers."""
+
+    def __init__(self, towers: int, features: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(towers, 1, features))
+        self.bias = nn.Parameter(torch.zeros(towers, 1, features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        normal = nn.functional.layer_norm(x, x.shape[-1:])
+        return torch.addcmul(self.bias, normal, self.gain)
+
+
+class StackedMLP(nn.Module):
+    """n multilayer perceptrons: ``(n, B, widths[0])`` to ``(n, B, widths[-1])``.
+
+    Every layer but the last is affine, layer norm where asked for, then the activation; with
+    ``activate_last`` the last layer is treated like the others.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        generators: Sequence[torch.Generator],
+        *,
+        activation: str,
+        layer_norm: bool,
+        activate_last: bool = False,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for i, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
+            layers.append(StackedLinear(fan_in, fan_out, generators))
+            if i < len(widths) - 2 or activate_last:
+                if layer_norm:
+                    layers.append(StackedLayerNorm(len(generators), fan_out))
+                layers.append(get_activation(activation))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
