@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,24 +102,21 @@ def gelu(x: Tensor, beta: float = 1.0) -> Tensor:
 class Activation(nn.Module):
     """An elementwise function with fixed numbers as parameters; nothing in it is trained."""
 
-    def __init__(self, **parameters: float | tuple[float, ...]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._parameter_names = tuple(parameters)
-        for name, value in parameters.items():
-            setattr(self, name, value)
 
     def extra_repr(self) -> str:
         """Return the parameters as ``get_activation`` reads them."""
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._parameter_names)
+        names = inspect.signature(type(self)).parameters
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 
 class SmeLU(Activation):
     """:func:`smelu` of half-width ``beta`` >= 0."""
 
-    beta: float
-
     def __init__(self, beta: float = 1.0) -> None:
-        super().__init__(beta=_at_least_zero("smelu", "beta", beta))
+        super().__init__()
+        self.beta = _at_least_zero("smelu", "beta", beta)
 
     def forward(self, x: Tensor) -> Tensor:
         return smelu(x, self.beta)
@@ -126,12 +124,6 @@ class SmeLU(Activation):
 
 class GSmeLU(Activation):
     """:func:`gsmelu`; with its defaults it is ``SmeLU(1.0)``."""
-
-    alpha: float
-    beta: float
-    g_minus: float
-    g_plus: float
-    t: float
 
     def __init__(
         self,
@@ -141,13 +133,12 @@ class GSmeLU(Activation):
         g_plus: float = 1.0,
         t: float = 0.0,
     ) -> None:
-        super().__init__(
-            alpha=_at_least_zero("gsmelu", "alpha", alpha),
-            beta=_at_least_zero("gsmelu", "beta", beta),
-            g_minus=_finite("gsmelu", "g_minus", g_minus),
-            g_plus=_finite("gsmelu", "g_plus", g_plus),
-            t=_finite("gsmelu", "t", t),
-        )
+        super().__init__()
+        self.alpha = _at_least_zero("gsmelu", "alpha", alpha)
+        self.beta = _at_least_zero("gsmelu", "beta", beta)
+        self.g_minus = _finite("gsmelu", "g_minus", g_minus)
+        self.g_plus = _finite("gsmelu", "g_plus", g_plus)
+        self.t = _finite("gsmelu", "t", t)
 
     def forward(self, x: Tensor) -> Tensor:
         return gsmelu(x, self.alpha, self.beta, self.g_minus, self.g_plus, self.t)
@@ -156,13 +147,10 @@ class GSmeLU(Activation):
 class Rescu(Activation):
     """:func:`rescu` of the given knots and slopes."""
 
-    knots: tuple[float, ...]
-    slopes: tuple[float, ...]
-    value: float
-
     def __init__(self, knots: Sequence[float], slopes: Sequence[float], value: float = 0.0) -> None:
+        super().__init__()
         pieces = _rescu_pieces(knots, slopes, value)
-        super().__init__(knots=pieces.knots, slopes=pieces.slopes, value=pieces.value)
+        self.knots, self.slopes, self.value = pieces.knots, pieces.slopes, pieces.value
 
     def forward(self, x: Tensor) -> Tensor:
         return rescu(x, self.knots, self.slopes, self.value)
@@ -171,10 +159,9 @@ class Rescu(Activation):
 class Swish(Activation):
     """:func:`swish`."""
 
-    beta: float
-
     def __init__(self, beta: float = 1.0) -> None:
-        super().__init__(beta=_above_zero("swish", "beta", beta))
+        super().__init__()
+        self.beta = _above_zero("swish", "beta", beta)
 
     def forward(self, x: Tensor) -> Tensor:
         return swish(x, self.beta)
@@ -183,10 +170,9 @@ class Swish(Activation):
 class Softplus(Activation):
     """:func:`softplus`."""
 
-    beta: float
-
     def __init__(self, beta: float = 1.0) -> None:
-        super().__init__(beta=_above_zero("softplus", "beta", beta))
+        super().__init__()
+        self.beta = _above_zero("softplus", "beta", beta)
 
     def forward(self, x: Tensor) -> Tensor:
         return softplus(x, self.beta)
@@ -195,10 +181,9 @@ class Softplus(Activation):
 class GELU(Activation):
     """:func:`gelu`."""
 
-    beta: float
-
     def __init__(self, beta: float = 1.0) -> None:
-        super().__init__(beta=_above_zero("gelu", "beta", beta))
+        super().__init__()
+        self.beta = _above_zero("gelu", "beta", beta)
 
     def forward(self, x: Tensor) -> Tensor:
         return gelu(x, self.beta)
@@ -221,10 +206,9 @@ class SELU(Activation):
 class CELU(Activation):
     """max(0, x) + min(0, alpha (exp(x / alpha) - 1)), Barron 2017 (arXiv 1704.07483)."""
 
-    alpha: float
-
     def __init__(self, alpha: float = 1.0) -> None:
-        super().__init__(alpha=_above_zero("celu", "alpha", alpha))
+        super().__init__()
+        self.alpha = _above_zero("celu", "alpha", alpha)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.celu(x, self.alpha)
@@ -233,10 +217,9 @@ class CELU(Activation):
 class ELU(Activation):
     """x above 0, alpha (exp(x) - 1) below, Clevert et al. 2015 (arXiv 1511.07289)."""
 
-    alpha: float
-
     def __init__(self, alpha: float = 1.0) -> None:
-        super().__init__(alpha=_above_zero("elu", "alpha", alpha))
+        super().__init__()
+        self.alpha = _above_zero("elu", "alpha", alpha)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.elu(x, self.alpha)
@@ -309,24 +292,18 @@ def activation_beta(activation: str | nn.Module) -> float | None:
     return float(beta) if isinstance(beta, Real) else None
 
 
-def _build(kind: type[Activation], parameters: dict[str, object]) -> Activation:
-    known = [] if kind.__init__ is Activation.__init__ else inspect.signature(kind).parameters
-    name = kind.__name__.lower()
+def _build(kind: type[Activation], parameters: dict[str, Any]) -> Activation:
+    name, known = kind.__name__.lower(), inspect.signature(kind).parameters
+    takes = f"it takes {', '.join(known)}" if known else "it takes none"
     for given in parameters:
         if given not in known:
-            takes = f"it takes {', '.join(known)}" if known else "it takes none"
             raise ActivationError(
                 f"{name} has no parameter {given!r}{nearest(given, tuple(known))}; {takes}"
             )
-    try:
-        return kind(**parameters)  # type: ignore[arg-type]
-    except TypeError as error:
-        if isinstance(error, ActivationError):
-            raise
-        needed = [
-            key for key, p in inspect.signature(kind).parameters.items() if p.default is p.empty
-        ]
-        raise ActivationError(f"{name} needs {' and '.join(needed)}") from error
+    for needed, parameter in known.items():
+        if parameter.default is parameter.empty and needed not in parameters:
+            raise ActivationError(f"{name} needs a value for {needed!r}; {takes}")
+    return kind(**parameters)
 
 
 def _gsmelu_pieces(alpha: float, beta: float, g_minus: float, g_plus: float, t: float) -> Pieces:

@@ -35,12 +35,12 @@ class Pieces:
 
 def smelu(x: Tensor, beta: float) -> Tensor:
     """Apply SmeLU, Shamir & Lin 2022 (arXiv 2202.06499), for a finite ``beta`` > 0."""
-    return _Smelu.apply(x, beta)  # type: ignore[no-any-return, no-untyped-call]
+    return _Smelu.apply(x, beta)
 
 
 def rescu(x: Tensor, pieces: Pieces) -> Tensor:
     """Apply the function that ``pieces`` describe."""
-    return _Rescu.apply(x, pieces)  # type: ignore[no-any-return, no-untyped-call]
+    return _Rescu.apply(x, pieces)
 
 
 def smelu_value(x: Tensor, beta: float) -> Tensor:
