@@ -32,3 +32,14 @@ def brute_force_swap_rate(
                     swapped += weights[a] * weights[b] * abs(order[i] - order[j]) / 2
                     total += weights[a] * weights[b]
     return swapped / total if total else np.nan
+
+
+def brute_force_overlap(predictions: np.ndarray, groups: np.ndarray, k: int) -> float:
+    """Return the mean Jaccard index of models' top-k sets, equal scores in stored order."""
+    indices = []
+    for group in np.unique(groups):
+        rows = np.flatnonzero(groups == group)
+        tops = [set(rows[np.argsort(-model[rows], kind="stable")[:k]]) for model in predictions]
+        for i in range(len(tops)):
+            indices += [len(tops[i] & top) / len(tops[i] | top) for top in tops[:i]]
+    return float(np.mean(indices))
