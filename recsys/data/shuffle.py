@@ -47,7 +47,7 @@ def order(length: int, start: int, stop: int, *, width: Width, seed: int) -> npt
 
 def uniforms(start: int, stop: int, *, seed: int) -> npt.NDArray[np.float64]:
     """Return draws ``start .. stop`` of the seed's uniform numbers in [0, 1), float64."""
-    return (_words(start, stop, seed) >> np.uint64(11)) * 2.0**-53
+    return (_words(start, stop, seed) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _words(start: int, stop: int, seed: int) -> npt.NDArray[np.uint64]:

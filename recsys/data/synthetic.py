@@ -52,7 +52,7 @@ class Synthetic:
 
     @property
     def schema(self) -> Schema:
-        """Dense ``x0, x1, ...``, single-valued ``c0, ...`` (``c0`` is the group), bags ``b0, ...``."""
+        """Dense ``x0, ...``, single-valued ``c0, ...`` (``c0`` is the group), bags ``b0, ...``."""
         single = [
             SparseFeature(name=f"c{t}", cardinality=size + 1)
             for t, size in enumerate(self.cardinalities)

@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -43,7 +43,9 @@ _ASIDE = "replaced"
 
 
 class ClickLogWriter:
-    """Writes one click log::
+    """Writes one click log.
+
+    Used so::
 
         with ClickLogWriter(directory, schema) as writer:
             writer.append("train", rows)
@@ -125,12 +127,14 @@ class ClickLogWriter:
         if time is not None:
             self._staged[_TIME_COLUMN].append(np.asarray(time, np.float64))
 
-    def finish(self, meta: Mapping[str, Any] | None = None) -> ClickLog:
+    def finish(
+        self, meta: Mapping[str, Any] | None = None, *, expected: Sequence[str] = ("train",)
+    ) -> ClickLog:
         """Put the rows in order, describe them, rename the directory and open it.
 
-        Raises DataError if there is no training row, or if a split lacks one of the two labels.
+        Raises DataError if an ``expected`` split has no row, or if a split has but one label.
         """
-        self._check_splits()
+        self._check_splits(expected)
         stored = {name: array.close() for name, array in self._staged.items()}
         log = self._partial / "log"
         if self._in_order:
@@ -167,8 +171,9 @@ class ClickLogWriter:
 
     def _staged_files(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
         """Return the arrays of the log and the two columns that order it."""
-        ordering = {_SPLIT_COLUMN: np.dtype("u1"), _TIME_COLUMN: np.dtype("<f8")}
-        return array_files(self._schema) | {name: (dtype, ()) for name, dtype in ordering.items()}
+        files = array_files(self._schema)
+        files[_SPLIT_COLUMN], files[_TIME_COLUMN] = (np.dtype("u1"), ()), (np.dtype("<f8"), ())
+        return files
 
     def _columns(self, rows: Rows) -> Iterator[tuple[str, npt.NDArray[Any]]]:
         """Yield the file name and the data of each array, offsets running on from the last."""
@@ -188,10 +193,11 @@ class ClickLogWriter:
         self._in_order &= sorted_within and self._last <= (split, first)
         self._last = (split, last)
 
-    def _check_splits(self) -> None:
-        """Raise DataError unless each split that has rows has positives and negatives."""
-        if not self._rows_of_split["train"]:
-            raise DataError(f"{self._directory}: there is no training row")
+    def _check_splits(self, expected: Sequence[str]) -> None:
+        """Raise DataError unless each expected split has rows, and both labels where it has."""
+        for split in expected:
+            if not self._rows_of_split[split]:
+                raise DataError(f"{self._directory}: split {split} has no row")
         for split, count in self._rows_of_split.items():
             positives = self._positives[split]
             if count and positives in (0, count):
@@ -263,7 +269,7 @@ def check_free(directory: Path, *, replace: bool) -> None:
     An empty directory is free; a click log may be replaced; anything else is never removed.
     """
     try:
-        if not os.path.lexists(directory) or (directory.is_dir() and not os.listdir(directory)):
+        if not os.path.lexists(directory) or (directory.is_dir() and _is_empty(directory)):
             return
     except OSError as error:
         raise DataError(f"{directory}: {error.strerror}") from None
@@ -273,9 +279,13 @@ def check_free(directory: Path, *, replace: bool) -> None:
         raise DataError(f"{directory}: a click log is there already; --replace writes it anew")
 
 
+def _is_empty(directory: Path) -> bool:
+    return next(directory.iterdir(), None) is None
+
+
 def _publish(log: Path, directory: Path, aside: Path) -> None:
     """Rename ``log`` to ``directory``; a log that it replaces is put aside, to be removed."""
-    if directory.exists() and os.listdir(directory):
+    if directory.exists() and not _is_empty(directory):
         directory.rename(aside)
     log.rename(directory)
     _sync_directory(directory.absolute().parent)

@@ -1,0 +1,263 @@
+"""How categorical values become rows of an embedding table.
+
+Every table keeps row 0 for what is missing and for what is out of the vocabulary. Values are taken
+as text and hashed to 64 bits by FNV-1a with a final mixing (that of MurmurHash3), which depends on
+nothing but the text: not on the process, the platform, or how the data is cut into chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recsys.data.readers.values import first_failing
+from recsys.errors import ConfigError, DataError
+
+Words = npt.NDArray[np.uint64]
+Ids = npt.NDArray[np.int32]
+Place = Callable[[int], str]
+
+_FNV_OFFSET, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
+_MIX = ((33, 0xFF51AFD7ED558CCD), (33, 0xC4CEB9FE1A85EC53))
+_LARGEST_TABLE = 2**31 - 1
+
+
+class Encoder(Protocol):
+    """Turns the values of one feature into rows of its table."""
+
+    @property
+    def cardinality(self) -> int:
+        """Rows of the table, row 0 included."""
+
+    def encode(self, values: pa.Array, name: str, place: Place) -> Ids:
+        """Return the table row of each value, int32 [n]; missing values are row 0.
+
+        ``place(i)`` says where value i came from, for the line of an error.
+        """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hashing:
+    """Row ``1 + hash mod (cardinality - 1)``: one pass, a bounded table, collisions."""
+
+    cardinality: int
+
+    def encode(self, values: pa.Array, name: str, place: Place) -> Ids:
+        """Return the table row of each value, int32 [n]."""
+        return _by_distinct_value(
+            values, lambda words: 1 + (words % np.uint64(self.cardinality - 1)).astype(np.int32)
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Vocabulary:
+    """The kept values: their hashes in rising order and the row of each; others are row 0.
+
+    Values are told apart by 64 bits: among 10 million, the chance that any two are confused is
+    3 in a million.
+    """
+
+    words: Words
+    rows: Ids
+
+    @property
+    def cardinality(self) -> int:
+        """Rows of the table, row 0 included."""
+        return 1 + len(self.words)
+
+    def encode(self, values: pa.Array, name: str, place: Place) -> Ids:
+        """Return the table row of each value, int32 [n]."""
+        return _by_distinct_value(values, self._look_up)
+
+    def _look_up(self, words: Words) -> Ids:
+        if not len(self.words):
+            return np.zeros(len(words), np.int32)
+        at = np.minimum(np.searchsorted(self.words, words), len(self.words) - 1)
+        return np.where(self.words[at] == words, self.rows[at], 0).astype(np.int32)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Codes:
+    """Values are integers from 0 to ``cardinality - 2`` already; code c has row c + 1."""
+
+    cardinality: int
+
+    def encode(self, values: pa.Array, name: str, place: Place) -> Ids:
+        """Return the table row of each value, int32 [n]; DataError for any other value."""
+        given = _none_if_empty(values)
+        try:
+            codes = pc.cast(given, pa.int64())
+        except pa.ArrowInvalid:
+            row = first_failing(lambda part: pc.cast(part, pa.int64()), given)
+            raise DataError(
+                f"{place(row)}: {name} is {given[row].as_py()!r}, expected an integer code"
+            ) from None
+        in_table = pc.and_(pc.greater_equal(codes, 0), pc.less(codes, self.cardinality - 1))
+        beyond = np.flatnonzero(~pc.fill_null(in_table, True).to_numpy(zero_copy_only=False))
+        if len(beyond):
+            raise DataError(
+                f"{place(int(beyond[0]))}: {name} is {codes[int(beyond[0])]},"
+                f" expected a code from 0 to {self.cardinality - 2}"
+            )
+        return pc.fill_null(pc.add(codes, 1), 0).to_numpy().astype(np.int32)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Encoding:
+    """A way to encode, as a person writes it: ``hash:ROWS``, ``vocabulary[:COUNT]``, ``codes:N``.
+
+    ``hash:100000`` hashes into 99,999 rows beside row 0. ``vocabulary:10`` gives a row to each
+    value that occurs at least 10 times in the training split. ``codes:957`` takes integers 0 to
+    956 as they are.
+    """
+
+    kind: str
+    size: int
+
+    @classmethod
+    def parse(cls, text: str) -> Encoding:
+        """Return the encoding written as ``text``; ConfigError if it is none."""
+        kind, _, size = text.partition(":")
+        number = int(size) if size.isascii() and size.isdigit() else None
+        if kind == "vocabulary" and (not size or number):
+            return cls(kind=kind, size=number or 1)
+        if kind == "hash" and number and 2 <= number <= _LARGEST_TABLE:
+            return cls(kind=kind, size=number)
+        if kind == "codes" and number and number < _LARGEST_TABLE:
+            return cls(kind=kind, size=number)
+        raise ConfigError(
+            f"encoding {text!r}: expected hash:ROWS (at least 2), vocabulary, vocabulary:COUNT"
+            " or codes:N"
+        )
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.size}"
+
+    @property
+    def counts(self) -> bool:
+        """Tell whether the training split has to be counted first."""
+        return self.kind == "vocabulary"
+
+    def encoder(self, counted: Counter | None) -> Encoder:
+        """Return the encoder, made from the counts of the training split where it counts."""
+        if counted is not None:
+            return counted.vocabulary(self.size)
+        if self.kind == "hash":
+            return Hashing(cardinality=self.size)
+        return Codes(cardinality=self.size + 1)
+
+
+class Counter:
+    """Counts distinct values in a stream, in 16 to 32 bytes for each.
+
+    New counts wait until there are as many as are merged already, so that the cost of merging
+    stays proportional to the stream's length times the logarithm of the number of values.
+    """
+
+    def __init__(self) -> None:
+        self._words, self._counts = np.empty(0, np.uint64), np.empty(0, np.int64)
+        self._waiting: list[tuple[Words, npt.NDArray[np.int64]]] = []
+        self._waiting_values = 0
+
+    def add(self, values: pa.Array) -> None:
+        """Count the values of a chunk; missing ones are not counted."""
+        indices, distinct = _distinct(values)
+        counts = np.bincount(indices[indices >= 0], minlength=len(distinct))
+        words = hash_text(distinct)
+        seen = (counts > 0) & _not_empty(distinct)
+        self._waiting.append((words[seen], counts[seen]))
+        self._waiting_values += int(seen.sum())
+        if self._waiting_values > len(self._words):
+            self._merge()
+
+    def vocabulary(self, least: int) -> Vocabulary:
+        """Return the values counted at least ``least`` times, the most frequent in row 1.
+
+        Equally frequent values are ordered by their hash: the order in the stream does not matter.
+        """
+        self._merge()
+        kept = self._counts >= least
+        words, counts = self._words[kept], self._counts[kept]
+        rows = np.empty(len(words), np.int32)
+        rows[np.argsort(-counts, kind="stable")] = np.arange(1, len(words) + 1, dtype=np.int32)
+        return Vocabulary(words=words, rows=rows)
+
+    def _merge(self) -> None:
+        words = np.concatenate([self._words, *(words for words, _ in self._waiting)])
+        counts = np.concatenate([self._counts, *(counts for _, counts in self._waiting)])
+        by_word = np.argsort(words)
+        words, counts = words[by_word], counts[by_word]
+        firsts = np.flatnonzero(np.concatenate([[True], words[1:] != words[:-1]])[: len(words)])
+        self._words = words[firsts]
+        self._counts = np.add.reduceat(counts, firsts) if len(firsts) else counts
+        self._waiting, self._waiting_values = [], 0
+
+
+def group_numbers(values: pa.Array) -> npt.NDArray[np.int64]:
+    """Return a number for each group, int64 [n]; missing values are group -1.
+
+    A plain non-negative integer of up to 18 digits stays itself; any other text becomes a negative
+    number (its hash), so the two never meet.
+    """
+    indices, distinct = _distinct(values)
+    plain = pc.match_substring_regex(distinct, "^(0|[1-9][0-9]{0,17})$")
+    itself = pc.cast(pc.if_else(plain, distinct, "0"), pa.int64()).to_numpy()
+    hashed = (hash_text(distinct) | np.uint64(1 << 63)).view(np.int64)
+    numbers = np.where(plain.to_numpy(zero_copy_only=False), itself, hashed)
+    return np.append(numbers, -1)[indices]
+
+
+def hash_text(texts: pa.Array) -> Words:
+    """Return the 64-bit hash of each text (its UTF-8 bytes), uint64 [n]; null is not allowed.
+
+    >>> [hex(word) for word in hash_text(pa.array(["", "a"])).tolist()]
+    ['0xefd01f60ba992926', '0x82a2a958a9bece5b']
+    """
+    length = len(texts)
+    _, offset_buffer, data_buffer = texts.buffers()
+    if length == 0:
+        return np.empty(0, np.uint64)
+    ends = np.frombuffer(offset_buffer, np.int32)[texts.offset : texts.offset + length + 1]
+    data = np.frombuffer(data_buffer or b"", np.uint8)
+    lengths = np.diff(ends)
+    words = np.full(length, _FNV_OFFSET)
+    longer = np.arange(length)
+    for place in range(int(lengths.max())):
+        longer = longer[lengths[longer] > place]
+        words[longer] = (words[longer] ^ data[ends[longer] + place]) * _FNV_PRIME
+    for shift, factor in _MIX:
+        words = (words ^ (words >> np.uint64(shift))) * np.uint64(factor)
+    return words ^ (words >> np.uint64(33))
+
+
+def _by_distinct_value(values: pa.Array, row_of: Callable[[Words], Ids]) -> Ids:
+    """Return the table row of each value, looking up every distinct value once."""
+    indices, distinct = _distinct(values)
+    rows = np.append(np.where(_not_empty(distinct), row_of(hash_text(distinct)), 0), 0)
+    return rows.astype(np.int32)[indices]
+
+
+def _distinct(values: pa.Array) -> tuple[npt.NDArray[np.int32], pa.Array]:
+    """Return for each value its index among the distinct texts (-1: missing), and those texts."""
+    if not pa.types.is_dictionary(values.type):
+        values = pc.dictionary_encode(pc.cast(values, pa.string()))
+    return pc.fill_null(values.indices, -1).to_numpy(), pc.cast(values.dictionary, pa.string())
+
+
+def _not_empty(texts: pa.Array) -> npt.NDArray[np.bool_]:
+    return np.asarray(pc.not_equal(texts, "").to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _none_if_empty(values: pa.Array) -> pa.Array:
+    """Return the values with the empty text as missing."""
+    if pa.types.is_dictionary(values.type):
+        values = pc.cast(values, pa.string())
+    if pa.types.is_string(values.type):
+        return pc.if_else(pc.equal(values, ""), None, values)
+    return values
