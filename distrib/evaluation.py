@@ -109,9 +109,9 @@ def results(
         recipe,
         arm,
         make_embeddings,
-        train_lookups,
-        counter.lookups(),
-        train_examples_per_second,
+        train_lookups=train_lookups,
+        serve_lookups=counter.lookups(),
+        train_examples_per_second=train_examples_per_second,
     )
     found = np.concatenate(logits, axis=1)
     return [
@@ -178,6 +178,7 @@ def _cost(
     recipe: Recipe,
     arm: Arm,
     make_embeddings: EmbeddingFactory,
+    *,
     train_lookups: Lookups,
     serve_lookups: Lookups,
     train_examples_per_second: float,

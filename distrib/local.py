@@ -91,8 +91,8 @@ def fit(
         optimizer = dense_optimizer(arm.dense, recipe.optimizer)
         is_last = phase == recipe.arm.phases[-1]
         started = time.perf_counter()
-        for number, batch in enumerate(stream.batches()):
-            batch = batch.to(device)
+        for number, on_host in enumerate(stream.batches()):
+            batch = on_host.to(device)
             counter.count(arm.tables, batch, again=not is_last)
             logits = arm(batch)
             loss = recipe.arm.objective(

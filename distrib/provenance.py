@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import asdict
-from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 
+import recsys
 from distrib.trial import Trial, code_digest, library_versions
 
 
 def provenance(trial: Trial, device: torch.device, *, fused_replicas: int) -> dict[str, Any]:
     """Return what ``provenance.json`` holds."""
     return {
-        "soloist": version("soloist"),
+        "soloist": recsys.__version__,
         "code": code_digest(),
         "libraries": library_versions() | {"python": platform.python_version()},
         "machine": {
@@ -37,7 +38,7 @@ def provenance(trial: Trial, device: torch.device, *, fused_replicas: int) -> di
 def _processor() -> str:
     """Return the processor's name as the system tells it."""
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
             for line in lines:
                 if line.startswith("model name"):
                     return line.split(":", 1)[1].strip()

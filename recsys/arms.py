@@ -1,8 +1,8 @@
 """The six arms: which towers and tables each has, how it is trained, and what of it is served.
 
 Every arm is a value (part of an experiment's YAML) with the same four answers, so that no engine
-knows one arm from another: ``layout`` (groups of towers and their tables), ``phases``, ``objective``
-and ``served``. Formulas: DEFINITIONS, "Arms".
+knows one arm from another: ``layout`` (groups of towers and their tables), ``phases``,
+``objective`` and ``served``. Formulas: DEFINITIONS, "Arms".
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 
 class DataError(Exception):
-    """Input data is not what was promised: names file, row or field, what was found and expected."""
+    """Input data is not what was promised; names file, row or field, found and expected."""
 
 
 class ConfigError(Exception):

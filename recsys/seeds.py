@@ -11,7 +11,7 @@ import torch
 
 
 class Source(StrEnum):
-    """What can make two trainings of one model differ (DEFINITIONS: sources of irreproducibility)."""
+    """What can make two trainings of one model differ."""
 
     INIT = "init"
     SHUFFLE = "shuffle"
