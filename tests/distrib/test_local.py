@@ -16,7 +16,7 @@ from recsys.errors import ConfigError
 from recsys.module import Arm
 from recsys.seeds import Seeds, Source
 from tests.support.devices import needs_gpu
-from tests.support.logs import small_log, small_recipe, trials
+from tests.support.logs import bag_of, small_log, small_recipe, trials
 
 ARMS = {
     "single": {"kind": "single"},
@@ -44,8 +44,8 @@ def log(tmp_path_factory):
 @pytest.mark.parametrize("arm", ARMS.values(), ids=ARMS.keys())
 @pytest.mark.parametrize("model", ["mlp", "dlrm"])
 def test_a_replica_trained_in_company_is_bitwise_the_replica_trained_alone(log, arm, model) -> None:
-    # 1,216 examples are 38 whole batches of 32: PyTorch computes exp in another way where a tensor's
-    # size is no multiple of 32, so that a short last batch may round differently in company.
+    # 1,216 examples are 38 whole batches of 32: PyTorch computes exp in another way at the end of
+    # a tensor whose size is no multiple of 32, so a short last batch may round differently.
     recipe = small_recipe(arm=arm, model={"name": model, "hidden": [16, 16], "bottom": [16]})
     of_three = trials(log, recipe, 3)
 
@@ -118,15 +118,8 @@ def _plain_pytorch(log, recipe, seeds: Seeds) -> np.ndarray:
         for feature in log.schema.sparse:
             table = tables[feature.name]
             if feature.multi_valued:
-                bag = log.bags[feature.name]
-                pieces = [
-                    table[
-                        torch.from_numpy(
-                            bag.values[bag.offsets[r] : bag.offsets[r + 1]].astype(np.int64)
-                        )
-                    ]
-                    for r in rows
-                ]
+                bags = [bag_of(log, feature.name, row).astype(np.int64) for row in rows]
+                pieces = [table[torch.from_numpy(bag)] for bag in bags]
                 columns.append(torch.stack([piece.mean(0) for piece in pieces]))
             else:
                 columns.append(table[torch.from_numpy(log.ids[rows, single]).long()])
