@@ -270,6 +270,8 @@ def get_activation(name: str, **parameters: float | Sequence[float]) -> Activati
         >>> get_activation("rescu(knots=(-1, 0, 2), slopes=(0, 0.25, 1))")
         Rescu(knots=(-1.0, 0.0, 2.0), slopes=(0.0, 0.25, 1.0), value=0.0)
     """
+    if not isinstance(name, str):
+        raise ActivationError(f"an activation is named by a string, found {name!r}")
     try:
         bare, written = parse_call(name)
     except ParseError as error:

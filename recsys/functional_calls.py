@@ -91,39 +91,38 @@ class _Search:
         if (code, id(scope.owner)) in self._done:
             return
         self._done.add((code, id(scope.owner)))
-        held: object = _UNKNOWN
+        before: object = _UNKNOWN
         for step in dis.get_instructions(code):
-            if step.opname in _SILENT:
-                continue
-            line = step.positions.lineno if step.positions is not None else None
-            where = f"{code.co_qualname} ({code.co_filename}:{line})"
-            if step.opname in _ATTRIBUTE:
-                before, held = held, _UNKNOWN
-                if before is _UNKNOWN and step.argval in self._wanted.methods:
-                    yield Use(what=f".{step.argval}()", where=where)
-                elif isinstance(before, nn.Module):
-                    held = _of_module(before, step.argval)
-                    yield from self._method(before, step.argval)
-                elif before is not _UNKNOWN:
-                    held = _of_object(before, step.argval)
-            elif step.opname in _GLOBAL:
-                held = scope.find_global(step.argval)
-            elif step.opname == "IMPORT_FROM" and step.argval in self._wanted.methods:
-                yield Use(what=f"import of {step.argval}", where=where)
-            else:
-                held = scope.find_local(step) if step.opname.startswith("LOAD_") else _UNKNOWN
-            if held is _UNKNOWN or isinstance(held, nn.Module):
-                continue
-            if self._wanted.matches(held):
-                yield Use(what=_title(held), where=where)
-            elif held is super and scope.owner is not None:
-                for base in type(scope.owner).__mro__:
-                    yield from self.function(vars(base).get(code.co_name), scope.owner)
-            elif isinstance(held, FunctionType) and _package(held) in self._packages:
-                yield from self.function(held, owner=scope.owner_of(held))
+            if step.opname not in _SILENT:
+                held = _loaded(step, before, scope)
+                yield from self._named(step, before, _place(code, step))
+                yield from self._reached(held, scope, _place(code, step))
+                before = held
         for inner in code.co_consts:
             if isinstance(inner, CodeType):
                 yield from self._code(inner, scope)
+
+    def _named(self, step: dis.Instruction, before: object, where: str) -> Iterator[Use]:
+        """Judge a step by the name in it: an attribute of ``before``, or an import."""
+        if step.opname == "IMPORT_FROM" and step.argval in self._wanted.methods:
+            yield Use(what=f"import of {step.argval}", where=where)
+        elif step.opname in _ATTRIBUTE:
+            if before is _UNKNOWN and step.argval in self._wanted.methods:
+                yield Use(what=f".{step.argval}()", where=where)
+            elif isinstance(before, nn.Module):
+                yield from self._method(before, step.argval)
+
+    def _reached(self, held: object, scope: _Scope, where: str) -> Iterator[Use]:
+        """Judge the value that a step gets; a module that is held is replaced, not used."""
+        if held is _UNKNOWN or isinstance(held, nn.Module):
+            return
+        if self._wanted.matches(held):
+            yield Use(what=_title(held), where=where)
+        elif held is super:
+            for base in scope.bases():
+                yield from self.function(vars(base).get("forward"), scope.owner)
+        elif isinstance(held, FunctionType) and _package(held) in self._packages:
+            yield from self.function(held, owner=scope.owner_of(held))
 
     def _method(self, module: nn.Module, name: str) -> Iterator[Use]:
         value = inspect.getattr_static(type(module), name, None)
@@ -146,11 +145,31 @@ class _Scope:
         name = step.argval[-1] if isinstance(step.argval, tuple) else step.argval
         return self.locals.get(name, _UNKNOWN) if isinstance(name, str) else _UNKNOWN
 
+    def bases(self) -> tuple[type, ...]:
+        return type(self.owner).__mro__ if self.owner is not None else ()
+
     def owner_of(self, function: FunctionType) -> nn.Module | None:
         """Return the owner where ``function`` is one of its methods, written ``Base.forward``."""
-        bases = type(self.owner).__mro__ if self.owner is not None else ()
-        mine = any(vars(base).get(function.__name__) is function for base in bases)
+        mine = any(vars(base).get(function.__name__) is function for base in self.bases())
         return self.owner if mine else None
+
+
+def _loaded(step: dis.Instruction, before: object, scope: _Scope) -> object:
+    """Return the value on top of the stack after ``step``, as far as the code tells it."""
+    if step.opname in _ATTRIBUTE:
+        if before is _UNKNOWN:
+            return _UNKNOWN
+        if isinstance(before, nn.Module):
+            return _of_module(before, step.argval)
+        return _of_object(before, step.argval)
+    if step.opname in _GLOBAL:
+        return scope.find_global(step.argval)
+    return scope.find_local(step) if step.opname.startswith("LOAD_") else _UNKNOWN
+
+
+def _place(code: CodeType, step: dis.Instruction) -> str:
+    line = step.positions.lineno if step.positions is not None else None
+    return f"{code.co_qualname} ({code.co_filename}:{line})"
 
 
 def _of_module(module: nn.Module, name: str) -> object:

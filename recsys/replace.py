@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, ValuesView
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,7 +129,7 @@ def replace_activations(module: nn.Module, old: Old | tuple[Old, ...], new: New)
     if unseen:
         lines = "\n".join(f"  {one}" for one in unseen)
         warnings.warn(
-            f"{len(unseen)} activations were not replaced, no module holds them:\n{lines}",
+            f"not replaced, since no module holds them ({len(unseen)}):\n{lines}",
             UnseenActivationWarning,
             stacklevel=2,
         )
@@ -248,11 +248,9 @@ def _uses(module: nn.Module, target: _Target) -> Iterator[Use]:
     if isinstance(module, (nn.RNNBase, nn.RNNCellBase)) and nonlinearity in target.names:
         yield Use(what=f"nonlinearity={nonlinearity!r} of a fused kernel", where=kind.__name__)
     for name, value in vars(module).items():
-        if isinstance(value, (list, tuple)) and any(target.matches(one) for one in value):
+        inside = value.values() if isinstance(value, dict) and name != "_modules" else value
+        if isinstance(inside, (list, tuple, ValuesView)) and any(map(target.matches, inside)):
             yield Use(what=f"in the plain {type(value).__name__} {name!r}", where=kind.__name__)
-        elif isinstance(value, dict) and name != "_modules":
-            if any(target.matches(one) for one in value.values()):
-                yield Use(what=f"in the plain dict {name!r}", where=kind.__name__)
     # PyTorch's own modules hold their activations; a traced graph is the user's code all the same.
     own = kind.__module__.startswith("torch.") and not isinstance(module, torch.fx.GraphModule)
     if not own and not isinstance(module, Activation):

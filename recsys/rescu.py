@@ -1,4 +1,4 @@
-"""Rectified smooth continuous units in PyTorch operations: values, exact gradients, one saved tensor.
+"""Rectified smooth continuous units in PyTorch operations, with exact gradients.
 
 Every function here has a piecewise linear gradient, made of *rises*: a rise goes from 0 to 1 over
 ``[start, start + width]`` and is constant outside. What is saved for the backward pass is the
@@ -35,12 +35,12 @@ class Pieces:
 
 def smelu(x: Tensor, beta: float) -> Tensor:
     """Apply SmeLU, Shamir & Lin 2022 (arXiv 2202.06499), for a finite ``beta`` > 0."""
-    return _Smelu.apply(x, beta)
+    return _Smelu.apply(x, beta)  # type: ignore[no-untyped-call]
 
 
 def rescu(x: Tensor, pieces: Pieces) -> Tensor:
     """Apply the function that ``pieces`` describe."""
-    return _Rescu.apply(x, pieces)
+    return _Rescu.apply(x, pieces)  # type: ignore[no-untyped-call]
 
 
 def smelu_value(x: Tensor, beta: float) -> Tensor:
