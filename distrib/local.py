@@ -159,6 +159,8 @@ def _arm_of_phase(
         make_embeddings,
         groups=[group for group in layout if group.name in names],
     )
-    for group in before.groups if before is not None else ():
-        copy_group(before, arm, group.name, towers=range(group.towers), replicas=range(len(trials)))
+    if before is not None:
+        for group in before.groups:
+            towers, replicas = range(group.towers), range(len(trials))
+            copy_group(before, arm, group.name, towers=towers, replicas=replicas)
     return arm
