@@ -19,27 +19,12 @@ from recsys.errors import DataError
 _AGES = (1, 18, 25, 35, 45, 50, 56)  # the brackets in which MovieLens-1M gives ages
 _ZIP_CHARACTERS = 2  # about a state of the USA
 _YEAR_IN_TITLE = re.compile(r"\((\d{4})\)\s*$")
-_GENRES_100K = [
-    "unknown",
-    "Action",
-    "Adventure",
-    "Animation",
-    "Children's",
-    "Comedy",
-    "Crime",
-    "Documentary",
-    "Drama",
-    "Fantasy",
-    "Film-Noir",
-    "Horror",
-    "Musical",
-    "Mystery",
-    "Romance",
-    "Sci-Fi",
-    "Thriller",
-    "War",
-    "Western",
-]
+# The order of the flags in u.item.
+_GENRES_100K = (
+    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime"),
+    *("Documentary", "Drama", "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery"),
+    *("Romance", "Sci-Fi", "Thriller", "War", "Western"),
+)
 _COLUMNS_100K = 5 + len(_GENRES_100K)
 
 Value = str | list[str] | None
