@@ -1,0 +1,41 @@
+"""What a failed trial leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from distrib.errors import TrialFailed
+from distrib.results import trial_directory
+from distrib.trial import Trial
+
+ERROR = "error.txt"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """A trial that ended without a result."""
+
+    title: str
+    trial: Trial
+    reason: str
+    """One line"""
+    report: Path
+    """The file with the traceback"""
+
+
+def write_failure(directory: Path, title: str, trial: Trial, reason: str, text: str) -> Failure:
+    """Leave the traceback in the trial's directory, which the next try's result replaces."""
+    place = trial_directory(directory, trial)
+    place.mkdir(parents=True, exist_ok=True)
+    report = place / ERROR
+    report.write_text(text)
+    return Failure(title=title, trial=trial, reason=reason, report=report)
+
+
+def raise_for(failures: Sequence[Failure], trials: int) -> None:
+    """Raise TrialFailed with one line for each failure, if there are any."""
+    if failures:
+        lines = (f"  {each.title}: {each.reason} ({each.report})" for each in failures)
+        raise TrialFailed("\n".join([f"{len(failures)} of {trials} trials failed:", *lines]))

@@ -1,0 +1,257 @@
+"""Runs groups of trials on Ray, one fresh process each; a crash or a leak stays in its process."""
+
+from __future__ import annotations
+
+import traceback
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayError,
+    WorkerCrashedError,
+)
+
+from distrib.failures import Failure, write_failure
+from distrib.groups import Group
+from distrib.results import write_trial
+from distrib.retry import Decision, Ending, decide
+from distrib.tally import TallyReader, TallyWriter
+from distrib.trial import Trial
+from recsys.config import Recipe
+from recsys.data.click_log import ClickLog
+from recsys.errors import ConfigError, DataError
+
+_WAIT_S = 0.5
+_CANCEL_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """How far a run is. Work is counted in examples through one tower."""
+
+    trials_done: int
+    trials_failed: int
+    trials: int
+    examples_done: int
+    work_done: float
+    work: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stopped:
+    """Why a group did not finish, told by its process or about it."""
+
+    ending: Ending
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Attempt:
+    group: Group
+    name: str
+    worker_deaths: int = 0
+
+
+def run_groups(
+    log: ClickLog,
+    directory: Path,
+    groups: Sequence[Group],
+    *,
+    observe: Callable[[Status], None] = lambda _: None,
+) -> list[Failure]:
+    """Train groups on the Ray that is there and write their trials below ``directory``.
+
+    All are handed to Ray at once, the largest first, so that an autoscaler sees what is needed.
+    What fails leaves its traceback and takes no other with it.
+
+    Args:
+        log: the click log; workers open it by its path.
+        directory: of the sweep; a path that workers reach too.
+        groups: what to train.
+        observe: called twice a second, and at the end.
+
+    Returns:
+        the trials that ended without a result.
+
+    Raises:
+        KeyboardInterrupt: what ran is cancelled; what was finished is kept.
+    """
+    run = _Run(log, directory.resolve(), groups)
+    try:
+        for group in sorted(groups, key=lambda each: each.work(log), reverse=True):
+            run.submit(group)
+        while run.running:
+            observe(run.status())
+            run.settle_what_ended()
+        observe(run.status())
+    finally:
+        run.close()
+    return run.failures
+
+
+class _Run:
+    """The state of one call of ``run_groups``."""
+
+    def __init__(self, log: ClickLog, directory: Path, groups: Sequence[Group]) -> None:
+        self._log = log
+        self._directory = directory
+        self._tally = TallyReader()
+        self._finished: list[Group] = []
+        self._trials = sum(len(group.trials) for group in groups)
+        self._work = sum(group.work(log) for group in groups)
+        self.running: dict[ray.ObjectRef[Stopped | None], _Attempt] = {}
+        self.failures: list[Failure] = []
+
+    def submit(self, group: Group, *, worker_deaths: int = 0) -> None:
+        name = uuid.uuid4().hex
+        task = _train_group.options(name=group.title, **requirements(group.recipe))
+        reference = task.remote(
+            self._log.directory.resolve(),
+            self._directory,
+            group.trials,
+            [trial.digest for trial in group.trials],
+            self._tally.actor,
+            name,
+        )
+        self.running[reference] = _Attempt(group=group, name=name, worker_deaths=worker_deaths)
+
+    def settle_what_ended(self) -> None:
+        ended, _ = ray.wait(list(self.running), num_returns=len(self.running), timeout=_WAIT_S)
+        for reference in ended:
+            attempt = self.running.pop(reference)
+            stopped = _stopped(reference)
+            if stopped is None:
+                self._finished.append(attempt.group)
+            else:
+                self._settle(attempt, stopped)
+
+    def _settle(self, attempt: _Attempt, stopped: Stopped) -> None:
+        group = attempt.group
+        deaths = attempt.worker_deaths + (stopped.ending is Ending.WORKER_DIED)
+        decision = decide(stopped.ending, worker_deaths=deaths, trials=len(group.trials))
+        if decision is Decision.RETRY:
+            self.submit(group, worker_deaths=deaths)
+        elif decision is Decision.SPLIT:
+            for single in group.split():
+                self.submit(single)
+        else:
+            self.failures += [
+                write_failure(self._directory, group.title, trial, stopped.reason, stopped.text)
+                for trial in group.trials
+            ]
+
+    def status(self) -> Status:
+        told = self._tally.read()
+        examples = sum(group.examples(self._log) for group in self._finished)
+        work = float(sum(group.work(self._log) for group in self._finished))
+        for attempt in self.running.values():
+            trained = told.get(attempt.name, 0)
+            examples += trained
+            work += attempt.group.work(self._log) * trained / attempt.group.examples(self._log)
+        return Status(
+            trials_done=sum(len(group.trials) for group in self._finished),
+            trials_failed=len(self.failures),
+            trials=self._trials,
+            examples_done=examples,
+            work_done=work,
+            work=self._work,
+        )
+
+    def close(self) -> None:
+        """Cancel what still runs, if anything does."""
+        for reference in self.running:
+            ray.cancel(reference, force=True)
+        if self.running:
+            ray.wait(list(self.running), num_returns=len(self.running), timeout=_CANCEL_S)
+        self._tally.close()
+
+
+def requirements(recipe: Recipe) -> dict[str, float]:
+    """Return what a group of this recipe asks of Ray: its threads, and a GPU where it uses one.
+
+    Raises:
+        ConfigError: it asks for a GPU, or more threads than any node has, on a Ray of one node.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    threads, device = recipe.engine.threads, recipe.engine.device
+    most_cpus = max(node.get("CPU", 0) for node in nodes)
+    has_gpu = any(node.get("GPU", 0) >= 1 for node in nodes)
+    if len(nodes) == 1 and threads > most_cpus > 0:
+        raise ConfigError(
+            f"engine.threads: found {threads}, expected at most {most_cpus:g}, all that Ray has"
+        )
+    if len(nodes) == 1 and device == "cuda" and most_cpus > 0 and not has_gpu:
+        raise ConfigError("engine.device: found cuda, but Ray has no GPU; expected cpu or auto")
+    on_gpu = device == "cuda" or (device == "auto" and has_gpu)
+    return {"num_cpus": threads, "num_gpus": 1 if on_gpu else 0}
+
+
+# max_calls: a process of its own. max_retries: distrib.retry decides, and counts.
+@ray.remote(max_calls=1, max_retries=0)
+def _train_group(
+    log_directory: Path,
+    directory: Path,
+    trials: Sequence[Trial],
+    digests: Sequence[str],
+    tally: Any,
+    attempt: str,
+) -> Stopped | None:
+    """Train one group and write its trials; an error of its own is returned as a value."""
+    try:
+        _train_and_write(log_directory, directory, trials, digests, TallyWriter(tally, attempt))
+    except (ConfigError, DataError) as error:
+        return _stopped_by(error, Ending.BAD_INPUT)
+    except Exception as error:
+        return _stopped_by(error, Ending.OWN_ERROR)
+    return None
+
+
+def _train_and_write(
+    log_directory: Path,
+    directory: Path,
+    trials: Sequence[Trial],
+    digests: Sequence[str],
+    on_progress: Callable[[int], None],
+) -> None:
+    from distrib.local import train  # here, so that the driver need not wait for TorchRec
+
+    if [trial.digest for trial in trials] != list(digests):
+        raise ConfigError(
+            "this worker has other code or libraries than the driver, so its results would not be "
+            "the ones asked for; expected the same Soloist, PyTorch, TorchRec and NumPy"
+        )
+    log = ClickLog.open(log_directory)
+    if log.fingerprint != trials[0].data_fingerprint:
+        raise DataError(f"{log_directory}: not the click log that the sweep was planned with")
+    for trial, result in zip(trials, train(log, trials, on_progress=on_progress), strict=True):
+        write_trial(directory, trial, result)
+
+
+def _stopped(reference: ray.ObjectRef[Stopped | None]) -> Stopped | None:
+    """Return why a task that ended did not finish, or None if it did."""
+    try:
+        return ray.get(reference)
+    except (NodeDiedError, ObjectLostError) as error:
+        return _stopped_by(error, Ending.NODE_DIED)
+    except (WorkerCrashedError, OutOfMemoryError) as error:
+        return _stopped_by(error, Ending.WORKER_DIED)
+    except RayError as error:
+        return _stopped_by(error, Ending.OWN_ERROR)
+
+
+def _stopped_by(error: BaseException, ending: Ending) -> Stopped:
+    text = "".join(traceback.format_exception(error))
+    return Stopped(ending=ending, reason=_reason(error), text=text)
+
+
+def _reason(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

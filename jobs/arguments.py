@@ -1,0 +1,27 @@
+"""Words that several command lines share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typer import Argument
+
+ExperimentName = Annotated[
+    str,
+    Argument(
+        metavar="EXPERIMENT",
+        help="A YAML file, or a shipped experiment by its name: movielens, frappe, criteo, "
+        "synthetic.",
+        show_default=False,
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    Argument(
+        metavar="[FIELD=VALUE]...",
+        help="Any field of the experiment by its dotted path: replicas=8, "
+        "arms.relu.activation=gelu; a field of the defaults also by its own: "
+        "stream.batch_size=256, engine.threads=2. VALUE is YAML: 'model.hidden=[128, 64]'.",
+        show_default=False,
+    ),
+]

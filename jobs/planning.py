@@ -1,0 +1,126 @@
+"""From an experiment to its trials."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distrib.results import trial_directory
+from distrib.trial import Trial
+from jobs.experiment import DataConfig, Experiment
+from recsys.activations import activation_beta
+from recsys.calls import parse_call
+from recsys.config import Recipe
+from recsys.data.click_log import ClickLog, is_click_log
+from recsys.errors import ConfigError
+from recsys.seeds import Source, replica_seeds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedArm:
+    """An arm and its trials, one for each replica.
+
+    ``source`` is None for a row of the table, else the one source of irreproducibility that these
+    trainings of the baseline differ in.
+    """
+
+    name: str
+    recipe: Recipe
+    source: Source | None
+    trials: tuple[Trial, ...]
+
+    @property
+    def title(self) -> str:
+        """What a person is shown."""
+        return self.name if self.source is None else f"{self.name} ({self.source} alone)"
+
+
+def open_click_log(data: DataConfig) -> ClickLog:
+    """Return the click log of an experiment.
+
+    Raises:
+        ConfigError: there is none yet; tells the command that makes it.
+        DataError: what is there is not whole.
+    """
+    if not is_click_log(data.directory):
+        raise ConfigError(
+            f"{data.directory}: no click log is there yet; make it with: {data.prepare_command()}"
+        )
+    return ClickLog.open(data.directory)
+
+
+def plan(experiment: Experiment, log: ClickLog) -> list[PlannedArm]:
+    """Return what is to be trained: the arms, then the baseline again for each source alone."""
+
+    def planned(name: str, vary: tuple[Source, ...], source: Source | None) -> PlannedArm:
+        arm = experiment.arms[name]
+        return PlannedArm(
+            name=name,
+            recipe=arm.recipe,
+            source=source,
+            trials=tuple(
+                Trial(
+                    recipe=arm.recipe,
+                    seeds=replica_seeds(experiment.seed, vary, replica),
+                    data_fingerprint=log.fingerprint,
+                )
+                for replica in range(arm.replication.replicas)
+            ),
+        )
+
+    arms = [planned(name, arm.replication.vary, None) for name, arm in experiment.arms.items()]
+    alone = [planned(experiment.baseline, (source,), source) for source in experiment.sources]
+    return arms + alone
+
+
+def manifest(experiment: Experiment, planned: Sequence[PlannedArm]) -> dict[str, Any]:
+    """Return what ``sweep.json`` holds: which trials belong to which row."""
+    return {
+        "experiment": experiment.name,
+        "baseline": experiment.baseline,
+        "varied": [str(source) for source in experiment.vary],
+        "arms": [_row(arm) for arm in planned if arm.source is None],
+        "sources": [
+            {"source": str(arm.source), "arm": arm.name, "trials": _places(arm)}
+            for arm in planned
+            if arm.source is not None
+        ],
+    }
+
+
+def write_manifest(directory: Path, contents: dict[str, Any]) -> None:
+    """Write ``sweep.json``, whole or not at all."""
+    directory.mkdir(parents=True, exist_ok=True)
+    unfinished = directory / ".sweep.json"
+    unfinished.write_text(json.dumps(contents, indent=2) + "\n")
+    unfinished.replace(directory / "sweep.json")
+
+
+def _row(arm: PlannedArm) -> dict[str, Any]:
+    activation, beta = activation_columns(arm.recipe.arm.activation)
+    return {
+        "name": arm.name,
+        "kind": arm.recipe.arm.kind,
+        "model": arm.recipe.model.name,
+        "activation": activation,
+        "beta": beta,
+        "components": arm.recipe.arm.components,
+        "trials": _places(arm),
+    }
+
+
+def _places(arm: PlannedArm) -> list[str]:
+    return [trial_directory(Path(), trial).as_posix() for trial in arm.trials]
+
+
+def activation_columns(text: str) -> tuple[str, float | None]:
+    """Return the table's ``activation`` and ``beta`` of an activation.
+
+    One that has no parameter but beta is told by its bare name and beta, so that its family shares
+    a curve; any other by its whole text.
+    """
+    name, parameters = parse_call(text)
+    return (name.lower() if set(parameters) <= {"beta"} else text), activation_beta(text)

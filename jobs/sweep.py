@@ -1,0 +1,90 @@
+"""``soloist sweep``: trains every replica of every arm, and prints the trade-off table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from rich.table import Table
+from typer import Option
+
+from distrib.failures import raise_for
+from distrib.groups import Group, missing_groups
+from distrib.results import is_done
+from distrib.runner import run_groups
+from distrib.session import ray_session, terminated_like_interrupted
+from jobs.arguments import ExperimentName, Overrides
+from jobs.command import run
+from jobs.display import Display
+from jobs.experiment import load_experiment
+from jobs.planning import PlannedArm, manifest, open_click_log, plan, write_manifest
+from jobs.report import report
+from recsys.data.click_log import ClickLog
+
+
+def sweep(
+    experiment: ExperimentName,
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None,
+        Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Where the trials, the table and the figures go. [default: results/NAME]",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Show what would be trained, and train nothing.")
+    ] = False,
+) -> None:
+    """Train all replicas of all arms of an experiment, and print the trade-off table.
+
+    Trials run on Ray: on the cluster that RAY_ADDRESS names, or on this machine. A finished trial
+    is never run again: after Ctrl-C, a crash or a change to an arm, the same command runs only
+    what is missing. A trial that fails leaves error.txt in its directory and stops no other; the
+    exit status is then 1, and the failures are listed.
+    """
+    configured = load_experiment(experiment, overrides or ())
+    log = open_click_log(configured.data)
+    planned = plan(configured, log)
+    directory = output or Path("results", configured.name)
+    groups = missing_groups(
+        directory,
+        (Group(title=arm.title, trials=arm.trials) for arm in planned),
+        fuse=configured.fuse,
+    )
+    if dry_run:
+        Console().print(_plan_table(planned, directory))
+        print(f"{sum(len(group.trials) for group in groups)} to train, {len(groups)} processes")
+        return
+    write_manifest(directory, manifest(configured, planned))
+    _train(log, directory, groups)
+    report(directory)
+
+
+def _train(log: ClickLog, directory: Path, groups: Sequence[Group]) -> None:
+    if not groups:
+        return
+    with Display() as display, ray_session(), terminated_like_interrupted():
+        failures = run_groups(log, directory, groups, observe=display)
+    raise_for(failures, sum(len(group.trials) for group in groups))
+
+
+def _plan_table(planned: Sequence[PlannedArm], directory: Path) -> Table:
+    table = Table("arm", "kind", "activation", title=f"plan for {directory}")
+    for column in ("components", "replicas", "done", "to train"):
+        table.add_column(column, justify="right")
+    for arm in planned:
+        done = sum(is_done(directory, trial) for trial in arm.trials)
+        config = arm.recipe.arm
+        numbers = (config.components, len(arm.trials), done, len(arm.trials) - done)
+        table.add_row(arm.title, config.kind, config.activation, *map(str, numbers))
+    return table
+
+
+if __name__ == "__main__":
+    run(sweep)

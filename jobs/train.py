@@ -1,0 +1,91 @@
+"""``soloist train``: one replica of one arm, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from distrib import local
+from distrib.groups import Group
+from distrib.results import write_trial
+from distrib.runner import Status
+from jobs.arguments import ExperimentName, Overrides
+from jobs.command import run
+from jobs.display import Display
+from jobs.documents import unknown
+from jobs.experiment import load_experiment
+from jobs.planning import open_click_log, plan
+from recsys.data.click_log import ClickLog
+from recsys.errors import ConfigError
+
+
+def train(
+    experiment: ExperimentName,
+    arm: Annotated[str, Option("--arm", metavar="NAME", help="Which arm of the experiment.")],
+    overrides: Overrides = None,
+    replica: Annotated[
+        int, Option("--replica", min=0, help="Which replica: it has that one's seeds in a sweep.")
+    ] = 0,
+    output: Annotated[
+        Path | None,
+        Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Keep the trial below DIR/trials, where a sweep into DIR finds it.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Train one replica of an arm in this process and print what it achieves.
+
+    The quick way to try an arm, to profile it or to step through it with a debugger. For anything
+    about prediction differences train several: soloist sweep.
+    """
+    configured = load_experiment(experiment, overrides or ())
+    if arm not in configured.arms:
+        raise unknown(f"--arm {arm}", arm, list(configured.arms))
+    log = open_click_log(configured.data)
+    planned = next(each for each in plan(configured, log) if each.name == arm)
+    if replica >= len(planned.trials):
+        raise ConfigError(
+            f"--replica: found {replica}, expected less than the arm's {len(planned.trials)}"
+        )
+    trial = planned.trials[replica]
+    with Display() as display:
+        watch = _watch(display, Group(title=arm, trials=(trial,)), log)
+        (result,) = local.train(log, [trial], on_progress=watch)
+    if output is not None:
+        print(write_trial(output, trial, result))
+    for name, value in {**result.metrics, **result.cost.as_dict()}.items():
+        print(f"{name:28} {value:.6g}")
+
+
+def _watch(display: Display, group: Group, log: ClickLog) -> Callable[[int], None]:
+    """Return what shows the progress of one trial in the same words as a sweep's."""
+    total, work = group.examples(log), group.work(log)
+    done = 0
+
+    def advance(examples: int) -> None:
+        nonlocal done
+        done += examples
+        ended = int(done == total)
+        display(
+            Status(
+                trials_done=ended,
+                trials_failed=0,
+                trials=1,
+                examples_done=done,
+                work_done=work * done / total,
+                work=work,
+            )
+        )
+
+    return advance
+
+
+if __name__ == "__main__":
+    run(train)
