@@ -14,13 +14,17 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from jobs.command import run
+from jobs.documents import read_document
+from jobs.validation import validated
 from recsys.data.click_log import ClickLog
 from recsys.data.download import default_cache, obtain
 from recsys.data.preparation import Encodings
 from recsys.data.preparation import prepare as prepare_log
-from recsys.data.readers.reader import Request, Source
+from recsys.data.readers.reader import Source
 from recsys.data.readers.registry import READERS, Entry, check_options, entry
+from recsys.data.readers.request import Request
 from recsys.data.readers.sources import find_sources
+from recsys.data.readers.table_schema import TableSchema
 from recsys.data.splits import Split, SplitBy, Watch
 from recsys.data.writer import check_free
 from recsys.errors import ConfigError
@@ -134,7 +138,13 @@ def prepare(  # noqa: PLR0913, PLR0917 - each is an option of the command line
         )
     else:
         found = _downloaded(reader, chosen, data_set, cache or default_cache(), console)
-    request = Request(sources=found, threshold=threshold, schema=schema, rows=rows, seed=seed)
+    request = Request(
+        sources=found,
+        threshold=threshold,
+        schema=None if schema is None else _table_schema(schema),
+        rows=rows,
+        seed=seed,
+    )
     with _progress(console) as watch:
         log = prepare_log(
             chosen.open(request),
@@ -156,6 +166,15 @@ def _pairs(texts: list[str]) -> dict[str, str]:
             raise ConfigError(f"--feature {text!r}: expected NAME=ENCODING")
         pairs[name] = value
     return pairs
+
+
+def _table_schema(path: Path) -> TableSchema:
+    """Return the schema in a YAML file; ConfigError names file and field."""
+    document = read_document(path)
+    try:
+        return validated(TableSchema, document, "")
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _downloaded(

@@ -12,18 +12,24 @@ draw with that probability p, and the Bayes log loss is the mean of -(p ln p + (
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from recsys.data.click_log import SPLITS, ClickLog
+from recsys.data.click_log import ClickLog
+from recsys.data.preparation import prepare
+from recsys.data.readers.reader import Categorical, Chunk, Columns, Origin, Traits
+from recsys.data.readers.request import Request
 from recsys.data.rows import Bag, Rows
-from recsys.data.schema import Schema, SparseFeature
 from recsys.data.shuffle import uniforms
-from recsys.data.writer import ClickLogWriter
+from recsys.data.splits import Split, SplitBy
+from recsys.errors import ConfigError
 
 Floats = npt.NDArray[np.float64]
 
@@ -51,21 +57,63 @@ class Synthetic:
     bias: float = -1.0
 
     @property
-    def schema(self) -> Schema:
+    def columns(self) -> Columns:
         """Dense ``x0, ...``, single-valued ``c0, ...`` (``c0`` is the group), bags ``b0, ...``."""
         single = [
-            SparseFeature(name=f"c{t}", cardinality=size + 1)
-            for t, size in enumerate(self.cardinalities)
+            Categorical(name=f"c{number}", encoding=f"codes:{size}")
+            for number, size in enumerate(self.cardinalities)
         ]
         multi = [
-            SparseFeature(name=f"b{t}", cardinality=size + 1, multi_valued=True)
-            for t, size in enumerate(self.bag_cardinalities)
+            Categorical(name=f"b{number}", encoding=f"codes:{size}", multi_valued=True)
+            for number, size in enumerate(self.bag_cardinalities)
         ]
-        return Schema(
-            dense=tuple(f"x{d}" for d in range(self.dense)),
-            sparse=(*single, *multi),
+        return Columns(
+            dense=tuple(f"x{number}" for number in range(self.dense)),
+            categorical=(*single, *multi),
             group="c0",
         )
+
+    @property
+    def traits(self) -> Traits:
+        """Rows are independent draws; their order serves as time."""
+        return Traits(in_time_order=True)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The parameters of the truth and the Bayes log loss over all rows."""
+        return {
+            "reader": "synthetic",
+            "truth": asdict(self),
+            "bayes_log_loss": self.bayes_log_loss(0, self.rows),
+        }
+
+    def row_count(self) -> int:
+        """Return the number of rows."""
+        return self.rows
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield the rows; the code of an id is the id less 1."""
+        for start in range(0, self.rows, _CHUNK_ROWS):
+            rows, _ = self.generate(start, min(start + _CHUNK_ROWS, self.rows))
+            bags = (
+                pa.ListArray.from_arrays(bag.offsets.astype(np.int32), bag.values - 1)
+                for bag in rows.bags.values()
+            )
+            yield Chunk(
+                origin=Origin(path=Path("synthetic"), first_row=start + 1),
+                label=rows.label,
+                dense=rows.dense,
+                categorical=(*(pa.array(ids - 1) for ids in rows.ids.T), *bags),
+                group=pa.array(rows.group),
+            )
+
+    def bayes_log_loss(self, start: int, stop: int) -> float:
+        """Return the mean over rows ``start .. stop`` of the entropy (nats) of their labels."""
+        total = 0.0
+        for first in range(start, stop, _CHUNK_ROWS):
+            _, p = self.generate(first, min(first + _CHUNK_ROWS, stop))
+            total -= float((p * np.log(p) + (1 - p) * np.log1p(-p)).sum())
+        return total / (stop - start)
 
     def generate(self, start: int, stop: int) -> tuple[Rows, Floats]:
         """Return rows ``start .. stop`` and the true probability of each label, float64 [n]."""
@@ -143,9 +191,13 @@ class Synthetic:
         return np.split((draws.reshape(-1, width) - 0.5) * 2.4, ends[:-1])
 
 
-def bayes_log_loss(probability: Floats) -> Floats:
-    """Return the expected log loss (nats) of each row for one who knows its probability."""
-    return -(probability * np.log(probability) + (1 - probability) * np.log1p(-probability))
+def open_synthetic(request: Request) -> Synthetic:
+    """Return the default truth with the number of rows and the seed that are asked for."""
+    rows = Synthetic.rows if request.rows is None else request.rows
+    seed = Synthetic.seed if request.seed is None else request.seed
+    if rows < 1 or not 0 <= seed < 2**64:
+        raise ConfigError(f"rows {rows} and seed {seed}: expected at least 1 row, a seed from 0 on")
+    return Synthetic(rows=rows, seed=seed)
 
 
 def write_synthetic(
@@ -158,27 +210,7 @@ def write_synthetic(
 ) -> ClickLog:
     """Write a synthetic click log, the last shares of its rows as valid and test, and open it.
 
-    ``log.meta["bayes_log_loss"]`` is the mean over all rows, ``["bayes_log_loss_of_split"]`` over
-    those of each split.
+    ``log.meta["bayes_log_loss"]`` is what the truth itself would score, in the mean over all rows.
     """
-    truth = truth or Synthetic()
-    tested, validated = round(truth.rows * test), round(truth.rows * valid)
-    bounds = [0, truth.rows - tested - validated, truth.rows - tested, truth.rows]
-    splits = {name: range(bounds[i], bounds[i + 1]) for i, name in enumerate(SPLITS)}
-    losses = {}
-    with ClickLogWriter(directory, truth.schema, replace=replace) as writer:
-        for split, part in splits.items():
-            losses[split] = 0.0
-            for start in part[::_CHUNK_ROWS]:
-                rows, probability = truth.generate(start, min(start + _CHUNK_ROWS, part.stop))
-                writer.append(split, rows)
-                losses[split] += float(bayes_log_loss(probability).sum())
-        return writer.finish(
-            {
-                "reader": "synthetic",
-                "bayes_log_loss": sum(losses.values()) / truth.rows,
-                "bayes_log_loss_of_split": {
-                    split: losses[split] / len(part) for split, part in splits.items() if part
-                },
-            }
-        )
+    shares = Split(by=SplitBy.TIME, valid=valid, test=test)
+    return prepare(truth or Synthetic(), directory, split=shares, replace=replace)

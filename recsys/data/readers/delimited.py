@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from recsys.calls import nearest
 from recsys.data.readers.reader import Origin
 from recsys.errors import DataError
 
@@ -90,12 +90,15 @@ def read_header(path: Path, form: TextFormat) -> tuple[str, ...]:
     """Return the column names in the first row."""
     try:
         with _open(path) as stream:
-            line = io.BufferedReader(stream).readline().decode("utf-8-sig")
+            line = io.BufferedReader(stream).readline(_BLOCK_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise DataError(f"{path}, row 1: not UTF-8 text") from None
     except OSError as error:
         raise _data_error(path, error) from None
-    names = next(csv.reader([line], delimiter=form.delimiter), [])
+    try:
+        names = next(csv.reader([line], delimiter=form.delimiter), [])
+    except csv.Error as error:
+        raise DataError(f"{path}, row 1: not the names of columns ({error})") from None
     if not names:
         raise DataError(f"{path}, row 1: is blank, expected the names of the columns")
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -121,8 +124,7 @@ def check_columns(path: Path, names: Sequence[str], wanted: Sequence[str]) -> No
     """Raise DataError if a wanted column is missing, naming the nearest one that is there."""
     for name in wanted:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(names)}"
+            hint = nearest(name, names) or f", it has {', '.join(names)}"
             raise DataError(f"{path}: column {name!r} is missing{hint}")
 
 

@@ -22,7 +22,8 @@ from recsys.data.readers.movielens_tables import (
     pipe_items,
     pipe_users,
 )
-from recsys.data.readers.reader import Categorical, Chunk, Columns, Origin, Request, Traits
+from recsys.data.readers.reader import Categorical, Chunk, Columns, Origin, Traits
+from recsys.data.readers.request import Request
 from recsys.data.readers.values import numbers
 from recsys.errors import ConfigError, DataError
 

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -66,9 +67,10 @@ def dat_users(path: Path) -> SideTable:
 
 def atomic_users(path: Path) -> SideTable:
     """Read ``*.user``: a header, then tab-separated user, age, gender, occupation, zip code."""
-    wanted = ("user_id", "age", "gender", "occupation", "zip_code")
-    rows = ((user, _person(path, row, *person)) for row, (user, *person) in _atomic(path, wanted))
-    return _table(path, rows)
+    wanted = ("user_id:token", "age:token", "gender:token", "occupation:token", "zip_code:token")
+    with _text(path) as file:
+        rows = _named(path, _tabbed(file), wanted)
+        return _table(path, ((user, _person(path, row, *told)) for row, (user, *told) in rows))
 
 
 def pipe_items(path: Path) -> SideTable:
@@ -93,21 +95,20 @@ def dat_items(path: Path) -> SideTable:
 
 def csv_items(path: Path) -> SideTable:
     """Read ``movies.csv``: movieId,title (year),genre|genre."""
-    check_file(path)
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = csv.reader(file)
-        check_columns(path, next(lines), ("movieId", "title", "genres"))
-        checked = _counted(path, lines, 3, first_row=2)
-        return _table(path, ((movie, _titled(*rest)) for _, (movie, *rest) in checked))
+    wanted = ("movieId", "title", "genres")
+    with _text(path) as file:
+        rows = _named(path, csv.reader(file), wanted)
+        return _table(path, ((movie, _titled(title, genres)) for _, (movie, title, genres) in rows))
 
 
 def atomic_items(path: Path) -> SideTable:
     """Read ``*.item``: a header, then item, title, year and genres separated by spaces."""
-    wanted = ("item_id", "release_year", "class")
-    rows = (
-        (item, _movie(year, genres.split())) for _, (item, year, genres) in _atomic(path, wanted)
-    )
-    return _table(path, rows)
+    wanted = ("item_id:token", "release_year:token", "class:token_seq")
+    with _text(path) as file:
+        rows = _named(path, _tabbed(file), wanted)
+        return _table(
+            path, ((item, _movie(year, kinds.split())) for _, (item, year, kinds) in rows)
+        )
 
 
 def _person(
@@ -151,24 +152,35 @@ def _table(path: Path, rows: Iterator[tuple[str, dict[str, Value]]]) -> SideTabl
     )
 
 
+def _text(path: Path, encoding: str = "utf-8-sig") -> TextIO:
+    check_file(path)
+    return path.open(encoding=encoding, newline="")
+
+
 def _lines(path: Path, delimiter: str, columns: int) -> Iterator[tuple[int, list[str]]]:
     """Yield rows without a header, numbered from 1. MovieLens wrote them in Latin-1."""
-    check_file(path)
-    with path.open(encoding="latin-1", newline="\n") as file:
+    with _text(path, "latin-1") as file:
         lines = (line.rstrip("\r\n").split(delimiter) for line in file)
         yield from _counted(path, lines, columns, first_row=1)
 
 
-def _atomic(path: Path, wanted: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield the wanted fields of a file whose header says ``name:type``."""
-    check_file(path)
-    with path.open(encoding="utf-8", newline="\n") as file:
-        names = [field.partition(":")[0] for field in file.readline().rstrip("\r\n").split("\t")]
-        check_columns(path, names, wanted)
-        places = [names.index(name) for name in wanted]
-        lines = (line.rstrip("\r\n").split("\t") for line in file)
-        for row, line in _counted(path, lines, len(names), first_row=2):
-            yield row, [line[place] for place in places]
+def _tabbed(file: TextIO) -> Iterator[list[str]]:
+    """Yield the fields of each line; in atomic files a quote is a character like any other."""
+    return (line.rstrip("\r\n").split("\t") for line in file)
+
+
+def _named(
+    path: Path, lines: Iterator[list[str]], wanted: Sequence[str]
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the wanted fields of each row below a header."""
+    try:
+        names = next(lines)
+    except (UnicodeDecodeError, csv.Error):
+        raise DataError(f"{path}, row 1: not the names of columns") from None
+    check_columns(path, names, wanted)
+    places = [names.index(name) for name in wanted]
+    for row, line in _counted(path, lines, len(names), first_row=2):
+        yield row, [line[place] for place in places]
 
 
 def _counted(
@@ -184,3 +196,5 @@ def _counted(
             row += 1
     except UnicodeDecodeError:
         raise DataError(f"{path}, row {row}: not UTF-8 text") from None
+    except csv.Error as error:
+        raise DataError(f"{path}, row {row}: {error}") from None

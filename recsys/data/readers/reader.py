@@ -107,14 +107,3 @@ class Reader(Protocol):
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the rows; raises DataError that names file and row."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
-    """What a person asked of a reader; None where it is left to the reader."""
-
-    sources: tuple[Source, ...] = ()
-    threshold: float | None = None
-    schema: Path | None = None
-    rows: int | None = None
-    seed: int | None = None

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from recsys.calls import nearest
+from recsys.data.readers import avazu, criteo, frappe, tabular
+from recsys.data.readers.avazu import Avazu
+from recsys.data.readers.criteo import Criteo
+from recsys.data.readers.frappe import open_frappe
 from recsys.data.readers.movielens import MovieLens
-from recsys.data.readers.reader import Reader, Request
+from recsys.data.readers.reader import Reader
+from recsys.data.readers.request import Request
 from recsys.data.readers.sources import Pattern
+from recsys.data.readers.tabular import Tabular
+from recsys.data.synthetic import open_synthetic
 from recsys.errors import ConfigError
 
 
@@ -31,15 +38,19 @@ class Entry:
 
 READERS: Mapping[str, Entry] = {
     "movielens": Entry(open=MovieLens.open, options=("threshold",), data_set="movielens-100k"),
+    "criteo": Entry(open=Criteo.open, patterns=criteo.PATTERNS, data_set="criteo-kaggle"),
+    "frappe": Entry(open=open_frappe, patterns=frappe.PATTERNS, data_set="frappe"),
+    "avazu": Entry(open=Avazu.open, patterns=avazu.PATTERNS, data_set="avazu"),
+    "tabular": Entry(open=Tabular.open, options=("schema",), patterns=tabular.PATTERNS),
+    "synthetic": Entry(open=open_synthetic, options=("rows", "seed"), sourceless=True),
 }
 
 
 def entry(name: str) -> Entry:
     """Return the entry of a reader; ConfigError names the nearest one if there is none."""
     if name not in READERS:
-        near = difflib.get_close_matches(name, READERS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(READERS)}"
-        raise ConfigError(f"reader {name!r}: {hint}")
+        hint = nearest(name, list(READERS)) or f", expected one of {', '.join(READERS)}"
+        raise ConfigError(f"reader {name!r}: unknown{hint}")
     return READERS[name]
 
 

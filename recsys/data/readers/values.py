@@ -44,6 +44,11 @@ def numbers(
     return np.asarray(found, np.float64)
 
 
+def signed_log(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return ``sign(x) ln(1 + |x|)``: tame for counts, and defined for all numbers."""
+    return np.copysign(np.log1p(np.abs(values)), values)
+
+
 def first_failing(convert: Callable[[pa.Array], Any], values: pa.Array) -> int:
     """Return the index of the first value that ``convert`` refuses, by bisection."""
     good, bad = 0, len(values)

@@ -1,0 +1,109 @@
+"""What the columns of a person's own table are, as written in YAML.
+
+For example::
+
+    label: clicked
+    dense: [age, {name: price, missing: 0, log: true}]
+    categorical: [country, {name: item, encoding: "hash:100000"}]
+    multi_valued: [{name: tags, separator: "|"}]
+    group: user
+    time: {name: at, format: "%Y-%m-%d %H:%M:%S"}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from recsys.calls import nearest
+from recsys.data.encoding import Encoding
+from recsys.errors import ConfigError
+from recsys.frozen import Frozen
+
+
+class Column(Frozen):
+    """A column by its name; the name alone stands for a column with every option left out."""
+
+    name: str = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, found: Any) -> Any:
+        if isinstance(found, str):
+            return {"name": found}
+        if isinstance(found, Mapping):
+            for field in found:
+                if field not in cls.model_fields:
+                    valid = list(cls.model_fields)
+                    hint = nearest(str(field), valid) or f", expected {', '.join(valid)}"
+                    raise ValueError(f"{field}: unknown{hint}")
+        return found
+
+
+class DenseColumn(Column):
+    """Numbers. ``missing`` stands for an empty one, which is refused otherwise.
+
+    With ``log``, x becomes sign(x) ln(1 + |x|).
+    """
+
+    missing: float | None = Field(None, allow_inf_nan=False)
+    log: bool = False
+
+
+class CategoricalColumn(Column):
+    """Values of a category, encoded as ``recsys.data.encoding.Encoding`` says."""
+
+    encoding: str = "vocabulary:1"
+
+    @field_validator("encoding")
+    @classmethod
+    def _can_be_parsed(cls, encoding: str) -> str:
+        try:
+            Encoding.parse(encoding)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return encoding
+
+
+class MultiValuedColumn(CategoricalColumn):
+    """Several values of a category: a list, or text with a ``separator`` between the values."""
+
+    separator: str | None = Field(None, min_length=1)
+
+
+class TimeColumn(Column):
+    """A number, a Parquet timestamp or, with a ``format`` as for strptime, text."""
+
+    format: str | None = None
+
+
+class TableSchema(Frozen):
+    """The columns of a table; those not named are not read."""
+
+    label: str
+    dense: tuple[DenseColumn, ...] = ()
+    categorical: tuple[CategoricalColumn, ...] = ()
+    multi_valued: tuple[MultiValuedColumn, ...] = ()
+    group: str | None = None
+    time: TimeColumn | None = None
+    delimiter: str = Field(",", min_length=1, max_length=1, description="of text files")
+
+    @model_validator(mode="after")
+    def _has_features(self) -> TableSchema:
+        names = [column.name for column in (*self.dense, *self.categorical, *self.multi_valued)]
+        if not names:
+            raise ValueError("no feature: expected dense, categorical or multi_valued columns")
+        for name in names:
+            if names.count(name) > 1 or name == self.label:
+                raise ValueError(f"column {name!r} has two uses, expected one")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All columns that are read, each once."""
+        features = (*self.dense, *self.categorical, *self.multi_valued)
+        others = [self.group, self.time.name if self.time else None]
+        names = [self.label, *(column.name for column in features)]
+        return tuple(dict.fromkeys([*names, *(name for name in others if name)]))
