@@ -1,1 +1,1 @@
-"""What comes out: prediction difference, intervals, tables and figures. Needs neither Ray nor torch."""
+"""What comes out: prediction difference, intervals, tables, figures. Needs no Ray and no torch."""

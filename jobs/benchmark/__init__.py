@@ -1,0 +1,1 @@
+"""Benchmarks of Soloist itself: ``python -m jobs.benchmark NAME``."""
