@@ -18,7 +18,7 @@ ExperimentName = Annotated[
 Overrides = Annotated[
     list[str] | None,
     Argument(
-        metavar="[FIELD=VALUE]...",
+        metavar="FIELD=VALUE",
         help="Any field of the experiment by its dotted path: replicas=8, "
         "arms.relu.activation=gelu; a field of the defaults also by its own: "
         "stream.batch_size=256, engine.threads=2. VALUE is YAML: 'model.hidden=[128, 64]'.",

@@ -17,6 +17,14 @@ BAD_INPUT = 2
 FAILED = 1
 INTERRUPTED = 130
 
+STYLE: dict[str, Any] = {
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    # Reflows a docstring's paragraphs to the width of the terminal.
+    "rich_markup_mode": "markdown",
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+
 
 def guarded(function: Callable[..., Any]) -> Callable[..., None]:
     """Wrap a job so that a person's mistakes print one line: status 2 for input, 1 for trials."""
@@ -35,11 +43,20 @@ def guarded(function: Callable[..., Any]) -> Callable[..., None]:
     return command
 
 
-def run(function: Callable[..., Any], **settings: Any) -> None:
-    """Run one job as a command line of its own: ``python -m jobs.NAME``."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+def run(
+    function: Callable[..., Any],
+    *,
+    arguments: list[str] | None = None,
+    program: str | None = None,
+    **settings: Any,
+) -> None:
+    """Run one job as a command line of its own: ``python -m jobs.NAME``.
+
+    ``arguments`` and ``program`` stand for what the shell gave where they are given.
+    """
+    app = typer.Typer(**STYLE)
     app.command(**settings)(guarded(function))
-    app()
+    app(args=arguments, prog_name=program)
 
 
 def _stop(reason: object, status: int) -> None:

@@ -18,7 +18,7 @@ from distrib.session import ray_session, terminated_like_interrupted
 from jobs.arguments import ExperimentName, Overrides
 from jobs.command import run
 from jobs.display import Display
-from jobs.experiment import load_experiment
+from jobs.loading import load_experiment
 from jobs.planning import PlannedArm, manifest, open_click_log, plan, write_manifest
 from jobs.report import report
 from recsys.data.click_log import ClickLog

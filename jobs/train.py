@@ -16,7 +16,7 @@ from jobs.arguments import ExperimentName, Overrides
 from jobs.command import run
 from jobs.display import Display
 from jobs.documents import unknown
-from jobs.experiment import load_experiment
+from jobs.loading import load_experiment
 from jobs.planning import open_click_log, plan
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError

@@ -1,0 +1,60 @@
+"""``soloist``: all jobs under one name. Only the job that is asked for is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+import typer
+
+from jobs.command import STYLE, run
+
+JOBS = {
+    "prepare": "Turn a data set (Criteo, MovieLens, Frappe, any CSV or Parquet) into a click log.",
+    "train": "Train one replica of one arm here, and print what it achieves.",
+    "sweep": "Train all replicas of all arms on Ray, and print the trade-off table.",
+    "report": "Make table and figures of a sweep's directory again.",
+    "compare": "Compare prediction files of any system: prediction difference and accuracy.",
+}
+
+_HELP = """One smooth model instead of an ensemble?
+
+Soloist trains every candidate ("arm") of a sparse recommender several times under controlled
+irreproducibility, and prints one table: accuracy, prediction difference, and cost in embedding
+lookups, with confidence intervals.
+
+First steps:
+
+- `soloist prepare movielens --output data/movielens-100k`
+- `soloist sweep movielens --output results/movielens`
+
+Every job also runs as `python -m jobs.NAME`, and so under `ray job submit`.
+"""
+
+_FORWARDED = {
+    "allow_extra_args": True,
+    "allow_interspersed_args": False,
+    "ignore_unknown_options": True,
+    "help_option_names": [],
+}
+
+
+def main() -> None:
+    """Run the job that the command line names."""
+    app = typer.Typer(help=_HELP, no_args_is_help=True, **STYLE)
+    app.callback()(lambda: None)
+    for name, summary in JOBS.items():
+        app.command(name, help=summary, context_settings=_FORWARDED)(_forward(name))
+    app(prog_name="soloist")
+
+
+def _forward(name: str) -> Callable[[typer.Context], None]:
+    def command(context: typer.Context) -> None:
+        job = getattr(import_module(f"jobs.{name}"), name)
+        run(job, arguments=context.args, program=f"soloist {name}")
+
+    return command
+
+
+if __name__ == "__main__":
+    main()
