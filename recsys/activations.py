@@ -336,7 +336,8 @@ def _all_finite(parameter: str, values: Sequence[float]) -> tuple[float, ...]:
 
 
 def _finite(activation: str, parameter: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
+    # Called at every forward pass, hence the quick way past the ordinary case.
+    if type(value) is not float and (isinstance(value, bool) or not isinstance(value, Real)):
         raise ActivationError(f"{activation}: {parameter} must be a number, found {value!r}")
     number = float(value)
     # Written as a comparison because torch.compile traces it for a beta that it takes as variable.

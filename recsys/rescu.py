@@ -5,8 +5,9 @@ Every function here has a piecewise linear gradient, made of *rises*: a rise goe
 input itself, so that a half precision input costs no precision: half precision is computed in
 float32 and rounded once.
 
-The operations are plain PyTorch, so they run on every device, under ``torch.compile``,
-``torch.export`` and ``torch.func``, and can be differentiated twice.
+They are plain PyTorch operations: they run on every device, under ``torch.compile``,
+``torch.export`` and ``torch.func``, and can be differentiated twice. On the CPU the compiled
+operators of ``native.cpp`` stand in for them, with the same numbers.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from recsys.native import operators_for
 
 _HALF = (torch.bfloat16, torch.float16)
 
@@ -35,11 +38,17 @@ class Pieces:
 
 def smelu(x: Tensor, beta: float) -> Tensor:
     """Apply SmeLU, Shamir & Lin 2022 (arXiv 2202.06499), for a finite ``beta`` > 0."""
+    compiled = operators_for(x)
+    if compiled is not None:
+        return compiled.smelu(x, beta)
     return _Smelu.apply(x, beta)  # type: ignore[no-untyped-call]
 
 
 def rescu(x: Tensor, pieces: Pieces) -> Tensor:
     """Apply the function that ``pieces`` describe."""
+    compiled = operators_for(x)
+    if compiled is not None:
+        return compiled.rescu(x, pieces.knots, pieces.slopes, pieces.value)
     return _Rescu.apply(x, pieces)  # type: ignore[no-untyped-call]
 
 
@@ -49,7 +58,7 @@ def smelu_value(x: Tensor, beta: float) -> Tensor:
     slope = _rise(wide, -beta, 2 * beta)
     # (x+β)²/(4β) = β·slope² is nowhere below x, and it stays at β right of β: the larger of the
     # two is SmeLU, exactly x on the right and exactly 0 on the left, also for infinite x.
-    return torch.maximum(wide, beta * slope * slope).to(x.dtype)
+    return torch.maximum(wide, slope.mul_(slope).mul_(beta)).to(x.dtype)
 
 
 def smelu_slope(x: Tensor, beta: float) -> Tensor:
@@ -96,7 +105,7 @@ def _rise(x: Tensor, start: float, width: float) -> Tensor:
     if width < torch.finfo(x.dtype).tiny:  # its reciprocal would overflow; it is a step
         return (x > start).to(x.dtype)
     # Subtracting first keeps full relative precision where the rise begins.
-    return ((x - start) * (1.0 / width)).clamp(0.0, 1.0)
+    return (x - start).mul_(1.0 / width).clamp(0.0, 1.0)
 
 
 def _widen(x: Tensor) -> Tensor:

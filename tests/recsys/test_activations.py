@@ -360,6 +360,16 @@ def test_stacked_by_vmap_it_gives_what_each_gives_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMOOTH)
+def test_its_jacobian_is_the_diagonal_of_its_gradient(name: str) -> None:
+    module = get_activation(name)
+    x = wide(-2.7, -0.7, 0.3, 1.3)
+
+    jacobian = torch.func.jacrev(module)(x)
+
+    torch.testing.assert_close(jacobian, gradient(module, x).diag())
+
+
+@pytest.mark.parametrize("name", SMOOTH)
 def test_replicas_of_a_model_can_be_stacked_by_functional_call(name: str) -> None:
     make = lambda: nn.Sequential(nn.Linear(3, 4), get_activation(name), nn.Linear(4, 1))  # noqa: E731
     models = [make() for _ in range(3)]
