@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 from recsys.data.readers.reader import Origin
 from recsys.errors import DataError
 
+_LARGEST = np.finfo(np.float32).max
+
 
 def labels(column: pa.Array, name: str, origin: Origin) -> npt.NDArray[np.float32]:
     """Return labels, float32 [n]; DataError for anything but 0 or 1 (true and false are fine)."""
@@ -26,7 +28,9 @@ def labels(column: pa.Array, name: str, origin: Origin) -> npt.NDArray[np.float3
 def numbers(
     column: pa.Array, name: str, origin: Origin, *, missing: float | None = None
 ) -> npt.NDArray[np.float64]:
-    """Return numbers, float64 [n], with ``missing`` for null; DataError unless all are finite."""
+    """Return numbers, float64 [n], with ``missing`` for null.
+
+    Raises DataError unless all are finite, as float32 too."""
     try:
         values = _to_float(column)
     except pa.ArrowInvalid:
@@ -38,9 +42,11 @@ def numbers(
         row = pc.index(values.is_null(), True).as_py()
         raise DataError(f"{origin.at(row)}: {name} is missing, expected a number")
     found = pc.fill_null(values, 0.0 if missing is None else missing).to_numpy()
-    bad = np.flatnonzero(~np.isfinite(found))
+    bad = np.flatnonzero(~(np.abs(found) <= _LARGEST))
     if len(bad):
-        raise DataError(f"{origin.at(int(bad[0]))}: {name} is {found[bad[0]]}, expected a number")
+        raise DataError(
+            f"{origin.at(int(bad[0]))}: {name} is {found[bad[0]]}, expected a finite number"
+        )
     return np.asarray(found, np.float64)
 
 
