@@ -17,13 +17,13 @@ from jobs.command import run
 from jobs.documents import read_document
 from jobs.validation import validated
 from recsys.data.click_log import ClickLog
-from recsys.data.download import default_cache, obtain
+from recsys.data.download import Say, default_cache, obtain
 from recsys.data.preparation import Encodings
 from recsys.data.preparation import prepare as prepare_log
 from recsys.data.readers.reader import Source
-from recsys.data.readers.registry import READERS, Entry, check_options, entry
+from recsys.data.readers.registry import READERS, check_options, entry
 from recsys.data.readers.request import Request
-from recsys.data.readers.sources import find_sources
+from recsys.data.readers.sources import Paths, find_sources
 from recsys.data.readers.table_schema import TableSchema
 from recsys.data.splits import Split, SplitBy, Watch
 from recsys.data.writer import check_free
@@ -131,13 +131,9 @@ def prepare(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     check_options(reader, own)
     check_free(output, replace=replace)
     encodings = Encodings(default=encoding, of_feature=_pairs(feature or []))
-    chosen = entry(reader)
-    if source or valid_source or test_source or chosen.sourceless:
-        found = find_sources(
-            source or [], chosen.patterns, valid=valid_source or [], test=test_source or []
-        )
-    else:
-        found = _downloaded(reader, chosen, data_set, cache or default_cache(), console)
+    sources = Paths(train=source or [], valid=valid_source or [], test=test_source or [])
+    say = partial(console.print, soft_wrap=True)
+    found = _sources(reader, sources, data_set, cache or default_cache(), say)
     request = Request(
         sources=found,
         threshold=threshold,
@@ -147,7 +143,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     )
     with _progress(console) as watch:
         log = prepare_log(
-            chosen.open(request),
+            entry(reader).open(request),
             output,
             split=Split(by=split, valid=valid, test=test, seed=split_seed),
             encodings=encodings,
@@ -177,14 +173,19 @@ def _table_schema(path: Path) -> TableSchema:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _downloaded(
-    reader: str, chosen: Entry, data_set: str | None, cache: Path, console: Console
+def _sources(
+    reader: str, paths: Paths, data_set: str | None, cache: Path, say: Say
 ) -> tuple[Source, ...]:
-    """Return the public data set of a reader, from the cache or the network."""
+    """Return the sources that are named, else the public data set, from cache or network."""
+    chosen = entry(reader)
+    if paths and chosen.sourceless:
+        raise ConfigError(f"--source: reader {reader} takes no source")
+    if paths or chosen.sourceless:
+        return find_sources(paths, chosen.patterns)
     name = data_set or chosen.data_set
     if name is None:
         raise ConfigError(f"--source is missing: reader {reader} needs a file or directory")
-    return (Source(path=obtain(name, cache, partial(console.print, soft_wrap=True))),)
+    return (Source(path=obtain(name, cache, say)),)
 
 
 @contextmanager

@@ -18,23 +18,29 @@ class Pattern:
     split: str | None = None
 
 
-def find_sources(
-    paths: Sequence[Path],
-    patterns: Sequence[Pattern],
-    *,
-    valid: Sequence[Path] = (),
-    test: Sequence[Path] = (),
-) -> tuple[Source, ...]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Paths:
+    """What a person named: with ``valid`` or ``test`` paths, ``train`` is for training alone."""
+
+    train: Sequence[Path] = ()
+    valid: Sequence[Path] = ()
+    test: Sequence[Path] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.train or self.valid or self.test)
+
+
+def find_sources(paths: Paths, patterns: Sequence[Pattern]) -> tuple[Source, ...]:
     """Return the sources behind paths; a directory stands for its files that match a pattern.
 
-    Without patterns a directory is a source itself. With ``valid`` or ``test`` paths, ``paths``
-    train. Raises DataError for a path that is not there or a directory without such files, and
-    ConfigError where some sources say which split they are and some do not.
+    Without patterns a directory is a source itself. Raises DataError for a path that is not there
+    or a directory without such files, and ConfigError where some sources say which split they are
+    and some do not.
     """
-    train = "train" if valid or test else None
+    train = "train" if paths.valid or paths.test else None
     found = [
         source
-        for split, group in ((train, paths), ("valid", valid), ("test", test))
+        for split, group in ((train, paths.train), ("valid", paths.valid), ("test", paths.test))
         for path in group
         for source in _expand(path, patterns, split)
     ]

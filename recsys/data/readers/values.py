@@ -30,13 +30,18 @@ def numbers(
 ) -> npt.NDArray[np.float64]:
     """Return numbers, float64 [n], with ``missing`` for null.
 
-    Raises DataError unless all are finite, as float32 too."""
+    Raises DataError unless all are finite, as float32 too.
+    """
     try:
         values = _to_float(column)
     except pa.ArrowInvalid:
         row = first_failing(_to_float, column)
         raise DataError(
             f"{origin.at(row)}: {name} is {column[row].as_py()!r}, expected a number"
+        ) from None
+    except pa.ArrowNotImplementedError:
+        raise DataError(
+            f"{origin.path}: column {name} is {column.type}, expected numbers"
         ) from None
     if values.null_count and missing is None:
         row = pc.index(values.is_null(), True).as_py()

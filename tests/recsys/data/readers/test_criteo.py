@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from recsys.data.preparation import Encodings, prepare
 from recsys.data.readers.criteo import PATTERNS, Criteo
 from recsys.data.readers.reader import Source
-from recsys.data.readers.sources import find_sources
+from recsys.data.readers.sources import Paths, find_sources
 from recsys.data.splits import Split
 from recsys.errors import DataError
 from tests.support.shared import shared
@@ -166,7 +166,7 @@ def test_the_genuine_sample_is_read_as_the_csv_module_reads_it(tmp_path):
 
 
 def test_a_directory_stands_for_its_data_files(tmp_path):
-    sources = find_sources([shared("data/criteo_sample")], PATTERNS)
+    sources = find_sources(Paths(train=[shared("data/criteo_sample")]), PATTERNS)
 
     log = prepare(Criteo(sources), tmp_path / "log")
 

@@ -8,7 +8,7 @@ import pytest
 from recsys.data.preparation import prepare
 from recsys.data.readers.frappe import CATEGORICAL, PATTERNS, open_frappe
 from recsys.data.readers.request import Request
-from recsys.data.readers.sources import find_sources
+from recsys.data.readers.sources import Paths, find_sources
 from recsys.errors import DataError
 from tests.support.shared import shared
 from tests.support.tables import write_lines
@@ -17,7 +17,7 @@ HEADER = "label,user,item,daytime,weekday,isweekend,homework,cost,weather,countr
 
 
 def opened(directory):
-    return open_frappe(Request(sources=find_sources([directory], PATTERNS)))
+    return open_frappe(Request(sources=find_sources(Paths(train=[directory]), PATTERNS)))
 
 
 @pytest.fixture(scope="module")
