@@ -15,17 +15,18 @@ from types import FrameType
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 
 _PROJECT = Path(__file__).resolve().parents[1]
 
 
 @contextmanager
-def ray_session() -> Iterator[None]:
+def ray_session(cpus: int | None = None) -> Iterator[None]:
     """Have a Ray inside the block.
 
     In this order: the one that is already there; the one that ``RAY_ADDRESS`` names (as it does
     under ``ray job submit``); a new one on this machine, reachable from this machine alone, which
-    ends with the block.
+    ends with the block and has ``cpus`` CPUs, by default all.
     """
     if ray.is_initialized():
         yield
@@ -36,28 +37,50 @@ def ray_session() -> Iterator[None]:
         finally:
             ray.shutdown()
     else:
-        with _own_ray():
+        with _own_ray(cpus):
             yield
 
 
 @contextmanager
-def _own_ray() -> Iterator[None]:
+def _own_ray(cpus: int | None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Not the user's temporary directory: Ray's sockets lie below, whose paths may have 107 bytes.
     directory = tempfile.mkdtemp(prefix="soloist-", dir="/tmp")
     try:
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _temp_dir=directory,
-            _node_ip_address="127.0.0.1",
-        )
-        yield
+        with _loopback_alone():
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=directory,
+            )
+            yield
     finally:
         ray.shutdown()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _loopback_alone() -> Iterator[None]:
+    """Have Ray listen on the loopback address alone.
+
+    It listens everywhere, whatever node address it is given, unless this machine is one that forms
+    no clusters. That is read from the environment when Ray is imported: here by this process,
+    later by the processes that it starts.
+    """
+    variable = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    environment, constant = os.environ.get(variable), ray_constants.ENABLE_RAY_CLUSTER
+    os.environ[variable], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = constant
+        if environment is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = environment
 
 
 def _code() -> dict[str, Any]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from jobs.documents import Document, assign, read_document, split_assignment, summary, unknown
 from jobs.experiment import (
@@ -27,7 +27,7 @@ from recsys.models.config import MODEL_KINDS, BuiltInConfig, OwnConfig
 from recsys.seeds import Source
 
 KINDS = {kind.model_fields["kind"].default: kind for kind in get_args(ArmConfig)}
-_MODELS: Mapping[str, type[Frozen]] = MODEL_KINDS
+_MODELS = cast(Mapping[str, type[Frozen]], MODEL_KINDS)
 _ARM_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from typer import Option
@@ -59,7 +60,8 @@ def sweep(
     )
     if dry_run:
         Console().print(_plan_table(planned, directory))
-        print(f"{sum(len(group.trials) for group in groups)} to train, {len(groups)} processes")
+        trials = sum(len(group.trials) for group in groups)
+        print(f"{trials} trials to train in {len(groups)} processes, into {directory}")
         return
     write_manifest(directory, manifest(configured, planned))
     _train(log, directory, groups)
@@ -75,14 +77,19 @@ def _train(log: ClickLog, directory: Path, groups: Sequence[Group]) -> None:
 
 
 def _plan_table(planned: Sequence[PlannedArm], directory: Path) -> Table:
-    table = Table("arm", "kind", "activation", title=f"plan for {directory}")
-    for column in ("components", "replicas", "done", "to train"):
+    table = Table("arm", "kind", "activation", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("components", "done"):
         table.add_column(column, justify="right")
     for arm in planned:
         done = sum(is_done(directory, trial) for trial in arm.trials)
         config = arm.recipe.arm
-        numbers = (config.components, len(arm.trials), done, len(arm.trials) - done)
-        table.add_row(arm.title, config.kind, config.activation, *map(str, numbers))
+        table.add_row(
+            arm.title,
+            config.kind,
+            config.activation,
+            str(config.components),
+            f"{done}/{len(arm.trials)}",
+        )
     return table
 
 
