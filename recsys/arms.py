@@ -32,13 +32,14 @@ class Group:
     """K towers of one shape and activation, and the sets of tables that they read.
 
     ``table_sets`` is K where every tower has tables of its own, 1 where all share one set.
+    ``embedding_dim`` is None where a user's own model decides the widths of its tables.
     """
 
     name: str
     towers: int
     table_sets: int
     activation: str
-    embedding_dim: int
+    embedding_dim: int | None
     heads: int = 1
 
 
@@ -85,7 +86,7 @@ class _Arm(Frozen):
         """Passes over the stream, in order."""
         return (Phase(name="joint", groups=("model",)),)
 
-    def layout(self, embedding_dim: int) -> tuple[Group, ...]:
+    def layout(self, embedding_dim: int | None) -> tuple[Group, ...]:
         """Return the groups of towers at a table width of ``embedding_dim``."""
         raise NotImplementedError
 
@@ -106,7 +107,7 @@ class _Arm(Frozen):
         towers = logits[served.group][:, list(served.towers), :, served.head]
         return towers.mean(1)
 
-    def _group(self, towers: int, table_sets: int, embedding_dim: int) -> Group:
+    def _group(self, towers: int, table_sets: int, embedding_dim: int | None) -> Group:
         return Group(
             name="model",
             towers=towers,
@@ -122,7 +123,7 @@ class Single(_Arm):
     kind: Literal["single"] = "single"
     components: Literal[1] = 1
 
-    def layout(self, embedding_dim: int) -> tuple[Group, ...]:
+    def layout(self, embedding_dim: int | None) -> tuple[Group, ...]:
         return (self._group(1, 1, embedding_dim),)
 
     def objective(self, logits: Logits, labels: Tensor, *, phase: str, progress: float) -> Tensor:
@@ -137,8 +138,13 @@ class _Components(_Arm):
         "full", description="equal_lookups_bytes: each component's tables are 1/K as wide"
     )
 
-    def layout(self, embedding_dim: int) -> tuple[Group, ...]:
+    def layout(self, embedding_dim: int | None) -> tuple[Group, ...]:
         if self.width == "equal_lookups_bytes":
+            if embedding_dim is None:
+                raise ValueError(
+                    "width equal_lookups_bytes cuts embedding_dim, and this model has none; "
+                    "expected model.embedding_dim, and a factory that takes it"
+                )
             if embedding_dim % (4 * self.components):
                 raise ValueError(
                     f"width equal_lookups_bytes cuts embedding_dim {embedding_dim} into "
@@ -180,7 +186,7 @@ class SelfEnsemble(_Arm):
     loss: Literal["component", "mean", "mean_distil"] = "component"
     strength: float = Field(1.0, ge=0, description="λ of mean_distil")
 
-    def layout(self, embedding_dim: int) -> tuple[Group, ...]:
+    def layout(self, embedding_dim: int | None) -> tuple[Group, ...]:
         return (self._group(self.components, 1, embedding_dim),)
 
     def objective(self, logits: Logits, labels: Tensor, *, phase: str, progress: float) -> Tensor:
@@ -214,7 +220,7 @@ class Distilled(_Arm):
             return (Phase(name="joint", groups=both),)
         return (Phase(name="teacher", groups=("teacher",)), Phase(name="student", groups=both))
 
-    def layout(self, embedding_dim: int) -> tuple[Group, ...]:
+    def layout(self, embedding_dim: int | None) -> tuple[Group, ...]:
         teacher = Group(
             name="teacher",
             towers=self.components,
@@ -261,7 +267,7 @@ class Codistilled(_Arm):
         0.1, description="share of the stream before the models learn from each other"
     )
 
-    def layout(self, embedding_dim: int) -> tuple[Group, ...]:
+    def layout(self, embedding_dim: int | None) -> tuple[Group, ...]:
         return (self._group(self.components, self.components, embedding_dim),)
 
     @property

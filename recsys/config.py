@@ -7,24 +7,11 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from recsys.arms import ArmConfig, Single
+from recsys.engines import EngineConfig, LocalEngine
 from recsys.frozen import Frozen
+from recsys.models.config import MLPConfig, ModelConfig
 
 Width = Literal["full"] | Annotated[int, Field(ge=0)]
-
-
-class ModelConfig(Frozen):
-    """The shape of one component: its tables' width and its tower."""
-
-    name: Literal["mlp", "dlrm"] = "mlp"
-    embedding_dim: int = Field(
-        16, gt=0, multiple_of=4, description="columns of every table (FBGEMM: a multiple of 4)"
-    )
-    pooling: Literal["mean", "sum"] = Field("mean", description="of a multi-valued feature's rows")
-    hidden: tuple[PositiveInt, ...] = Field((64, 32, 16), description="widths of the tower")
-    bottom: tuple[PositiveInt, ...] = Field(
-        (64,), description="DLRM: hidden widths of the bottom tower over the dense features"
-    )
-    layer_norm: bool = Field(True, description="layer norm on hidden layers, before activation")
 
 
 class OptimizerConfig(Frozen):
@@ -56,24 +43,15 @@ class EvaluationConfig(Frozen):
     batch_size: PositiveInt = 4096
 
 
-class EngineConfig(Frozen):
-    """How the training is carried out."""
-
-    name: Literal["local"] = "local"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    matmul_precision: Literal["highest", "high", "medium"] = "highest"
-    threads: PositiveInt = Field(1, description="CPU threads of one training process")
-
-
 class Recipe(Frozen):
     """All that decides a trained model, but for the seeds and the data."""
 
     arm: Annotated[ArmConfig, Field(discriminator="kind")] = Single()
-    model: ModelConfig = ModelConfig()
+    model: ModelConfig = MLPConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     stream: StreamConfig = StreamConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    engine: EngineConfig = EngineConfig()
+    engine: EngineConfig = LocalEngine()
 
     @model_validator(mode="after")
     def _arm_fits(self) -> Recipe:

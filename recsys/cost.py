@@ -15,7 +15,7 @@ from torchrec.sparse.jagged_tensor import KeyedTensor
 
 from recsys.config import OptimizerConfig
 from recsys.data.batch import Batch
-from recsys.module import Arm, served_logits
+from recsys.module import Arm, evaluating, served_logits
 
 FLOAT_BYTES = 4
 
@@ -69,9 +69,10 @@ class LookupCounter:
 
 
 def _distinct_rows(tables: Sequence[EmbeddingBagConfig], batch: Batch) -> int:
-    readers = Counter(key for table in tables for key in table.feature_names)
+    readers = Counter(tuple(table.feature_names) for table in tables)
     return sum(
-        count * batch.sparse[key].values().unique().numel() for key, count in readers.items()
+        count * torch.cat([batch.sparse[key].values() for key in keys]).unique().numel()
+        for keys, count in readers.items()
     )
 
 
@@ -124,7 +125,7 @@ def dense_flops(arm: Arm, batch: Batch) -> DenseFlops:
         embedded.keys(), embedded.length_per_key(), embedded.values().detach().requires_grad_()
     )
     counter = FlopCounterMode(display=False)
-    with counter:
+    with evaluating(arm), counter:
         logits = arm.dense(batch.dense, embedded)
         forward = counter.get_total_flops()
         torch.stack([group.sum() for group in logits.values()]).sum().backward()

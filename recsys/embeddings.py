@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import torch
-from torch import Tensor
-from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
+from torch import Tensor, nn
+from torchrec.modules.embedding_configs import EmbeddingBagConfig
 from torchrec.modules.fused_embedding_modules import FusedEmbeddingBagCollection
 from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
 from recsys.arms import Group
-from recsys.config import ModelConfig, OptimizerConfig
-from recsys.data.schema import Schema
+from recsys.config import OptimizerConfig
 from recsys.errors import ConfigError
+from recsys.models.blueprint import Blueprint
 
-_POOLING = {"mean": PoolingType.MEAN, "sum": PoolingType.SUM}
 _OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "rowwise_adagrad": RowWiseAdagrad,
     "adagrad": torch.optim.Adagrad,
@@ -30,31 +31,66 @@ def feature_key(replica: int, feature: str) -> str:
     return f"r{replica}/{feature}"
 
 
-def table_name(replica: int, group: str, table_set: int, feature: str) -> str:
+def table_name(replica: int, group: str, table_set: int, table: str) -> str:
     """Return the name of one table; ``.`` is not allowed in names of modules."""
-    return f"r{replica}/{group}{table_set}/{feature}".replace(".", "·")
+    return f"r{replica}/{group}{table_set}/{table}".replace(".", "·")
 
 
 def table_configs(
-    groups: Sequence[Group], schema: Schema, model: ModelConfig, replicas: int
+    groups: Sequence[Group], blueprints: Mapping[str, Blueprint], replicas: int
 ) -> list[EmbeddingBagConfig]:
-    """Return the tables of all groups in the order group, replica, table set, feature.
+    """Return the tables of all groups, replicas and table sets, for one collection.
 
-    The dense part relies on this order: it views a group's columns as ``(B, R·sets, T, E)``.
+    Tables of one pooling stand together: TorchRec's fused collection puts out its columns by
+    pooling, though it names them in the order of the tables. Within a pooling the order is group,
+    replica, table set, and the blueprint's.
     """
-    return [
-        EmbeddingBagConfig(
-            name=table_name(replica, group.name, table_set, feature.name),
-            num_embeddings=feature.cardinality,
-            embedding_dim=group.embedding_dim,
-            feature_names=[feature_key(replica, feature.name)],
-            pooling=_POOLING[model.pooling],
+    tables = [
+        replace(
+            table,
+            name=table_name(replica, group.name, table_set, table.name),
+            feature_names=[feature_key(replica, name) for name in table.feature_names],
         )
         for group in groups
         for replica in range(replicas)
         for table_set in range(group.table_sets)
-        for feature in schema.sparse
+        for table in blueprints[group.name].tables
     ]
+    return sorted(tables, key=lambda table: table.pooling.value)
+
+
+class Columns(nn.Module):
+    """Picks the columns of some tables, in a given order, from what a collection puts out.
+
+    Input ``(B, all columns)``, output ``(B, columns of the named tables)``.
+    """
+
+    index: Tensor | None
+
+    def __init__(self, tables: Sequence[EmbeddingBagConfig], names: Iterable[str]) -> None:
+        super().__init__()
+        widths = [columns_of(table) for table in tables]
+        starts = accumulate(widths, initial=0)
+        spans = {
+            table.name: range(start, start + width)
+            for table, start, width in zip(tables, starts, widths, strict=False)
+        }
+        picked = [column for name in names for column in spans[name]]
+        self._first, self._count = picked[0], len(picked)
+        in_one_piece = picked == list(range(picked[0], picked[0] + len(picked)))
+        self.register_buffer(
+            "index", None if in_one_piece else torch.tensor(picked), persistent=False
+        )
+
+    def forward(self, values: Tensor) -> Tensor:
+        if self.index is None:
+            return values.narrow(1, self._first, self._count)
+        return values.index_select(1, self.index)
+
+
+def columns_of(table: EmbeddingBagConfig) -> int:
+    """Return how many columns a table puts out: its width for each feature that reads it."""
+    return table.embedding_dim * len(table.feature_names)
 
 
 def fused_collection(

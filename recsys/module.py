@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +13,13 @@ from torchrec.modules.embedding_configs import EmbeddingBagConfig
 from torchrec.sparse.jagged_tensor import KeyedTensor
 
 from recsys.arms import ArmConfig, Group, Logits
-from recsys.config import ModelConfig
 from recsys.data.batch import Batch
 from recsys.data.schema import Schema
-from recsys.embeddings import initialise_table, table_configs, table_name
-from recsys.models.registry import MODELS
-from recsys.models.shape import Shape
-from recsys.seeds import Seeds, component_path, torch_generator
+from recsys.embeddings import Columns, table_configs, table_name
+from recsys.models.blueprint import Blueprint
+from recsys.models.config import ModelConfig
+from recsys.models.registry import blueprint
+from recsys.seeds import Seeds, component_path
 
 EmbeddingFactory = Callable[[list[EmbeddingBagConfig]], nn.Module]
 """Makes a TorchRec collection (``KeyedJaggedTensor → KeyedTensor``) of tables."""
@@ -29,50 +31,45 @@ class Towers(nn.Module):
     def __init__(
         self,
         groups: Sequence[Group],
-        schema: Schema,
-        model: ModelConfig,
+        blueprints: Mapping[str, Blueprint],
+        tables: Sequence[EmbeddingBagConfig],
         seeds: Sequence[Seeds],
     ) -> None:
         super().__init__()
         self._groups = tuple(groups)
         self._replicas = len(seeds)
-        self._features = len(schema.sparse)
-        self.towers = nn.ModuleDict(
-            {
-                group.name: MODELS[model.name](
-                    _shape(group, schema, model),
-                    [
-                        torch_generator(*component_path(one, group.name, tower), "tower")
-                        for one in seeds
-                        for tower in range(group.towers)
-                    ],
-                )
-                for group in groups
-            }
-        )
+        self.columns, self.towers = nn.ModuleDict(), nn.ModuleDict()
+        for group in groups:
+            self.columns[group.name] = Columns(
+                tables,
+                [
+                    table_name(replica, group.name, table_set, table.name)
+                    for replica in range(len(seeds))
+                    for table_set in range(group.table_sets)
+                    for table in blueprints[group.name].tables
+                ],
+            )
+            self.towers[group.name] = blueprints[group.name].towers(
+                [
+                    component_path(one, group.name, tower)
+                    for one in seeds
+                    for tower in range(group.towers)
+                ]
+            )
 
     def forward(self, dense: Tensor, embedded: KeyedTensor) -> Logits:
         """Return each group's logits ``(R, K, B, heads)`` from dense features ``(R, B, D)``."""
-        columns = embedded.values().split(
-            [
-                self._replicas * group.table_sets * self._features * group.embedding_dim
-                for group in self._groups
-            ],
-            dim=1,
-        )
         return {
-            group.name: self._logits(group, dense, part)
-            for group, part in zip(self._groups, columns, strict=True)
+            group.name: self._logits(group, dense, self.columns[group.name](embedded.values()))
+            for group in self._groups
         }
 
     def _logits(self, group: Group, dense: Tensor, columns: Tensor) -> Tensor:
-        replicas, batch, _ = dense.shape
-        sets = columns.view(
-            batch, replicas, group.table_sets, self._features, group.embedding_dim
-        ).permute(1, 2, 0, 3, 4)
-        towers = sets.expand(-1, group.towers, -1, -1, -1)
+        replicas = self._replicas
+        sets = columns.unflatten(1, (replicas, group.table_sets, -1)).permute(1, 2, 0, 3)
+        embedded = sets.expand(-1, group.towers, -1, -1)
         dense = dense.unsqueeze(1).expand(-1, group.towers, -1, -1)
-        logits = self.towers[group.name](dense.flatten(0, 1), towers.flatten(0, 1))
+        logits = self.towers[group.name](dense.flatten(0, 1), embedded.flatten(0, 1))
         return logits.unflatten(0, (replicas, group.towers))
 
 
@@ -87,6 +84,8 @@ class Arm(nn.Module):
         make_embeddings: how the engine holds tables.
         groups: which groups of towers; by default all that ``config`` trains.
     """
+
+    embeddings: Any
 
     def __init__(
         self,
@@ -103,30 +102,39 @@ class Arm(nn.Module):
         self.schema = schema
         self.seeds = tuple(seeds)
         self.groups = tuple(config.layout(model.embedding_dim) if groups is None else groups)
-        self.tables = table_configs(self.groups, schema, model, len(seeds))
+        self.blueprints = {group.name: blueprint(model, schema, group) for group in self.groups}
+        self.tables = table_configs(self.groups, self.blueprints, len(seeds))
         self.embeddings = make_embeddings(self.tables)
-        self.dense = Towers(self.groups, schema, model, seeds)
+        self.dense = Towers(self.groups, self.blueprints, self.tables, seeds)
         self._initialise_tables()
 
     def forward(self, batch: Batch) -> Logits:
         """Return each group's logits ``(R, K, B, heads)``."""
         return self.dense(batch.dense, self.embeddings(batch.sparse))
 
-    def table(self, replica: int, group: str, table_set: int, feature: str) -> Tensor:
-        """Return the rows of one table, ``(cardinality, embedding_dim)``."""
-        name = table_name(replica, group, table_set, feature)
-        return self.embeddings.embedding_bags[name].weight
+    def table(self, replica: int, group: str, table_set: int, name: str) -> Tensor:
+        """Return the rows of one table, ``(rows, embedding_dim)``.
+
+        ``name`` is its name within the set: that of its feature, in a built-in model.
+        """
+        whole_name = table_name(replica, group, table_set, name)
+        return self.embeddings.embedding_bags[whole_name].weight
+
+    def table_set(self, replica: int, group: str, table_set: int) -> dict[str, Tensor]:
+        """Return the tables of one set by their names within it."""
+        return {
+            table.name: self.table(replica, group, table_set, table.name)
+            for table in self.blueprints[group].tables
+        }
 
     def _initialise_tables(self) -> None:
         for group in self.groups:
             for replica, seeds in enumerate(self.seeds):
                 for table_set in range(group.table_sets):
-                    path = component_path(seeds, group.name, table_set)
-                    for feature in self.schema.sparse:
-                        initialise_table(
-                            self.table(replica, group.name, table_set, feature.name),
-                            torch_generator(*path, "table", feature.name),
-                        )
+                    self.blueprints[group.name].initialise(
+                        self.table_set(replica, group.name, table_set),
+                        component_path(seeds, group.name, table_set),
+                    )
 
 
 def served_part(arm: Arm, make_embeddings: EmbeddingFactory, replicas: Sequence[int]) -> Arm:
@@ -166,19 +174,18 @@ def copy_group(
     The target's group holds just these towers of just these replicas, in this order.
     """
     (group,) = (one for one in source.groups if one.name == name)
-    parameters = dict(source.dense.towers[name].named_parameters())
+    weights = source.dense.towers[name].state_dict()
     stacked = torch.tensor(
         [replica * group.towers + tower for replica in replicas for tower in towers]
     )
-    for path, parameter in target.dense.towers[name].named_parameters():
-        parameter.copy_(parameters[path][stacked.to(parameter.device)])
+    for path, weight in target.dense.towers[name].state_dict().items():
+        weight.copy_(weights[path][stacked.to(weight.device)])
     table_sets = (0,) if group.table_sets == 1 else towers
     for to_replica, replica in enumerate(replicas):
         for to_set, table_set in enumerate(table_sets):
-            for feature in source.schema.sparse:
-                target.table(to_replica, name, to_set, feature.name).copy_(
-                    source.table(replica, name, table_set, feature.name)
-                )
+            tables = source.table_set(replica, name, table_set)
+            for table, rows in target.table_set(to_replica, name, to_set).items():
+                rows.copy_(tables[table])
 
 
 def served_logits(part: Arm, batch: Batch) -> Tensor:
@@ -187,20 +194,19 @@ def served_logits(part: Arm, batch: Batch) -> Tensor:
     return part(batch)[served.group][..., served.head].mean(1)
 
 
+@contextmanager
+def evaluating(arm: Arm) -> Iterator[None]:
+    """Put an arm into evaluation mode for a while: its statistics stay, nothing is dropped."""
+    before = arm.training
+    arm.eval()
+    try:
+        yield
+    finally:
+        arm.train(before)
+
+
 @torch.no_grad()
 def without_gradient(arm: Arm, batch: Batch) -> Logits:
     """Return the logits of all groups, ``(R, K, B, heads)`` each, outside of training."""
-    return arm(batch)
-
-
-def _shape(group: Group, schema: Schema, model: ModelConfig) -> Shape:
-    return Shape(
-        sparse_features=len(schema.sparse),
-        dense_features=len(schema.dense),
-        embedding_dim=group.embedding_dim,
-        hidden=model.hidden,
-        bottom=model.bottom,
-        heads=group.heads,
-        activation=group.activation,
-        layer_norm=model.layer_norm,
-    )
+    with evaluating(arm):
+        return arm(batch)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -70,6 +72,23 @@ def generator(*path: int | str) -> np.random.Generator:
 def torch_generator(*path: int | str) -> torch.Generator:
     """Return a torch CPU generator for a path of names and seeds."""
     return torch.Generator().manual_seed(derive(*path))
+
+
+@contextmanager
+def global_draws(*path: int | str, device: torch.device | None = None) -> Iterator[None]:
+    """Let code that draws from torch's global generators draw from a path of names and seeds.
+
+    It holds inside the block, for the CPU and for ``device``; afterwards both go on as if the
+    block had drawn nothing.
+    """
+    gpus = [device] if device is not None and device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        # Not torch.manual_seed, which also seeds the devices that are not forked.
+        torch.default_generator.manual_seed(derive(*path))
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(derive(*path))
+        yield
 
 
 def component_path(seeds: Seeds, group: str, component: int) -> tuple[int | str, ...]:

@@ -12,6 +12,14 @@ from torch import Tensor, nn
 from recsys.activations import get_activation
 
 
+def stacked_uniform(
+    generators: Sequence[torch.Generator], shape: tuple[int, ...], bound: float
+) -> nn.Parameter:
+    """Return a parameter ``(n, *shape)``, part i uniform in ``±bound`` from generator i."""
+    parts = [(torch.rand(shape, generator=one) * 2 - 1) * bound for one in generators]
+    return nn.Parameter(torch.stack(parts))
+
+
 class StackedLinear(nn.Module):
     """n affine maps side by side.
 
@@ -20,26 +28,26 @@ class StackedLinear(nn.Module):
     """
 
     def __init__(
-        self, in_features: int, out_features: int, generators: Sequence[torch.Generator]
+        self,
+        in_features: int,
+        out_features: int,
+        generators: Sequence[torch.Generator],
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         bound = 1 / math.sqrt(in_features)
-        shapes = ((in_features, out_features), (1, out_features))
-        weights, biases = zip(
-            *(
-                [(torch.rand(shape, generator=one) * 2 - 1) * bound for shape in shapes]
-                for one in generators
-            ),
-            strict=True,
-        )
-        self.weight = nn.Parameter(torch.stack(weights))
-        self.bias = nn.Parameter(torch.stack(biases))
+        self.weight = stacked_uniform(generators, (in_features, out_features), bound)
+        self.bias = stacked_uniform(generators, (1, out_features), bound) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.shape[-1] == 1:
             # A product with one column goes to another kernel when n = 1, and a replica trained
             # alone would then round differently from the same replica in a stack.
-            return (x * self.weight.transpose(1, 2)).sum(-1, keepdim=True) + self.bias
+            column = (x * self.weight.transpose(1, 2)).sum(-1, keepdim=True)
+            return column if self.bias is None else column + self.bias
+        if self.bias is None:
+            return torch.bmm(x, self.weight)
         return torch.baddbmm(self.bias, x, self.weight)
 
 

@@ -2,9 +2,87 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
+
+from recsys.arms import Group
+from recsys.data.schema import Schema
+from recsys.embeddings import initialise_table
+from recsys.models.blueprint import Blueprint, SeedPath
+from recsys.models.config import (
+    BuiltInConfig,
+    DCNv2Config,
+    DeepFMConfig,
+    DLRMConfig,
+    MLPConfig,
+    ModelConfig,
+    OwnConfig,
+)
+from recsys.models.dcn import DCNv2
+from recsys.models.deepfm import DeepFM
 from recsys.models.dlrm import DLRM
 from recsys.models.mlp import MLP
+from recsys.models.own.blueprint import own_blueprint
+from recsys.models.shape import Shape
+from recsys.seeds import torch_generator
 
-MODELS: dict[str, type[nn.Module]] = {"mlp": MLP, "dlrm": DLRM}
+_NETWORKS: dict[type[BuiltInConfig], Callable[[Any, Shape, Sequence[torch.Generator]], nn.Module]]
+_NETWORKS = {MLPConfig: MLP, DLRMConfig: DLRM, DCNv2Config: DCNv2, DeepFMConfig: DeepFM}
+_POOLING = {"mean": PoolingType.MEAN, "sum": PoolingType.SUM}
+
+
+def blueprint(model: ModelConfig, schema: Schema, group: Group) -> Blueprint:
+    """Return what a component of ``group`` is made of.
+
+    Raises:
+        ConfigError: the model is a user's own and cannot be used.
+    """
+    if isinstance(model, OwnConfig):
+        return own_blueprint(model, schema, group)
+    return _BuiltIn(config=model, schema=schema, shape=_shape(schema, group))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _BuiltIn:
+    """A model of this package: a table for each feature, all of one width."""
+
+    config: BuiltInConfig
+    schema: Schema
+    shape: Shape
+
+    @property
+    def tables(self) -> list[EmbeddingBagConfig]:
+        return [
+            EmbeddingBagConfig(
+                name=feature.name,
+                num_embeddings=feature.cardinality,
+                embedding_dim=self.shape.embedding_dim,
+                feature_names=[feature.name],
+                pooling=_POOLING[self.config.pooling],
+            )
+            for feature in self.schema.sparse
+        ]
+
+    def initialise(self, rows: Mapping[str, Tensor], path: SeedPath) -> None:
+        for name, weight in rows.items():
+            initialise_table(weight, torch_generator(*path, "table", name))
+
+    def towers(self, paths: Sequence[SeedPath]) -> nn.Module:
+        generators = [torch_generator(*path, "tower") for path in paths]
+        return _NETWORKS[type(self.config)](self.config, self.shape, generators)
+
+
+def _shape(schema: Schema, group: Group) -> Shape:
+    assert group.embedding_dim is not None, "every built-in model has an embedding_dim"
+    return Shape(
+        sparse_features=len(schema.sparse),
+        dense_features=len(schema.dense),
+        embedding_dim=group.embedding_dim,
+        heads=group.heads,
+        activation=group.activation,
+    )

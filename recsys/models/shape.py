@@ -1,4 +1,4 @@
-"""The sizes of a component's dense part."""
+"""The sizes of a component's dense part that the schema and the arm decide."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
-    """What a model is built from, besides its initial weights."""
+    """What a built-in model is built from, besides its own options and its initial weights."""
 
     sparse_features: int
     dense_features: int
     embedding_dim: int
-    hidden: tuple[int, ...]
-    bottom: tuple[int, ...]
     heads: int
     activation: str
-    layer_norm: bool

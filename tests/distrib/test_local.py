@@ -42,11 +42,11 @@ def log(tmp_path_factory):
 
 
 @pytest.mark.parametrize("arm", ARMS.values(), ids=ARMS.keys())
-@pytest.mark.parametrize("model", ["mlp", "dlrm"])
+@pytest.mark.parametrize("model", ["mlp", "dlrm", "dcnv2", "deepfm"])
 def test_a_replica_trained_in_company_is_bitwise_the_replica_trained_alone(log, arm, model) -> None:
     # 1,216 examples are 38 whole batches of 32: PyTorch computes exp in another way at the end of
     # a tensor whose size is no multiple of 32, so a short last batch may round differently.
-    recipe = small_recipe(arm=arm, model={"name": model, "hidden": [16, 16], "bottom": [16]})
+    recipe = small_recipe(arm=arm, model={"name": model, "hidden": [16, 16]})
     of_three = trials(log, recipe, 3)
 
     fused = train(log, of_three)

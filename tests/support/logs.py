@@ -25,7 +25,7 @@ def small_log(directory: Path, truth: Synthetic = TRUTH) -> ClickLog:
 def small_recipe(**fields: object) -> Recipe:
     """Return a recipe that trains in well under a second."""
     small = {
-        "model": {"embedding_dim": 4, "hidden": [6, 4], "bottom": [5]},
+        "model": {"embedding_dim": 4, "hidden": [6, 4]},
         "stream": {"batch_size": 32, "shuffle": 50},
         "evaluation": {"points": 3, "progress_examples": 40, "batch_size": 64},
         "engine": {"device": "cpu"},

@@ -1,0 +1,37 @@
+"""What a component is made of, whoever wrote its model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from torch import Tensor, nn
+from torchrec.modules.embedding_configs import EmbeddingBagConfig
+
+SeedPath = tuple[int | str, ...]
+"""Where a component's randomness comes from (``recsys.seeds.component_path``)."""
+
+
+class Blueprint(Protocol):
+    """One component of a group of towers: the tables that it reads, and its dense part.
+
+    All components of a group have one blueprint; they differ in the seeds that they start from.
+    """
+
+    @property
+    def tables(self) -> Sequence[EmbeddingBagConfig]:
+        """The tables of one set, named within the set, reading features named as in the schema."""
+        ...
+
+    def initialise(self, rows: Mapping[str, Tensor], path: SeedPath) -> None:
+        """Fill the tables of one set, ``(rows, embedding_dim)`` each, by name."""
+        ...
+
+    def towers(self, paths: Sequence[SeedPath]) -> nn.Module:
+        """Return n dense parts in one module, tower i started from ``paths[i]``.
+
+        It takes dense features ``(n, B, D)`` and the pooled rows of the tables side by side
+        ``(n, B, C)``, in the order of ``tables`` and of each table's features; it returns logits
+        ``(n, B, heads)``. The first dimension of everything in its ``state_dict`` is n.
+        """
+        ...
