@@ -221,7 +221,7 @@ def _train_and_write(
     digests: Sequence[str],
     on_progress: Callable[[int], None],
 ) -> None:
-    from distrib.local import train  # here, so that the driver need not wait for TorchRec
+    from distrib.engines import train  # here, so that the driver need not wait for TorchRec
 
     if [trial.digest for trial in trials] != list(digests):
         raise ConfigError(

@@ -9,8 +9,10 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
 from recsys.calls import nearest
-from recsys.config import EngineConfig, EvaluationConfig, OptimizerConfig, Recipe, StreamConfig
+from recsys.config import EvaluationConfig, OptimizerConfig, Recipe, StreamConfig
 from recsys.data.readers.registry import READERS
+from recsys.engines import EngineConfig, LocalEngine
+from recsys.engines import EngineConfig, LocalEngine
 from recsys.frozen import Frozen
 from recsys.models.config import MLPConfig, ModelConfig
 from recsys.seeds import Source
@@ -50,7 +52,7 @@ class Defaults(Frozen):
     optimizer: OptimizerConfig = OptimizerConfig()
     stream: StreamConfig = StreamConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    engine: EngineConfig = EngineConfig()
+    engine: EngineConfig = LocalEngine()
 
 
 OVERRIDABLE = ("model", "optimizer", "stream", "engine")

@@ -21,13 +21,17 @@ from jobs.experiment import (
 from jobs.validation import below, mapping, validated
 from recsys.arms import ArmConfig
 from recsys.config import Recipe
+from recsys.engines import ENGINE_KINDS
+from recsys.engines import ENGINE_KINDS, BaseEngine
 from recsys.errors import ConfigError
 from recsys.frozen import Frozen
-from recsys.models.config import MODEL_KINDS, BuiltInConfig, OwnConfig
+from recsys.models.config import MODEL_KINDS, OwnConfig
 from recsys.seeds import Source
 
 KINDS = {kind.model_fields["kind"].default: kind for kind in get_args(ArmConfig)}
-_MODELS = cast(Mapping[str, type[Frozen]], MODEL_KINDS)
+_BY_NAME = cast(
+    Mapping[str, Mapping[str, type[Frozen]]], {"model": MODEL_KINDS, "engine": ENGINE_KINDS}
+)
 _ARM_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 
 
@@ -156,39 +160,31 @@ def _arm(fields: dict[str, Any], name: str, settings: Settings, shared: Defaults
 
 
 def _section(shared: Frozen, found: object, section: str, field: str) -> Frozen:
-    field = below(field, section)
-    if isinstance(shared, BuiltInConfig | OwnConfig):
-        return _merged_model(shared, found, field)
-    return _merged(shared, found, field)
+    """Return a section as found, with the shared one's values where nothing is found.
 
-
-def _merged(shared: Frozen, found: object, field: str) -> Frozen:
-    """Return a section as found, with the shared one's values where nothing is found."""
-    return validated(type(shared), {**dict(shared), **mapping(found, field)}, field)
-
-
-def _merged_model(shared: BuiltInConfig | OwnConfig, found: object, field: str) -> Frozen:
-    """Return the model as found, as ``_merged`` does.
-
-    One of another name keeps the shared values of the options that both have. A user's own model
-    keeps none: its factory need not know them.
+    A model or engine of another name keeps the shared values of the options that both have; a
+    user's own model keeps none, since its factory need not know them.
     """
+    field = below(field, section)
     values, changed = dict(shared), mapping(found, field)
-    name = changed.get("name", values["name"])
-    kind = _model_kind(name, below(field, "name"))
-    both_built_in = issubclass(kind, BuiltInConfig) and isinstance(shared, BuiltInConfig)
-    if not (both_built_in or isinstance(shared, kind)):
-        return validated(kind, changed, field)
+    kind = type(shared)
+    if section in _BY_NAME and "name" in changed:
+        kind = _named(section, changed["name"], field)
+    if kind is OwnConfig and not isinstance(shared, OwnConfig):
+        values = {}
     kept = {option: value for option, value in values.items() if option in kind.model_fields}
-    return validated(kind, {**kept, **changed, "name": name}, field)
+    return validated(kind, {**kept, **changed}, field)
 
 
-def _model_kind(name: object, field: str) -> type[Frozen]:
-    if isinstance(name, str) and ":" in name:
+def _named(section: str, name: object, field: str) -> type[Frozen]:
+    """Return the configuration of the model or engine of a name."""
+    kinds = _BY_NAME[section]
+    if section == "model" and isinstance(name, str) and ":" in name:
         return OwnConfig
-    if not isinstance(name, str) or name not in _MODELS:
-        raise unknown(f"{field} {summary(name)}", str(name), [*_MODELS, "package.module:factory"])
-    return _MODELS[name]
+    if not isinstance(name, str) or name not in kinds:
+        own = ["package.module:factory"] if section == "model" else []
+        raise unknown(f"{field}.name {summary(name)}", str(name), [*kinds, *own])
+    return kinds[name]
 
 
 def _refuse_what_nothing_varies(experiment: Experiment) -> None:

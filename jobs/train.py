@@ -8,7 +8,7 @@ from typing import Annotated
 
 from typer import Option
 
-from distrib import local
+from distrib import engines
 from distrib.groups import Group
 from distrib.results import write_trial
 from distrib.runner import Status
@@ -57,7 +57,7 @@ def train(
     trial = planned.trials[replica]
     with Display() as display:
         watch = _watch(display, Group(title=arm, trials=(trial,)), log)
-        (result,) = local.train(log, [trial], on_progress=watch)
+        (result,) = engines.train(log, [trial], on_progress=watch)
     if output is not None:
         print(write_trial(output, trial, result))
     for name, value in {**result.metrics, **result.cost.as_dict()}.items():

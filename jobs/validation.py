@@ -50,17 +50,21 @@ def below(field: str, name: object) -> str:
 def _describe(errors: Sequence[ErrorDetails], field: str) -> str:
     """Tell the first fault; a field that may be one of several types has an error for each."""
     first = errors[0]
-    head = first["loc"][:1]
-    indices = [step for step in first["loc"][1:] if isinstance(step, int)]
-    for step in (*head, *indices):
+    for step in _path(first):
         field = below(field, step)
     if first["type"] == "missing":
         return f"{field}: missing"
+    if first["type"] == "extra_forbidden":
+        return f"{field}: unknown"
     if first["type"] == "value_error":
         reason = str(first["ctx"]["error"])
         return f"{field}: {reason}" if field else reason
+    if first["type"] == "union_tag_invalid":
+        tag, tags = first["ctx"]["tag"], re.findall(r"'([^']*)'", first["ctx"]["expected_tags"])
+        field = below(field, first["ctx"]["discriminator"].strip("'"))
+        return str(unknown(f"{field} {tag!r}", tag, tags))
     found = first["input"]
-    same = [error for error in errors if error["loc"][:1] == head]
+    same = [error for error in errors if _path(error) == _path(first)]
     expected = " or ".join(dict.fromkeys(_in_plain_words(error["msg"]) for error in same))
     hint = ""
     if first["type"] in ("literal_error", "enum") and isinstance(found, str):
@@ -68,11 +72,18 @@ def _describe(errors: Sequence[ErrorDetails], field: str) -> str:
     return f"{field}: found {summary(found)}, expected {expected}{hint}"
 
 
+def _path(error: ErrorDetails) -> list[str | int]:
+    """Return where an error is, without pydantic's names for the members of a union of types."""
+    member = re.compile(r"str|int|float|bool|constrained-.*|.*\[.*")
+    return [step for step in error["loc"] if not member.fullmatch(str(step))]
+
+
 def _in_plain_words(message: str) -> str:
     """Return pydantic's message as what follows the word expected."""
     if message.startswith("Input is not a valid path"):
         return "a path"
     message = message.removeprefix("Input should be ").replace("a valid tuple", "a list")
+    message = message.replace("String should match pattern", "text that matches")
     return re.sub(r"^(greater|less)", r"a number \1", message).replace(
         "valid dictionary", "mapping"
     )
