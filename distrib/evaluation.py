@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from distrib.provenance import provenance
+from distrib.staleness import StalenessHistogram
 from distrib.trial import Trial, TrialResult
 from recsys import metrics
 from recsys.config import Recipe
@@ -58,12 +59,16 @@ class Watch:
     def observe(self, logits: Tensor, labels: Tensor) -> None:
         """Take the served logits ``(R, B)`` that a batch got before it was trained on."""
         losses = binary_cross_entropy_with_logits(logits.detach(), labels, reduction="none")
-        self._loss += losses.sum(1)
-        self._seen += labels.shape[1]
+        self.add(losses.sum(1), labels.shape[1])
 
-    def is_due(self, batches_seen: int) -> bool:
-        """Tell whether a point lies behind this many batches."""
-        return batches_seen in self._due
+    def add(self, losses: Tensor, examples: int) -> None:
+        """Take the losses ``(R,)`` of some examples, summed, each before it was trained on."""
+        self._loss += losses
+        self._seen += examples
+
+    def is_due(self, batches_before: int, batches_seen: int) -> bool:
+        """Tell whether a point lies behind any of the batches seen since ``batches_before``."""
+        return any(number in self._due for number in range(batches_before + 1, batches_seen + 1))
 
     def evaluate(self, arm: Arm) -> None:
         """Add a point: the arm as it is now."""
@@ -92,8 +97,12 @@ def results(
     train_lookups: Lookups,
     train_examples_per_second: float,
     points: Sequence[Point],
+    staleness: Sequence[StalenessHistogram] | None = None,
 ) -> list[TrialResult]:
-    """Evaluate what each trained replica serves; count what that costs."""
+    """Evaluate what each trained replica serves; count what that costs.
+
+    ``staleness`` is each replica's, from an engine that has it.
+    """
     recipe = trials[0].recipe
     device = next(arm.dense.parameters()).device
     rows = np.asarray(log.splits[recipe.evaluation.split], np.int64)
@@ -125,6 +134,7 @@ def results(
             progress=_progress(log, points, replica),
             progress_predictions=_progress_predictions(points, replica),
             provenance=provenance(trial, device, fused_replicas=len(trials)),
+            staleness=staleness[replica] if staleness is not None else None,
         )
         for replica, trial in enumerate(trials)
     ]

@@ -96,7 +96,7 @@ def fit(
             on_progress(batch.examples * batch.replicas)
             if is_last:
                 watch.observe(recipe.arm.served_logits(logits), batch.labels)
-                if watch.is_due(number + 1):
+                if watch.is_due(number, number + 1):
                     seconds += time.perf_counter() - started
                     watch.evaluate(arm)
                     started = time.perf_counter()

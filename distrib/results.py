@@ -62,6 +62,8 @@ def _write_files(place: Path, trial: Trial, result: TrialResult) -> None:
     _write_json(place / "metrics.json", result.metrics)
     _write_json(place / "cost.json", result.cost.as_dict())
     _write_json(place / "provenance.json", result.provenance)
+    if result.staleness is not None:
+        _write_json(place / "staleness.json", result.staleness.as_dict())
     (place / DONE).touch()
 
 

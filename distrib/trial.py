@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from distrib.staleness import StalenessHistogram
 from recsys.config import Recipe
 from recsys.cost import Cost
 from recsys.seeds import Seeds
@@ -63,6 +64,8 @@ class TrialResult:
     progress_predictions: pd.DataFrame
     """examples, example, logit: the predictions behind ``progress``"""
     provenance: dict[str, Any]
+    staleness: StalenessHistogram | None = None
+    """Of the pushes of an asynchronous engine"""
 
 
 @cache

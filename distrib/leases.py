@@ -1,0 +1,178 @@
+"""Who gets which window: leases, their expiry, the bound on staleness. No clock and no Ray here.
+
+Windows are granted in stream order, those that came back first. A lease that is not renewed in
+time is taken back and its window granted again; whoever of the two holders pushes first to a
+shard is the one whom that shard takes, so a holder that was only slow does no harm.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+ATTEMPTS = 2
+"""A window whose training gave NaN or infinity is tried this often in all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lease:
+    """The right and duty to train one window."""
+
+    number: int
+    """No two leases have the same, though they may be for one window"""
+    window: int
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Nothing can be granted now; ask again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Every window is applied."""
+
+
+Answer = Lease | Hold | Finished
+
+
+@dataclass(slots=True)
+class _Outstanding:
+    lease: Lease
+    expires_at: float
+    exposure: int = 0
+    """Windows that others have had applied since it was granted"""
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What is applied, what is out, what is left.
+
+    Args:
+        windows: how many there are.
+        lease_s: how long a lease lasts without a sign of life.
+        max_staleness: most windows of others that may be applied between a worker's pull and its
+            push; None: any number. 0: one worker after another.
+        applied: windows that need no training, after a recovery.
+        cut: no window from this on is granted before all that come before are applied, so that
+            all shards can be caught in one state. None: no cut.
+    """
+
+    windows: int
+    lease_s: float = float("inf")
+    max_staleness: int | None = None
+    applied: set[int] = field(default_factory=set)
+    cut: int | None = None
+    _next: int = 0
+    _returned: list[int] = field(default_factory=list)
+    _outstanding: dict[int, _Outstanding] = field(default_factory=dict)
+    _leases: int = 0
+    _failures: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def is_finished(self) -> bool:
+        return len(self.applied) == self.windows
+
+    @property
+    def outstanding(self) -> list[Lease]:
+        return [each.lease for each in self._outstanding.values()]
+
+    @property
+    def at_cut(self) -> bool:
+        """Tell whether all windows before the cut are applied, and no other."""
+        return self.cut is not None and len(self.applied) == self.cut
+
+    def grant(self, worker: str, now: float) -> Answer:
+        """Return a lease on the first window that may be trained now."""
+        if self.is_finished:
+            return Finished()
+        window = self._first_free()
+        if window is None or not self._keeps_bounds(worker):
+            return Hold()
+        if self._returned and self._returned[0] == window:
+            heapq.heappop(self._returned)
+        else:
+            self._next = window + 1
+        lease = Lease(number=self._leases, window=window, worker=worker)
+        self._leases += 1
+        self._outstanding[lease.number] = _Outstanding(lease, now + self.lease_s)
+        return lease
+
+    def renew(self, worker: str, now: float) -> None:
+        """Take a sign of life of a worker: all its leases last anew."""
+        for each in self._outstanding.values():
+            if each.lease.worker == worker:
+                each.expires_at = now + self.lease_s
+
+    def complete(self, lease: Lease) -> bool:
+        """Take that every shard has the window; False if that was known."""
+        self._outstanding.pop(lease.number, None)
+        if lease.window in self.applied:
+            return False
+        self.applied.add(lease.window)
+        for each in self._outstanding.values():
+            if each.lease.worker != lease.worker:
+                each.exposure += 1
+        return True
+
+    def give_back(self, lease: Lease) -> None:
+        """Take back a lease whose window is not trained by its holder."""
+        if self._outstanding.pop(lease.number, None) is not None:
+            heapq.heappush(self._returned, lease.window)
+
+    def fail(self, lease: Lease) -> bool:
+        """Take that training a window gave NaN or infinity; False if it was tried enough."""
+        failures = self._failures.get(lease.window, 0) + 1
+        self._failures[lease.window] = failures
+        self.give_back(lease)
+        return failures < ATTEMPTS
+
+    def expire(self, now: float) -> list[Lease]:
+        """Take back the leases of silent workers and return them."""
+        silent = [each.lease for each in self._outstanding.values() if each.expires_at <= now]
+        for lease in silent:
+            self.give_back(lease)
+        return silent
+
+    def bury(self, workers: Iterable[str]) -> list[Lease]:
+        """Take back the leases of workers that are known to be dead and return them."""
+        dead = set(workers)
+        lost = [lease for lease in self.outstanding if lease.worker in dead]
+        for lease in lost:
+            self.give_back(lease)
+        return lost
+
+    def _first_free(self) -> int | None:
+        while self._returned and self._returned[0] in self.applied:
+            heapq.heappop(self._returned)
+        if self._returned:
+            return self._returned[0]
+        while self._next in self.applied:
+            self._next += 1
+        if self._next >= self.windows:
+            return None
+        if self.cut is not None and self._next >= self.cut:
+            return None
+        return self._next
+
+    def _keeps_bounds(self, worker: str) -> bool:
+        """Tell whether one more lease leaves every holder, this one too, within the bound.
+
+        Each lease of another worker may be applied before a holder's push, and what has been
+        applied since it was granted counts already.
+        """
+        if self.max_staleness is None:
+            return True
+        total = len(self._outstanding)
+        held: dict[str, int] = {}
+        for each in self._outstanding.values():
+            held[each.lease.worker] = held.get(each.lease.worker, 0) + 1
+        if total - held.get(worker, 0) > self.max_staleness:
+            return False
+        return all(
+            each.exposure + total - held[each.lease.worker] + 1 <= self.max_staleness
+            for each in self._outstanding.values()
+            if each.lease.worker != worker
+        )

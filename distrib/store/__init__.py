@@ -1,0 +1,1 @@
+"""Where parameters live while several workers train them."""

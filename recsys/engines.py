@@ -1,0 +1,87 @@
+"""How a training is carried out: one configuration for each engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, PositiveInt, Tag
+
+from recsys.frozen import Frozen
+
+
+class BaseEngine(Frozen):
+    """What every engine has."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    matmul_precision: Literal["highest", "high", "medium"] = "highest"
+    threads: PositiveInt = Field(1, description="CPU threads of one training process")
+
+
+class LocalEngine(BaseEngine):
+    """One process, replicas fused. The reference."""
+
+    name: Literal["local"] = "local"
+
+
+class ConstantDelays(Frozen):
+    """Every window takes equally long; who of those that end together comes first is random."""
+
+    kind: Literal["constant"] = "constant"
+
+
+class ExponentialDelays(Frozen):
+    """The time of a window is exponential."""
+
+    kind: Literal["exponential"] = "exponential"
+
+
+class StragglerDelays(Frozen):
+    """Some workers are slow, all others equally fast."""
+
+    kind: Literal["stragglers"] = "stragglers"
+    share: float = Field(0.1, ge=0, le=1, description="of the workers that are slow")
+    slowdown: float = Field(10.0, ge=1, description="how many times slower they are")
+
+
+Delays = Annotated[
+    ConstantDelays | ExponentialDelays | StragglerDelays, Field(discriminator="kind")
+]
+
+
+class _Windowed(BaseEngine):
+    workers: PositiveInt = Field(2, le=4096, description="that train without waiting for another")
+    window: PositiveInt = Field(16, description="batches between a pull and a push, τ")
+    delta_scale: float = Field(
+        1.0, gt=0, le=1, description="factor on pushed changes of weights, against overshooting"
+    )
+    max_staleness: int | None = Field(
+        None, ge=0, description="most windows of others between a pull and its push; none: no bound"
+    )
+
+
+class VirtualAsyncEngine(_Windowed):
+    """Logical workers in one process, in a seeded order: repeatable to the bit."""
+
+    name: Literal["virtual_async"] = "virtual_async"
+    delays: Delays = ExponentialDelays()
+
+
+ENGINE_KINDS: dict[str, type[BaseEngine]] = {
+    "local": LocalEngine,
+    "virtual_async": VirtualAsyncEngine,
+}
+"""The engines by name."""
+
+
+def _tag(value: object) -> str:
+    if isinstance(value, Mapping):
+        return str(value.get("name", "local"))
+    return str(getattr(value, "name", ""))
+
+
+EngineConfig = Annotated[
+    Annotated[LocalEngine, Tag("local")] | Annotated[VirtualAsyncEngine, Tag("virtual_async")],
+    Discriminator(_tag),
+]
+"""The configuration of one engine; ``local`` where none is named."""
