@@ -17,7 +17,7 @@ from jobs.command import run
 from jobs.documents import read_document
 from jobs.validation import validated
 from recsys.data.click_log import ClickLog
-from recsys.data.download import Say, default_cache, obtain
+from recsys.data.download import Say, default_cache, find_data_set, obtain
 from recsys.data.preparation import Encodings
 from recsys.data.preparation import prepare as prepare_log
 from recsys.data.readers.reader import Source
@@ -185,7 +185,7 @@ def _sources(
     name = data_set or chosen.data_set
     if name is None:
         raise ConfigError(f"--source is missing: reader {reader} needs a file or directory")
-    return (Source(path=obtain(name, cache, say)),)
+    return (Source(path=obtain(find_data_set(name), cache, say)),)
 
 
 @contextmanager

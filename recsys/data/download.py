@@ -11,13 +11,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
+from recsys.calls import nearest
 from recsys.errors import DataError
 
 _TIMEOUT_S = 4.0  # of one connection attempt and of one read: an unreachable site is soon known
@@ -108,16 +109,22 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "soloist"
 
 
-def obtain(name: str, cache: Path, say: Say) -> Path:
+def find_data_set(name: str) -> DataSet:
+    """Return a public data set by name; DataError if it is unknown."""
+    if name not in DATA_SETS:
+        hint = nearest(name, list(DATA_SETS)) or f", expected one of {', '.join(DATA_SETS)}"
+        raise DataError(f"data set {name!r}: unknown{hint}")
+    return DATA_SETS[name]
+
+
+def obtain(data_set: DataSet, cache: Path, say: Say) -> Path:
     """Return the directory of a data set in ``cache``, downloaded if it is not there yet.
 
     Where its site cannot be reached and a mirror is known, the mirror serves, and ``say`` hears
-    of it. Raises DataError if the data set is unknown, is to be fetched by hand, cannot be had, or
-    is not what its checksum says.
+    of it. Raises DataError if the data set is to be fetched by hand, cannot be had, or is not what
+    its checksum says.
     """
-    data_set = DATA_SETS.get(name)
-    if data_set is None:
-        raise DataError(f"data set {name!r}: expected one of {', '.join(DATA_SETS)}")
+    name = data_set.name
     if data_set.url is None or data_set.md5 is None:
         raise DataError(
             f"data set {name} is to be fetched by hand from {data_set.page} ({data_set.terms});"
@@ -132,7 +139,7 @@ def obtain(name: str, cache: Path, say: Say) -> Path:
         try:
             say(f"{name}: downloading {data_set.url} ({data_set.terms})")
             found = _from_site(data_set.url, data_set.md5, Path(scratch))
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             if data_set.mirror is None:
                 raise DataError(f"{data_set.url}: cannot be had ({reason})") from None

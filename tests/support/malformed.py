@@ -285,7 +285,7 @@ def _sources() -> Iterator[Malformed]:
         "none given": (("criteo",), "criteo-kaggle is to be fetched by hand"),
         "none given, no such data set": (
             ("movielens", "--data-set", "movielens-2m"),
-            "data set 'movielens-2m': expected one of",
+            "data set 'movielens-2m': unknown, did you mean 'movielens-",
         ),
         "none given, nothing to download": (("tabular",), "--source is missing"),
         "some are splits": (
