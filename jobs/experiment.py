@@ -12,7 +12,6 @@ from recsys.calls import nearest
 from recsys.config import EvaluationConfig, OptimizerConfig, Recipe, StreamConfig
 from recsys.data.readers.registry import READERS
 from recsys.engines import EngineConfig, LocalEngine
-from recsys.engines import EngineConfig, LocalEngine
 from recsys.frozen import Frozen
 from recsys.models.config import MLPConfig, ModelConfig
 from recsys.seeds import Source

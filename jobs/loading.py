@@ -22,7 +22,6 @@ from jobs.validation import below, mapping, validated
 from recsys.arms import ArmConfig
 from recsys.config import Recipe
 from recsys.engines import ENGINE_KINDS
-from recsys.engines import ENGINE_KINDS, BaseEngine
 from recsys.errors import ConfigError
 from recsys.frozen import Frozen
 from recsys.models.config import MODEL_KINDS, OwnConfig
