@@ -161,15 +161,15 @@ def _arm(fields: dict[str, Any], name: str, settings: Settings, shared: Defaults
 def _section(shared: Frozen, found: object, section: str, field: str) -> Frozen:
     """Return a section as found, with the shared one's values where nothing is found.
 
-    A model or engine of another name keeps the shared values of the options that both have; a
-    user's own model keeps none, since its factory need not know them.
+    A model or engine of another name keeps the shared values of the options that both have;
+    between a user's own model and the others nothing is common.
     """
     field = below(field, section)
     values, changed = dict(shared), mapping(found, field)
     kind = type(shared)
     if section in _BY_NAME and "name" in changed:
         kind = _named(section, changed["name"], field)
-    if kind is OwnConfig and not isinstance(shared, OwnConfig):
+    if (kind is OwnConfig) != isinstance(shared, OwnConfig):
         values = {}
     kept = {option: value for option, value in values.items() if option in kind.model_fields}
     return validated(kind, {**kept, **changed}, field)
