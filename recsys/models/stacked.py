@@ -45,9 +45,7 @@ class Stacked(nn.Module):
         self.frame = networks[0]
         self._places = _places(self.frame)
         leaves = {name: nn.Parameter(one, one.requires_grad) for name, one in parameters.items()}
-        for place, name in self._places.items():
-            owner, _, leaf = place.rpartition(".")
-            setattr(self.frame.get_submodule(owner), leaf, (leaves | buffers)[name])
+        self._hold({**leaves, **buffers})
         self.vectorised = vectorised
         self._draws = draws
         trained = None if draws is None else torch.zeros(len(draws), dtype=torch.int64)
@@ -58,19 +56,18 @@ class Stacked(nn.Module):
         buffers = dict(self.frame.named_buffers())
         run = vmap(self._one) if self.vectorised else self._in_turn
         logits, changed = run(parameters, buffers, dense, embedded)
-        for name, buffer in buffers.items():
-            buffer.copy_(changed[name].detach())
+        self._hold({name: buffer.detach() for name, buffer in changed.items()})
         return logits if logits.dim() == 3 else logits.unsqueeze(-1)
 
     def _one(
         self, parameters: Mapping[str, Tensor], buffers: Weights, dense: Tensor, embedded: Tensor
     ) -> tuple[Tensor, Weights]:
-        # A buffer may be changed in place or assigned anew: both show in what was handed over.
         own = {**parameters, **buffers}
         state = {place: own[name] for place, name in self._places.items()}
         # Tied by the places: PyTorch's own tying leaves a module broken that stands in two places.
         logits = functional_call(self.frame, state, (dense, embedded), tie_weights=False)
-        return logits, {name: state[name] for name in buffers}
+        # A buffer changed in place is changed; what was assigned anew was put into the state.
+        return logits, {name: state[name] for name in buffers if state[name] is not own[name]}
 
     def _in_turn(
         self, parameters: Mapping[str, Tensor], buffers: Weights, dense: Tensor, embedded: Tensor
@@ -91,8 +88,15 @@ class Stacked(nn.Module):
             changed.append(after)
         if self.batches_trained is not None and self.training:
             self.batches_trained += 1
-        after_all = {name: torch.stack([one[name] for one in changed]) for name in buffers}
-        return torch.stack(logits), after_all
+        together = {name: torch.stack([one[name] for one in changed]) for name in changed[0]}
+        return torch.stack(logits), together
+
+    def _hold(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put stacked tensors, by their first names, into their places in the frame."""
+        for place, name in self._places.items():
+            if name in tensors:
+                owner, _, leaf = place.rpartition(".")
+                setattr(self.frame.get_submodule(owner), leaf, tensors[name])
 
     def _drawing(self, number: int, device: torch.device) -> AbstractContextManager[None]:
         if self._draws is None or self.batches_trained is None:

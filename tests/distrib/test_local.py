@@ -15,25 +15,9 @@ from recsys.embeddings import fused_collection
 from recsys.errors import ConfigError
 from recsys.module import Arm
 from recsys.seeds import Seeds, Source
+from tests.support.arms import ARMS
 from tests.support.devices import needs_gpu
 from tests.support.logs import bag_of, small_log, small_recipe, trials
-
-ARMS = {
-    "single": {"kind": "single"},
-    "smelu": {"kind": "single", "activation": "smelu(beta=0.5)"},
-    "ensemble": {"kind": "ensemble", "components": 2},
-    "mean ensemble": {"kind": "ensemble", "components": 2, "loss": "mean"},
-    "self-ensemble": {"kind": "self_ensemble", "components": 2, "loss": "mean_distil"},
-    "anti-distilled": {"kind": "anti_distilled", "components": 2},
-    "distilled": {"kind": "distilled", "components": 2},
-    "offline, two heads": {
-        "kind": "distilled",
-        "components": 2,
-        "teacher": "offline",
-        "heads": 2,
-    },
-    "codistilled": {"kind": "codistilled"},
-}
 
 
 @pytest.fixture(scope="module")

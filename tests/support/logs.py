@@ -36,6 +36,14 @@ def small_recipe(**fields: object) -> Recipe:
     return Recipe.model_validate(small)
 
 
+def own_recipe(factory: str, *, model: dict[str, object] | None = None, **fields: object) -> Recipe:
+    """Return a small recipe for a model of ``tests.support.own_model``."""
+    named = {"name": f"tests.support.own_model:{factory}"} | (model or {})
+    arm = fields.pop("arm", {"kind": "single"})
+    small = small_recipe(**fields).model_dump()
+    return Recipe.model_validate(small | {"model": named, "arm": arm})
+
+
 def trials(
     log: ClickLog, recipe: Recipe, replicas: int, vary: tuple[Source, ...] = (Source.SHUFFLE,)
 ) -> list[Trial]:

@@ -1,30 +1,16 @@
-"""Models as users write them, named in configurations as ``tests.support.own_model:...``."""
+"""Models as users write them, named in a configuration as ``tests.support.own_model:small``."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torchrec.models.dlrm import DLRM
 from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 from torchrec.sparse.jagged_tensor import KeyedTensor
 
+from recsys.activations import get_activation
 from recsys.data.schema import Schema
-
-
-def tables(schema: Schema, embedding_dim: int = 4) -> EmbeddingBagCollection:
-    """Return a table for each feature."""
-    return EmbeddingBagCollection(
-        tables=[
-            EmbeddingBagConfig(
-                name=f"t_{feature.name}",
-                num_embeddings=feature.cardinality,
-                embedding_dim=embedding_dim,
-                feature_names=[feature.name],
-                pooling=PoolingType.MEAN,
-            )
-            for feature in schema.sparse
-        ]
-    )
 
 
 class TwoPart(nn.Module):
@@ -36,8 +22,8 @@ class TwoPart(nn.Module):
         self.dense = dense
 
 
-class Wide(nn.Module):
-    """A network over everything side by side."""
+class SideBySide(nn.Module):
+    """Any network over all features."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -48,7 +34,146 @@ class Wide(nn.Module):
 
 
 def small(schema: Schema, *, embedding_dim: int = 4, hidden: int = 6) -> TwoPart:
-    """A small network with ``nn.ReLU``, which Soloist replaces by the arm's activation."""
+    """A plain network whose ``nn.ReLU`` is replaced by the arm's activation."""
     width = len(schema.dense) + embedding_dim * len(schema.sparse)
     network = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 1))
-    return TwoPart(tables(schema, embedding_dim), Wide(network))
+    return TwoPart(_a_table_each(schema, embedding_dim), SideBySide(network))
+
+
+def torchrec_dlrm(schema: Schema, *, embedding_dim: int = 4, heads: int = 1) -> TwoPart:
+    """TorchRec's own DLRM, taken apart into its tables and what comes after them."""
+    dlrm = DLRM(
+        _a_table_each(schema, embedding_dim),
+        dense_in_features=len(schema.dense),
+        dense_arch_layer_sizes=[6, embedding_dim],
+        over_arch_layer_sizes=[6, heads],
+    )
+    return TwoPart(dlrm.sparse_arch.embedding_bag_collection, AfterTables(dlrm))
+
+
+class AfterTables(nn.Module):
+    """A TorchRec DLRM without its tables."""
+
+    def __init__(self, dlrm: DLRM) -> None:
+        super().__init__()
+        self.shape = (-1, dlrm.sparse_arch.F, dlrm.sparse_arch.D)
+        self.dense_arch = dlrm.dense_arch
+        self.inter_arch = dlrm.inter_arch
+        self.over_arch = dlrm.over_arch
+
+    def forward(self, dense: Tensor, embedded: KeyedTensor) -> Tensor:
+        vectors = embedded.values().reshape(self.shape)
+        return self.over_arch(self.inter_arch(self.dense_arch(dense), vectors))
+
+
+def uneven(schema: Schema, *, activation: str, heads: int = 1) -> TwoPart:
+    """Tables of several widths and poolings, one read by two features, a feature read by two.
+
+    Statistics of the batch are among the state, and a bias is tied to two layers.
+    """
+    first, second, third = (feature.name for feature in schema.single_valued)
+    (bag,) = (feature.name for feature in schema.multi_valued)
+    rows = {feature.name: feature.cardinality for feature in schema.sparse}
+    embeddings = EmbeddingBagCollection(
+        tables=[
+            _table("pair", max(rows[first], rows[second]), 4, [first, second], PoolingType.SUM),
+            _table("bag_mean", rows[bag], 8, [bag], PoolingType.MEAN),
+            _table("bag_sum", rows[bag], 4, [bag], PoolingType.SUM),
+            _table("third", rows[third], 12, [third], PoolingType.MEAN),
+        ]
+    )
+    return TwoPart(
+        embeddings, Uneven(len(schema.dense), first, second, third, bag, activation, heads)
+    )
+
+
+class Uneven(nn.Module):
+    """Asks for its embeddings by name, and by a name that tells the table where two read one."""
+
+    def __init__(
+        self,
+        dense: int,
+        first: str,
+        second: str,
+        third: str,
+        bag: str,
+        activation: str,
+        heads: int,
+    ) -> None:
+        super().__init__()
+        self.names = [third, f"{bag}@bag_sum", first, f"{bag}@bag_mean", second]
+        self.norm = nn.BatchNorm1d(dense)
+        self.hidden = nn.Linear(dense + 12 + 4 + 4 + 8 + 4, 6)
+        self.gate = nn.Linear(dense, 6)
+        self.gate.bias = self.hidden.bias
+        self.activation = get_activation(activation)
+        self.out = nn.Linear(6, heads)
+
+    def forward(self, dense: Tensor, embedded: KeyedTensor) -> Tensor:
+        dense = self.norm(dense)
+        features = torch.cat([dense, *(embedded[name] for name in self.names)], 1)
+        logits = self.out(self.activation(self.hidden(features)) * self.gate(dense))
+        return logits.squeeze(1) if logits.shape[1] == 1 else logits
+
+
+def moody(schema: Schema, *, heads: int = 1) -> TwoPart:
+    """Looks at its input to decide what to do: no ``vmap`` can batch that."""
+    width = len(schema.dense) + 4 * len(schema.sparse)
+    return TwoPart(_a_table_each(schema, 4), SideBySide(Moody(width, heads)))
+
+
+class Moody(nn.Module):
+    """One of two networks, by the sign of a sum."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.up = nn.Sequential(nn.Linear(width, 6), nn.ReLU(), nn.Linear(6, heads))
+        self.down = nn.Linear(width, heads)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.up(features) if features.sum() > 0 else self.down(features)
+
+
+def picky(schema: Schema) -> TwoPart:
+    """Reads a number out of a tensor, which no ``vmap`` allows."""
+    width = len(schema.dense) + 4 * len(schema.sparse)
+    return TwoPart(_a_table_each(schema, 4), SideBySide(Picky(width)))
+
+
+class Picky(nn.Module):
+    """An affine map of features scaled by the largest of them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(width, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.out(features / (1 + features.abs().max().item()))
+
+
+def forgetful(schema: Schema, *, heads: int = 1) -> TwoPart:
+    """Drops hidden units at random while it trains."""
+    width = len(schema.dense) + 4 * len(schema.sparse)
+    network = nn.Sequential(nn.Linear(width, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, heads))
+    return TwoPart(_a_table_each(schema, 4), SideBySide(network))
+
+
+def _a_table_each(schema: Schema, embedding_dim: int) -> EmbeddingBagCollection:
+    return EmbeddingBagCollection(
+        tables=[
+            _table(f.name, f.cardinality, embedding_dim, [f.name], PoolingType.MEAN)
+            for f in schema.sparse
+        ]
+    )
+
+
+def _table(
+    name: str, rows: int, width: int, features: list[str], pooling: PoolingType
+) -> EmbeddingBagConfig:
+    return EmbeddingBagConfig(
+        name=name,
+        num_embeddings=rows,
+        embedding_dim=width,
+        feature_names=features,
+        pooling=pooling,
+    )
