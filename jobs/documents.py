@@ -43,7 +43,8 @@ def read_document(path: Path) -> Document:
         raise ConfigError(f"{path}: byte {error.start} is not UTF-8 text") from None
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{path}{line}: {_one_line(error.problem)}") from None
+        problem = ", ".join(filter(None, [error.context, error.problem]))
+        raise ConfigError(f"{path}{line}: {_one_line(problem)}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not YAML ({_one_line(error)})") from None
     if not isinstance(document, dict):

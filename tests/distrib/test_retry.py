@@ -1,0 +1,35 @@
+"""What becomes of a group that did not finish."""
+
+from __future__ import annotations
+
+import pytest
+
+from distrib.retry import WORKER_DEATHS, Decision, Ending, decide
+
+
+@pytest.mark.parametrize("deaths", [0, 1, 100])
+def test_a_nodes_death_is_always_forgiven(deaths):
+    assert decide(Ending.NODE_DIED, worker_deaths=deaths, trials=1) is Decision.RETRY
+
+
+def test_a_workers_death_is_forgiven_twice():
+    decisions = [decide(Ending.WORKER_DIED, worker_deaths=n, trials=1) for n in (1, 2, 3)]
+
+    assert WORKER_DEATHS == 2
+    assert decisions == [Decision.RETRY, Decision.RETRY, Decision.GIVE_UP]
+
+
+def test_a_group_whose_worker_keeps_dying_is_split():
+    assert decide(Ending.WORKER_DIED, worker_deaths=3, trials=2) is Decision.SPLIT
+
+
+def test_a_trials_own_error_is_not_tried_again():
+    assert decide(Ending.OWN_ERROR, worker_deaths=0, trials=1) is Decision.GIVE_UP
+
+
+def test_a_group_is_split_so_that_one_replicas_error_takes_no_other_with_it():
+    assert decide(Ending.OWN_ERROR, worker_deaths=0, trials=6) is Decision.SPLIT
+
+
+def test_bad_input_is_bad_for_the_whole_group():
+    assert decide(Ending.BAD_INPUT, worker_deaths=0, trials=6) is Decision.GIVE_UP
