@@ -25,6 +25,7 @@ three or four of them show too little of it (about 90 %).
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -68,8 +69,8 @@ class Comparison:
     """How an arm differs from another: a difference (none is 0) or a ratio (none is 1).
 
     ``more_replicas`` is how many more of each arm would settle an open comparison if the values
-    stayed as measured: 0 where it is settled, None where no number of replicas would, or where
-    fewer than three leave their spread unknown.
+    stayed as measured: 0 where it is settled, None where no number of replicas would. Fewer than
+    three settle nothing and leave it unknown how many would: None.
     """
 
     interval: Interval
@@ -131,6 +132,34 @@ def estimate(units: Units, *, positive: bool = False) -> Interval:
     return _interval(units.mean, [(units, slope)], logarithmic)
 
 
+def of_mean(values: Floats, alone: str) -> Interval:
+    """Return the t interval of the mean of independent ``values`` ``(R,)``.
+
+    A single value has no bounds, for the reason ``alone``.
+    """
+    count = len(values)
+    mean = float(np.mean(values))
+    if count < 2:
+        return undefined(alone, replicas=count, value=mean)
+    quantile = float(student.ppf((1 + CONFIDENCE) / 2, count - 1))
+    half = quantile * float(np.std(values, ddof=1)) / math.sqrt(count)
+    return Interval(
+        value=mean, low=mean - half, high=mean + half, replicas=count, covers_replicas=True
+    )
+
+
+def undefined(reason: str, *, replicas: int, value: float = math.nan) -> Interval:
+    """Return an interval without bounds, and for what reason."""
+    return Interval(
+        value=value,
+        low=math.nan,
+        high=math.nan,
+        replicas=replicas,
+        covers_replicas=False,
+        reason=reason,
+    )
+
+
 def difference(units: Units, baseline: Units) -> Comparison:
     """Compare by the difference of the means: ``units - baseline``."""
     value = units.mean - baseline.mean
@@ -152,7 +181,8 @@ def _comparison(value: float, parts: list[tuple[Units, float]], *, logarithmic: 
     interval = _interval(value, parts, logarithmic and value > 0)
     if math.isnan(interval.low):
         return Comparison(interval=interval, settled=False, more_replicas=None)
-    settled = not interval.contains(1.0 if logarithmic else 0.0)
+    none = 1.0 if logarithmic else 0.0
+    settled = interval.covers_replicas and not interval.contains(none)
     if settled:
         return Comparison(interval=interval, settled=True, more_replicas=0)
     effect = abs(math.log(value)) if logarithmic and value > 0 else abs(value)
@@ -161,10 +191,10 @@ def _comparison(value: float, parts: list[tuple[Units, float]], *, logarithmic: 
 
 
 def _more_replicas(effect: float, spread: Spread) -> int | None:
-    for count in range(spread.count + 1, MOST_REPLICAS + 1):
-        if effect > spread.half_width(count):
-            return count - spread.count
-    return None
+    """Return how many more replicas shrink the half width below ``effect``: it falls with each."""
+    counts = range(spread.count + 1, MOST_REPLICAS + 1)
+    enough = bisect_left(counts, True, key=lambda count: effect > spread.half_width(count))
+    return counts[enough] - spread.count if enough < len(counts) else None
 
 
 def _interval(value: float, parts: list[tuple[Units, float]], logarithmic: bool) -> Interval:
@@ -191,14 +221,7 @@ def _interval(value: float, parts: list[tuple[Units, float]], logarithmic: bool)
 
 def _unknown(parts: list[tuple[Units, float]], reason: str, value: float = math.nan) -> Comparison:
     count = min(len(units.replicas) for units, _ in parts)
-    interval = Interval(
-        value=value,
-        low=math.nan,
-        high=math.nan,
-        replicas=count,
-        covers_replicas=False,
-        reason=reason,
-    )
+    interval = undefined(reason, replicas=count, value=value)
     return Comparison(interval=interval, settled=False, more_replicas=None)
 
 

@@ -1,0 +1,285 @@
+"""How the trade-off table is shown to a person: on the terminal, in Markdown and in LaTeX."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from enum import StrEnum
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from analysis.intervals import FEWEST_REPLICAS, Comparison, Interval
+from analysis.summary import ArmSummary, Measured, Summary
+
+#: A log that is no terminal has no width of its own; the table fits this one.
+WIDTH = 120
+
+_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "÷": r"$\div$", "−": "$-$"}
+
+
+class Verdict(StrEnum):
+    """What a comparison with the baseline says; for all that is compared, less is better."""
+
+    NONE = ""
+    BETTER = "green"
+    WORSE = "red"
+    OPEN = "dim"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """A text, and the verdict that colours it."""
+
+    text: str
+    verdict: Verdict = Verdict.NONE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """The table as shown: cells by row, which row is the baseline's, and the lines below."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    baseline: int
+    notes: tuple[str, ...]
+
+
+def page(summary: Summary) -> Page:
+    """Choose and format what a person reads; the whole table is in the files."""
+    sweep = summary.sweep
+    names = [each.arm.name for each in summary.arms]
+    return Page(
+        title=f"{sweep.experiment}: accuracy, prediction difference and cost",
+        headings=(
+            "arm",
+            "log loss",
+            "− baseline",
+            "ranking loss",
+            "relative PD",
+            "÷ baseline",
+            "lookups",
+        ),
+        rows=tuple(_row(each, is_baseline=each.arm is sweep.baseline) for each in summary.arms),
+        baseline=names.index(sweep.baseline.name),
+        notes=tuple(_notes(summary)),
+    )
+
+
+def as_terminal(shown: Page) -> Group:
+    """Return the page for rich, about 120 columns wide."""
+    table = Table(
+        title=shown.title,
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    for heading in shown.headings:
+        first = heading == shown.headings[0]
+        table.add_column(
+            heading, justify="left" if first else "right", overflow="fold", no_wrap=not first
+        )
+    for number, row in enumerate(shown.rows):
+        cells = [Text(cell.text, style=str(cell.verdict)) for cell in row]
+        table.add_row(*cells, style="bold" if number == shown.baseline else None)
+    return Group(table, *(Text(note) for note in shown.notes))
+
+
+def as_markdown(shown: Page) -> str:
+    """Return the page in Markdown."""
+    lines = [
+        f"# {shown.title}",
+        "",
+        _markdown_row(shown.headings),
+        _markdown_row(["---"] + ["---:"] * (len(shown.headings) - 1)),
+    ]
+    for number, row in enumerate(shown.rows):
+        texts = [cell.text.replace("|", "\\|") for cell in row]
+        lines.append(
+            _markdown_row([f"**{text}**" if number == shown.baseline else text for text in texts])
+        )
+    return "\n".join([*lines, "", *(f"- {note}" for note in shown.notes), ""])
+
+
+def as_latex(shown: Page) -> str:
+    """Return the page as a LaTeX table; it needs the package booktabs."""
+    rows = [" & ".join(_escaped(cell.text) for cell in row) + r" \\" for row in shown.rows]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{_escaped(shown.title)}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(shown.headings) - 1)}}}",
+            r"\toprule",
+            " & ".join(_escaped(heading) for heading in shown.headings) + r" \\",
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+            *(f"{_escaped(note)}\n" for note in shown.notes),
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def plus_minus(interval: Interval, digits: int = 4) -> str:
+    """Return a value with the half width of its interval, which lies evenly about it."""
+    if math.isnan(interval.value):
+        return "NaN"
+    half = (interval.high - interval.low) / 2.0
+    return f"{interval.value:.{digits}f} ±{_or_unknown(half, digits)}"
+
+
+def bracketed(interval: Interval, digits: int = 2) -> str:
+    """Return a value with the bounds of its interval."""
+    if math.isnan(interval.value):
+        return "NaN"
+    low, high = (_or_unknown(bound, digits) for bound in (interval.low, interval.high))
+    return f"{interval.value:.{digits}f} [{low}, {high}]"
+
+
+def percent(interval: Interval, digits: int = 1) -> str:
+    """Return a share and its bounds in percent."""
+    if math.isnan(interval.value):
+        return "NaN"
+    low, high = (_or_unknown(100 * bound, digits) for bound in (interval.low, interval.high))
+    return f"{100 * interval.value:.{digits}f}% [{low}, {high}]"
+
+
+def _or_unknown(bound: float, digits: int) -> str:
+    return "?" if math.isnan(bound) else f"{bound:.{digits}f}"
+
+
+def _row(summary: ArmSummary, *, is_baseline: bool) -> tuple[Cell, ...]:
+    measured, counted, versus = summary.measured, summary.counted, summary.versus_baseline
+    if is_baseline:
+        log_loss = relative_pd = Cell(text="baseline")
+    else:
+        log_loss = Cell(
+            text=_signed(versus.log_loss.interval), verdict=_verdict(versus.log_loss, none=0.0)
+        )
+        relative_pd = Cell(
+            text=bracketed(versus.relative_pd.interval),
+            verdict=_verdict(versus.relative_pd, none=1.0),
+        )
+    lookups = f"{counted.train_lookups:.4g}/{counted.serve_lookups:.4g}"
+    return (
+        Cell(text=summary.arm.name),
+        Cell(text=plus_minus(measured.log_loss)),
+        log_loss,
+        Cell(text=plus_minus(measured.ranking_loss, 3)),
+        Cell(text=percent(measured.relative_pd)),
+        relative_pd,
+        Cell(text="NaN" if math.isnan(counted.train_lookups) else lookups),
+    )
+
+
+def _signed(interval: Interval) -> str:
+    text = plus_minus(interval)
+    if math.isnan(interval.value):
+        return text
+    return f"+{text}" if interval.value >= 0 else text.replace("-", "−", 1)
+
+
+def _verdict(comparison: Comparison, *, none: float) -> Verdict:
+    if math.isnan(comparison.interval.low):
+        return Verdict.NONE
+    if not comparison.settled:
+        return Verdict.OPEN
+    return Verdict.BETTER if comparison.interval.value < none else Verdict.WORSE
+
+
+def _notes(summary: Summary) -> Iterator[str]:
+    sweep = summary.sweep
+    counts = sorted({len(each.arm.done) for each in summary.arms})
+    replicas = "–".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    varied = ", ".join(sweep.varied) or "nothing"
+    yield (
+        f"{replicas} replicas an arm, varied: {varied}. 95 % intervals over examples, clustered by"
+        " group, and over replicas. Lookups per example: train/serve."
+    )
+    for source in summary.sources:
+        yield (
+            f"{sweep.baseline.name} with {source.source} varied alone: relative PD"
+            f" {percent(source.relative_pd, 3)}{_floor(source.source)}."
+        )
+    yield from _missing(summary)
+    few = [each.arm.name for each in summary.arms if 0 < len(each.arm.done) < FEWEST_REPLICAS]
+    if few:
+        yield (
+            f"Fewer than {FEWEST_REPLICAS} replicas, intervals cover examples alone:"
+            f" {', '.join(few)}."
+        )
+    yield from _open(summary)
+    yield from _undefined(summary)
+
+
+def _floor(source: str) -> str:
+    return ", the floor of what this study can tell apart" if source == "arithmetic" else ""
+
+
+def _missing(summary: Summary) -> Iterator[str]:
+    every = [*(each.arm for each in summary.arms), *(each.trials for each in summary.sources)]
+    missing = [f"{each.name} {each.missing} of {each.planned}" for each in every if each.missing]
+    if missing:
+        yield f"Missing trials: {', '.join(missing)}."
+
+
+def _open(summary: Summary) -> Iterator[str]:
+    """Say of each open comparison what would settle it; arms of one answer share a line."""
+    arms: defaultdict[str, list[str]] = defaultdict(list)
+    for each in summary.arms:
+        if each.arm is summary.sweep.baseline:
+            continue
+        versus = each.versus_baseline
+        for quantity, comparison in (("log loss", versus.log_loss), ("PD", versus.relative_pd)):
+            if comparison.settled or math.isnan(comparison.interval.low):
+                continue
+            if comparison.more_replicas is not None:
+                arms[f"Open in {quantity}; more replicas needed"].append(
+                    f"{each.arm.name} {comparison.more_replicas}"
+                )
+            elif comparison.interval.covers_replicas:
+                arms[f"Open in {quantity}; more replicas alone would not settle"].append(
+                    each.arm.name
+                )
+            else:
+                arms[f"Open in {quantity}; too few replicas to say how many more"].append(
+                    each.arm.name
+                )
+    for answer, names in arms.items():
+        yield f"{answer}: {', '.join(names)}."
+
+
+def _undefined(summary: Summary) -> Iterator[str]:
+    """Say why a value or its bounds are NaN; arms with the same reason share a line."""
+    arms: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    finished = [each for each in summary.arms if each.arm.done]
+    for each in finished:
+        reasons: defaultdict[str, list[str]] = defaultdict(list)
+        for field in fields(Measured):
+            interval: Interval = getattr(each.measured, field.name)
+            if interval.reason:
+                reasons[interval.reason].append(field.name)
+        for reason, names in reasons.items():
+            arms[", ".join(names), reason].append(each.arm.name)
+    for (quantities, reason), names in arms.items():
+        whose = "all arms" if len(names) == len(finished) else ", ".join(names)
+        yield f"No {quantities} of {whose}, or no bounds: {reason}."
+
+
+def _markdown_row(texts: tuple[str, ...] | list[str]) -> str:
+    return f"| {' | '.join(texts)} |"
+
+
+def _escaped(text: str) -> str:
+    for found, meant in _LATEX.items():
+        text = text.replace(found, meant)
+    return text

@@ -1,0 +1,62 @@
+"""``soloist report``: the trade-off table and the figures of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+from matplotlib.figure import Figure
+from rich.console import Console
+from typer import Argument
+
+from analysis.figures.calibration import calibration
+from analysis.figures.plane import accuracy_plane, lookups_plane
+from analysis.figures.progress import progress
+from analysis.figures.style import save, styled
+from analysis.presentation import WIDTH, as_terminal, page
+from analysis.results import read_sweep
+from analysis.summary import Summary, summarize
+from analysis.tradeoff import write_table
+from jobs.command import run
+from jobs.figures import draw_activations, draw_surfaces
+
+
+def report(
+    directory: Annotated[Path, Argument(metavar="DIR", help="What `soloist sweep` wrote.")],
+) -> None:
+    """Print the trade-off table of a sweep; write it and all figures that apply to DIR/report.
+
+    Works while trials are missing: the table then says which. The table is written as Parquet and
+    CSV with every column, and as Markdown and LaTeX to be read; figures as PNG and SVG.
+    """
+    summary = summarize(read_sweep(directory))
+    place = directory / "report"
+    tables = write_table(summary, place)
+    figures = draw(summary, place)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    console.print(as_terminal(page(summary)))
+    console.print(f"{len(tables)} tables and {len(figures)} figures: {place}", highlight=False)
+
+
+def draw(summary: Summary, place: Path) -> list[Path]:
+    """Write every figure that the results suffice for; return the paths of the files."""
+    drawings: dict[str, Callable[[], Figure | None]] = {
+        "pd_accuracy": lambda: accuracy_plane(summary),
+        "pd_lookups": lambda: lookups_plane(summary),
+        "pd_progress": lambda: progress(summary.sweep),
+        "calibration": lambda: calibration(summary.sweep),
+    }
+    written = []
+    for name, drawing in drawings.items():
+        with styled():
+            figure = drawing()
+        if figure is not None:
+            written += save(place, name, figure)
+    return written + draw_activations(place) + draw_surfaces(place)
+
+
+if __name__ == "__main__":
+    run(report)

@@ -1,0 +1,135 @@
+"""Writes what a sweep would leave behind, with replicas that differ by a known amount of noise."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.results import DONE, MANIFEST
+
+USERS = 60
+EXAMPLES = 900
+POINTS = (500, 1000, 2000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticArm:
+    """An arm whose replicas' logits are the truth, plus ``noise``, plus what it gets ``wrong``."""
+
+    name: str
+    noise: float
+    wrong: float = 0.0
+    kind: str = "single"
+    activation: str = "relu"
+    beta: float | None = None
+    components: int = 1
+    replicas: int = 4
+    unfinished: tuple[int, ...] = ()
+
+
+ARMS = (
+    SyntheticArm(name="relu", noise=0.6, wrong=0.3),
+    SyntheticArm(name="smelu_half", noise=0.4, wrong=0.2, activation="smelu", beta=0.5),
+    SyntheticArm(name="smelu_1", noise=0.3, wrong=0.25, activation="smelu", beta=1.0),
+    SyntheticArm(name="swish", noise=0.5, wrong=0.3, activation="swish", beta=1.0),
+    SyntheticArm(name="relu_ensemble", noise=0.35, wrong=0.15, kind="ensemble", components=3),
+)
+
+
+def write_sweep(
+    directory: Path,
+    arms: tuple[SyntheticArm, ...] = ARMS,
+    *,
+    baseline: str = "relu",
+    floor: SyntheticArm | None = None,
+    seed: int = 0,
+) -> Path:
+    """Write a sweep of synthetic arms below ``directory`` and return it."""
+    rng = np.random.default_rng(seed)
+    examples = _examples(rng)
+    entries = [_arm_entry(arm, _write_arm(directory, arm, examples, rng)) for arm in arms]
+    sources = []
+    if floor is not None:
+        places = _write_arm(directory, floor, examples, rng)
+        sources.append({"source": "arithmetic", "arm": baseline, "trials": places})
+    manifest = {
+        "experiment": "synthetic",
+        "baseline": baseline,
+        "varied": ["shuffle"],
+        "arms": entries,
+        "sources": sources,
+    }
+    (directory / MANIFEST).write_text(json.dumps(manifest))
+    return directory
+
+
+def _examples(rng: np.random.Generator) -> pd.DataFrame:
+    group = np.sort(rng.integers(0, USERS, EXAMPLES))
+    truth = rng.normal(size=USERS)[group] + rng.normal(size=EXAMPLES)
+    label = (rng.random(EXAMPLES) < 1 / (1 + np.exp(-truth))).astype(np.float32)
+    return pd.DataFrame(
+        {"example": np.arange(EXAMPLES) + 1000, "group": group, "label": label, "truth": truth}
+    )
+
+
+def _arm_entry(arm: SyntheticArm, places: list[str]) -> dict[str, object]:
+    return {
+        "name": arm.name,
+        "kind": arm.kind,
+        "model": "mlp",
+        "activation": arm.activation,
+        "beta": arm.beta,
+        "components": arm.components,
+        "trials": places,
+    }
+
+
+def _write_arm(
+    directory: Path, arm: SyntheticArm, examples: pd.DataFrame, rng: np.random.Generator
+) -> list[str]:
+    wrong = arm.wrong * rng.normal(size=EXAMPLES)
+    places = []
+    for replica in range(arm.replicas):
+        loudness = arm.noise * np.exp(0.1 * rng.normal())
+        logit = examples["truth"] + wrong + loudness * rng.normal(size=EXAMPLES)
+        places.append(f"trials/{arm.name}{replica}")
+        predictions = examples[["example", "group", "label"]].assign(logit=logit.astype(np.float32))
+        _write_trial(directory / places[-1], arm, replica, predictions, rng)
+        if replica not in arm.unfinished:
+            (directory / places[-1] / DONE).touch()
+    return places
+
+
+def _write_trial(
+    place: Path,
+    arm: SyntheticArm,
+    replica: int,
+    predictions: pd.DataFrame,
+    rng: np.random.Generator,
+) -> None:
+    place.mkdir(parents=True)
+    predictions.to_parquet(place / "predictions.parquet", index=False)
+    watched = predictions.iloc[::9]
+    pd.concat(
+        pd.DataFrame(
+            {
+                "examples": examples_seen,
+                "example": watched["example"],
+                "logit": (watched["logit"] + 200 / examples_seen * rng.normal(size=len(watched))),
+            }
+        ).astype({"logit": np.float32})
+        for examples_seen in POINTS
+    ).to_parquet(place / "progress_predictions.parquet", index=False)
+    cost = {
+        "train_lookups": 7.0 * arm.components,
+        "serve_lookups": 7.0 * arm.components,
+        "serve_lookup_bytes": 7.0 * 64 * arm.components,
+        "parameters": 1000 * arm.components,
+        "train_examples_per_second": 50_000.0 + 100 * replica,
+        "serve_us_per_example": 12.0 + replica,
+    }
+    (place / "cost.json").write_text(json.dumps(cost))
