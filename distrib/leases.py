@@ -55,6 +55,7 @@ class Ledger:
         lease_s: how long a lease lasts without a sign of life.
         max_staleness: most windows of others that may be applied between a worker's pull and its
             push; None: any number. 0: one worker after another.
+        warm_up: so many windows at the start are trained one after another.
         applied: windows that need no training, after a recovery.
         cut: no window from this on is granted before all that come before are applied, so that
             all shards can be caught in one state. None: no cut.
@@ -63,6 +64,7 @@ class Ledger:
     windows: int
     lease_s: float = float("inf")
     max_staleness: int | None = None
+    warm_up: int = 0
     applied: set[int] = field(default_factory=set)
     cut: int | None = None
     _next: int = 0
@@ -163,16 +165,17 @@ class Ledger:
         Each lease of another worker may be applied before a holder's push, and what has been
         applied since it was granted counts already.
         """
-        if self.max_staleness is None:
+        bound = 0 if len(self.applied) < self.warm_up else self.max_staleness
+        if bound is None:
             return True
         total = len(self._outstanding)
         held: dict[str, int] = {}
         for each in self._outstanding.values():
             held[each.lease.worker] = held.get(each.lease.worker, 0) + 1
-        if total - held.get(worker, 0) > self.max_staleness:
+        if total - held.get(worker, 0) > bound:
             return False
         return all(
-            each.exposure + total - held[each.lease.worker] + 1 <= self.max_staleness
+            each.exposure + total - held[each.lease.worker] + 1 <= bound
             for each in self._outstanding.values()
             if each.lease.worker != worker
         )

@@ -18,7 +18,7 @@ def provenance(trial: Trial, device: torch.device, *, fused_replicas: int) -> di
     """Return what ``provenance.json`` holds."""
     return {
         "soloist": recsys.__version__,
-        "code": code_digest(),
+        "code": code_digest(trial.recipe.model),
         "libraries": library_versions() | {"python": platform.python_version()},
         "machine": {
             "processor": _processor(),

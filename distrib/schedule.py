@@ -28,14 +28,15 @@ def schedule(
     rng: np.random.Generator,
     *,
     max_staleness: int | None = None,
+    warm_up: int = 0,
 ) -> list[Event]:
     """Return the pull and the push of every window; pulls are in stream order.
 
     A worker pulls, trains for as long as ``delays`` say, pushes, and pulls again at once, unless
-    ``max_staleness`` holds it back. Pushes of one moment come in random order.
+    ``max_staleness`` or ``warm_up`` holds it back. Pushes of one moment come in random order.
     """
-    simulation = _Simulation(Ledger(windows, max_staleness=max_staleness), delays, workers, rng)
-    return simulation.run(workers)
+    ledger = Ledger(windows, max_staleness=max_staleness, warm_up=warm_up)
+    return _Simulation(ledger, delays, workers, rng).run(workers)
 
 
 class _Simulation:

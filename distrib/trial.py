@@ -16,6 +16,8 @@ import pandas as pd
 from distrib.staleness import StalenessHistogram
 from recsys.config import Recipe
 from recsys.cost import Cost
+from recsys.models.config import ModelConfig, OwnConfig
+from recsys.models.own.source import source_digest
 from recsys.seeds import Seeds
 
 _DECIDING_LIBRARIES = ("torch", "torchrec", "numpy")
@@ -41,7 +43,10 @@ class Trial:
     @property
     def digest(self) -> str:
         """Hex name of the trial: a hash of configuration, seeds, data, code and libraries."""
-        deciding = self.as_dict() | {"code": code_digest(), "libraries": library_versions()}
+        deciding = self.as_dict() | {
+            "code": code_digest(self.recipe.model),
+            "libraries": library_versions(),
+        }
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -68,9 +73,18 @@ class TrialResult:
     """Of the pushes of an asynchronous engine"""
 
 
+def code_digest(model: ModelConfig) -> str:
+    """Return a hash of the source that decides a trained model: of Soloist, and the user's own.
+
+    Raises:
+        ConfigError: the model is a user's own and is not to be found.
+    """
+    own = f"+{source_digest(model.name)}" if isinstance(model, OwnConfig) else ""
+    return _rooms_digest() + own
+
+
 @cache
-def code_digest() -> str:
-    """Return a hash of the source of the rooms that decide a trained model."""
+def _rooms_digest() -> str:
     digest = hashlib.sha256()
     root = Path(__file__).resolve().parents[1]
     for room in _DECIDING_ROOMS:

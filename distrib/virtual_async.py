@@ -21,7 +21,7 @@ from distrib.evaluation import Watch, results
 from distrib.schedule import Event, schedule
 from distrib.staleness import StalenessHistogram
 from distrib.store.exchange import fill_arm, parameters_of
-from distrib.store.layout import Layout, refuse_not_additive
+from distrib.store.layout import Layout
 from distrib.store.parameters import Parameters, Rows
 from distrib.store.shard import Pulled, Push, Shard, Version, fresh
 from distrib.training import Progress, arm_of_phase, refuse_unfit, set_arithmetic
@@ -46,12 +46,11 @@ def train(
     """Train replicas of one recipe as its logical workers would; each has its own order.
 
     Raises:
-        ConfigError: as the local engine, and for an optimiser or model that is not additive.
+        ConfigError: as the local engine, and for a model with state that is not additive.
         TrialFailed: a loss or a change was NaN or infinite.
     """
     recipe = trials[0].recipe
     refuse_unfit(log, trials)
-    refuse_not_additive(recipe.optimizer)
     device = set_arithmetic(recipe)
 
     def make_embeddings(tables: list[EmbeddingBagConfig]) -> nn.Module:
@@ -213,6 +212,7 @@ def order_of(windows: int, engine: VirtualAsyncEngine, seeds: Seeds, phase: str)
         engine.delays,
         generator(seeds.asynchrony, "asynchrony", phase),
         max_staleness=engine.max_staleness,
+        warm_up=engine.warm_up,
     )
 
 

@@ -62,7 +62,7 @@ class WindowTrainer:
         delta_scale: factor on the change of weights (not of accumulators, which count).
 
     Raises:
-        ConfigError: an optimiser or a model whose state cannot be added up.
+        ConfigError: a model with state that cannot be added up.
     """
 
     def __init__(

@@ -14,6 +14,10 @@ from recsys.models.config import MLPConfig, ModelConfig
 Width = Literal["full"] | Annotated[int, Field(ge=0)]
 
 
+ADDITIVE = ("rowwise_adagrad", "adagrad", "sgd")
+"""Optimisers whose state is a sum over examples: what several workers did can be added up."""
+
+
 class OptimizerConfig(Frozen):
     """Fused optimiser of the tables, and the optimiser of everything else."""
 
@@ -56,4 +60,18 @@ class Recipe(Frozen):
     @model_validator(mode="after")
     def _arm_fits(self) -> Recipe:
         self.arm.layout(self.model.embedding_dim)
+        return self
+
+    @model_validator(mode="after")
+    def _optimizer_fits(self) -> Recipe:
+        if self.engine.name == "local":
+            return self
+        for field in ("sparse", "dense"):
+            found = getattr(self.optimizer, field)
+            if found not in ADDITIVE:
+                raise ValueError(
+                    f"optimizer.{field}: found {found}, whose state is no sum, so what workers of "
+                    f"engine {self.engine.name} do side by side cannot be added up; "
+                    f"expected {', '.join(ADDITIVE[:-1])} or {ADDITIVE[-1]}"
+                )
         return self

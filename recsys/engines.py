@@ -58,6 +58,12 @@ class _Windowed(BaseEngine):
     max_staleness: int | None = Field(
         None, ge=0, description="most windows of others between a pull and its push; none: no bound"
     )
+    warm_up: int = Field(
+        0,
+        ge=0,
+        description="windows at the start that are trained one after another: Adagrad's first "
+        "steps are as long as its learning rate allows, and many of them at once overshoot",
+    )
 
 
 class VirtualAsyncEngine(_Windowed):

@@ -16,9 +16,6 @@ from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
 from recsys.config import OptimizerConfig
 from recsys.errors import ConfigError
 
-ADDITIVE_SPARSE = ("sgd", "adagrad", "rowwise_adagrad")
-ADDITIVE_DENSE = ("sgd", "adagrad")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slab:
@@ -71,10 +68,8 @@ def layout_of(
     """Return the layout of each of an arm's replicas.
 
     Raises:
-        ConfigError: an optimiser whose state is no sum, or a dense part with state that no
-            optimiser updates.
+        ConfigError: the dense part has state that no optimiser updates.
     """
-    refuse_not_additive(optimizer)
     refuse_buffers(dense)
     own = [tables[i] for i in replica_tables(tables, 0)]
     kinds = sorted({(t.pooling, t.embedding_dim) for t in own}, key=lambda k: (k[0].value, k[1]))
@@ -97,19 +92,6 @@ def layout_of(
         dense=sum(parameter.numel() for parameter in dense.parameters()) // replicas,
         dense_parts=1 if optimizer.dense == "sgd" else 2,
     )
-
-
-def refuse_not_additive(optimizer: OptimizerConfig) -> None:
-    """Raise ConfigError unless what two workers did can be added up, accumulators too."""
-    for field, found, additive in (
-        ("sparse", optimizer.sparse, ADDITIVE_SPARSE),
-        ("dense", optimizer.dense, ADDITIVE_DENSE),
-    ):
-        if found not in additive:
-            raise ConfigError(
-                f"optimizer.{field}: found {found}, whose state is no sum, so that what "
-                f"asynchronous workers do cannot be added up; expected {', '.join(additive)}"
-            )
 
 
 def refuse_buffers(dense: nn.Module) -> None:

@@ -1,0 +1,192 @@
+"""Groups of trials on a real Ray, one fresh process each."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from distrib.engines import train
+from distrib.groups import Group
+from distrib.results import is_done, trial_directory, write_trial
+from distrib.runner import Status, requirements, run_groups
+from distrib.trial import Trial
+from recsys.data.click_log import ClickLog
+from recsys.errors import ConfigError
+from tests.support.logs import small_log, small_recipe, trials
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory) -> ClickLog:
+    return small_log(tmp_path_factory.mktemp("runner"))
+
+
+def logits(directory: Path, trial: Trial) -> list[float]:
+    return pd.read_parquet(trial_directory(directory, trial) / "predictions.parquet").logit.tolist()
+
+
+def running_workers() -> list[int]:
+    """Return the processes that train a group on this machine, by Ray's name for them."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            title = (process / "cmdline").read_bytes().decode()
+        except OSError:  # not a process, or one that has just ended
+            continue
+        if title.startswith("ray::victim"):
+            found.append(int(process.name))
+    return found
+
+
+def in_background(function: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=function, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_group_trains_in_a_process_of_its_own_as_the_engine_trains_it_here(log, tmp_path):
+    group = Group(title="relu", trials=tuple(trials(log, small_recipe(), 2)))
+    seen: list[Status] = []
+
+    failures = run_groups(log, tmp_path / "ray", [group], observe=seen.append)
+
+    for trial, result in zip(group.trials, train(log, group.trials), strict=True):
+        write_trial(tmp_path / "here", trial, result)
+        assert logits(tmp_path / "ray", trial) == logits(tmp_path / "here", trial)
+    assert failures == []
+    assert (seen[0].trials_done, seen[0].trials) == (0, 2)
+    assert seen[-1].trials_done == 2
+    assert seen[-1].examples_done == group.examples(log) == 2 * len(log.splits["train"])
+    assert seen[-1].work_done == seen[-1].work == group.work(log)
+
+
+def test_a_failing_trial_leaves_its_traceback_and_takes_no_other_with_it(log, tmp_path):
+    # A learning rate beyond float32 makes the first step infinite, and what is served NaN.
+    poisoned = small_recipe(optimizer={"sparse_learning_rate": 1e39, "dense_learning_rate": 1e39})
+    bad = Group(title="poisoned", trials=tuple(trials(log, poisoned, 2)))
+    good = Group(title="good", trials=tuple(trials(log, small_recipe(), 1)))
+
+    failures = run_groups(log, tmp_path, [bad, good])
+
+    assert is_done(tmp_path, good.trials[0])
+    assert {failure.trial.digest for failure in failures} == {t.digest for t in bad.trials}
+    for failure in failures:
+        assert failure.title == "poisoned"
+        assert "\n" not in failure.reason
+        assert "Traceback (most recent call last)" in failure.report.read_text()
+        assert not is_done(tmp_path, failure.trial)
+
+
+def test_a_result_replaces_what_a_failure_left(log, tmp_path):
+    (trial,) = trials(log, small_recipe(), 1)
+    place = trial_directory(tmp_path, trial)
+    place.mkdir(parents=True)
+    (place / "error.txt").write_text("an older failure")
+
+    run_groups(log, tmp_path, [Group(title="relu", trials=(trial,))])
+
+    assert is_done(tmp_path, trial)
+    assert not (place / "error.txt").exists()
+
+
+def test_a_click_log_that_became_unreadable_fails_the_group_once(log, tmp_path):
+    moved = small_log(tmp_path)
+    group = Group(title="relu", trials=tuple(trials(moved, small_recipe(), 2)))
+    (moved.directory / "label.npy").unlink()
+
+    failures = run_groups(moved, tmp_path / "sweep", [group])
+
+    assert [failure.reason.split(":")[0] for failure in failures] == ["DataError", "DataError"]
+    assert "label.npy" in failures[0].reason
+
+
+def test_trials_of_another_click_log_are_refused(log, tmp_path):
+    strange = [
+        Trial(recipe=trial.recipe, seeds=trial.seeds, data_fingerprint="another")
+        for trial in trials(log, small_recipe(), 1)
+    ]
+
+    (failure,) = run_groups(log, tmp_path, [Group(title="relu", trials=tuple(strange))])
+
+    assert "not the click log that the sweep was planned with" in failure.reason
+
+
+def test_a_killed_worker_is_replaced(log, tmp_path):
+    # Long enough to be killed in the middle: minutes of passes over the log.
+    group = Group(title="victim", trials=tuple(trials(log, small_recipe(stream={"epochs": 60}), 1)))
+    killed: list[int] = []
+
+    def kill_the_first() -> None:
+        while not killed:
+            for process in running_workers():
+                os.kill(process, signal.SIGKILL)
+                killed.append(process)
+            time.sleep(0.05)
+
+    killer = in_background(kill_the_first)
+    failures = run_groups(log, tmp_path, [group])
+    killer.join()
+
+    assert len(killed) == 1
+    assert failures == []
+    assert is_done(tmp_path, group.trials[0])
+
+
+def test_a_worker_that_keeps_dying_fails_its_trial_and_no_other(log, tmp_path):
+    victim = Group(
+        title="victim", trials=tuple(trials(log, small_recipe(stream={"epochs": 60}), 1))
+    )
+    good = Group(title="good", trials=tuple(trials(log, small_recipe(), 1)))
+    killed: set[int] = set()
+    over = threading.Event()
+
+    def kill_every_one() -> None:
+        while not over.wait(0.05):
+            for process in running_workers():
+                if process not in killed:
+                    os.kill(process, signal.SIGKILL)
+                    killed.add(process)
+
+    killer = in_background(kill_every_one)
+    (failure,) = run_groups(log, tmp_path, [victim, good])
+    over.set()
+    killer.join()
+
+    assert len(killed) == 3
+    assert failure.title == "victim"
+    assert "WorkerCrashedError" in failure.report.read_text()
+    assert is_done(tmp_path, good.trials[0])
+
+
+@pytest.mark.parametrize(
+    ("engine", "says"),
+    [
+        ({"threads": 64}, "engine.threads: found 64, expected at most 2"),
+        ({"device": "cuda"}, "engine.device: found cuda, but Ray has no GPU"),
+    ],
+)
+def test_what_this_ray_can_never_give_is_refused_before_anything_runs(engine, says):
+    with pytest.raises(ConfigError, match=says):
+        requirements(small_recipe(engine=engine))
+
+
+def test_a_group_asks_for_its_threads():
+    assert requirements(small_recipe(engine={"threads": 2})) == {"num_cpus": 2, "num_gpus": 0}
+
+
+def test_results_tell_how_many_replicas_were_fused(log, tmp_path):
+    group = Group(title="relu", trials=tuple(trials(log, small_recipe(), 3)))
+
+    run_groups(log, tmp_path, [group])
+
+    provenance = trial_directory(tmp_path, group.trials[2]) / "provenance.json"
+    assert json.loads(provenance.read_text())["fused_replicas"] == 3
