@@ -16,6 +16,7 @@ from recsys.calls import parse_call
 from recsys.config import Recipe
 from recsys.data.click_log import ClickLog, is_click_log
 from recsys.errors import ConfigError
+from recsys.models.registry import blueprints
 from recsys.seeds import Source, replica_seeds
 
 
@@ -53,7 +54,14 @@ def open_click_log(data: DataConfig) -> ClickLog:
 
 
 def plan(experiment: Experiment, log: ClickLog) -> list[PlannedArm]:
-    """Return what is to be trained: the arms, then the baseline again for each source alone."""
+    """Return what is to be trained: the arms, then the baseline again for each source alone.
+
+    Raises:
+        ConfigError: an arm's model cannot be made for this data.
+    """
+    for arm in experiment.arms.values():
+        recipe = arm.recipe
+        blueprints(recipe.arm.layout(recipe.model.embedding_dim), recipe.model, log.schema)
 
     def planned(name: str, vary: tuple[Source, ...], source: Source | None) -> PlannedArm:
         arm = experiment.arms[name]

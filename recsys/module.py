@@ -18,7 +18,7 @@ from recsys.data.schema import Schema
 from recsys.embeddings import Columns, table_configs, table_name
 from recsys.models.blueprint import Blueprint
 from recsys.models.config import ModelConfig
-from recsys.models.registry import blueprint
+from recsys.models.registry import blueprints
 from recsys.seeds import Seeds, component_path
 
 EmbeddingFactory = Callable[[list[EmbeddingBagConfig]], nn.Module]
@@ -102,7 +102,7 @@ class Arm(nn.Module):
         self.schema = schema
         self.seeds = tuple(seeds)
         self.groups = tuple(config.layout(model.embedding_dim) if groups is None else groups)
-        self.blueprints = {group.name: blueprint(model, schema, group) for group in self.groups}
+        self.blueprints = blueprints(self.groups, model, schema)
         self.tables = table_configs(self.groups, self.blueprints, len(seeds))
         self.embeddings = make_embeddings(self.tables)
         self.dense = Towers(self.groups, self.blueprints, self.tables, seeds)

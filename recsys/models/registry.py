@@ -36,12 +36,18 @@ _NETWORKS = {MLPConfig: MLP, DLRMConfig: DLRM, DCNv2Config: DCNv2, DeepFMConfig:
 _POOLING = {"mean": PoolingType.MEAN, "sum": PoolingType.SUM}
 
 
-def blueprint(model: ModelConfig, schema: Schema, group: Group) -> Blueprint:
-    """Return what a component of ``group`` is made of.
+def blueprints(groups: Sequence[Group], model: ModelConfig, schema: Schema) -> dict[str, Blueprint]:
+    """Return what the components of each group are made of, by the group's name.
+
+    A user's own model is tried out on the way: this is how to refuse one before anything starts.
 
     Raises:
         ConfigError: the model is a user's own and cannot be used.
     """
+    return {group.name: _blueprint(group, model, schema) for group in groups}
+
+
+def _blueprint(group: Group, model: ModelConfig, schema: Schema) -> Blueprint:
     if isinstance(model, OwnConfig):
         return own_blueprint(model, schema, group)
     return _BuiltIn(config=model, schema=schema, shape=_shape(schema, group))
