@@ -97,11 +97,13 @@ class Trials:
             raise ResultsError(f"{self.name}: none of its {self.planned} trials is finished")
         columns = ("example", "group", "label", "logit")
         tables = [trial.table("predictions.parquet", columns) for trial in self.done]
-        first = tables[0]
+        first, shared = tables[0], ["example", "group", "label"]
+        if not len(first) or not first["label"].isin([0, 1]).all():
+            raise ResultsError(
+                f"{self.done[0].directory}: expected predictions of examples labelled 0 or 1"
+            )
         for trial, table in zip(self.done[1:], tables[1:], strict=True):
-            if not table[["example", "group", "label"]].equals(
-                first[["example", "group", "label"]]
-            ):
+            if not np.array_equal(table[shared], first[shared]):
                 raise ResultsError(
                     f"{trial.directory}: examples, groups or labels differ from those of"
                     f" {self.done[0].directory}, expected the same evaluation"

@@ -40,10 +40,12 @@ class World:
     shared: float = 0.5
 
 
+#: Replicas that differ by independent noise alone; by noise of uneven strength and a shift of all
+#: their predictions, as real ones do; and by far more of both.
 WORLDS = {
-    "replicas alike but for noise": World(shift=0.0, noisiness=0.0, shared=0.9),
-    "replicas of different noise": World(),
-    "replicas far apart": World(shift=0.4, noisiness=0.5),
+    "noise alone": World(shift=0.0, noisiness=0.0, shared=0.9),
+    "uneven noise": World(),
+    "far apart": World(shift=0.4, noisiness=0.5),
 }
 
 

@@ -1,0 +1,64 @@
+"""``soloist report`` writes every table and figure that applies and prints the table."""
+
+from __future__ import annotations
+
+import pytest
+
+from jobs.command import BAD_INPUT, guarded
+from jobs.figures import family, surface
+from jobs.report import report
+from tests.support.results import SyntheticArm, write_sweep
+
+FIGURES = (
+    "pd_accuracy",
+    "pd_lookups",
+    "pd_progress",
+    "calibration",
+    "activations",
+    "loss_surfaces",
+)
+
+
+def test_all_tables_and_figures_are_written_and_the_table_is_printed(tmp_path, capsys):
+    report(write_sweep(tmp_path))
+    assert "smelu_half" in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {
+        *(f"tradeoff.{kind}" for kind in ("parquet", "csv", "md", "tex")),
+        *(f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")),
+    }
+
+
+def test_a_sweep_of_which_nothing_is_finished_has_a_table_of_what_is_missing(tmp_path, capsys):
+    arms = (SyntheticArm(name="relu", noise=0.5, unfinished=(0, 1, 2, 3)),)
+    report(write_sweep(tmp_path, arms))
+    assert "Missing trials: relu 4 of 4." in capsys.readouterr().out
+    assert not (tmp_path / "report/pd_accuracy.png").exists()
+
+
+def test_a_directory_that_is_no_sweep_is_refused_in_one_line(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        guarded(report)(tmp_path)
+    assert stopped.value.code == BAD_INPUT
+    assert capsys.readouterr().err == (
+        f"soloist: {tmp_path}: has no sweep.json, expected the output of a sweep\n"
+    )
+
+
+def test_smelu_of_beta_0_is_drawn_as_relu():
+    (curve,) = family("smelu", (0.0,)).curves
+    assert curve.value.min() == 0.0
+    assert set(curve.gradient) == {0.0, 1.0}
+
+
+def test_the_gradient_of_a_curve_is_its_slope():
+    (curve,) = family("swish", (1.0,)).curves
+    slope = (curve.value[2:] - curve.value[:-2]) / (curve.x[2:] - curve.x[:-2])
+    assert curve.gradient[1:-1] == pytest.approx(slope, abs=1e-4)
+
+
+def test_wider_smelu_makes_a_loss_surface_that_bends_less():
+    def bending(beta: float) -> float:
+        loss = surface(beta).loss
+        return float(abs(loss[2:] - 2 * loss[1:-1] + loss[:-2]).max())
+
+    assert bending(0.0) > bending(0.5) > bending(1.0)
