@@ -1,0 +1,45 @@
+"""The examples of docs/own-model.md run as they are printed."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from distrib.local import train
+from recsys.config import Recipe
+from tests.support.logs import TRUTH, small_log, small_recipe, trials
+from tests.support.shared import ROOT
+
+PAGE = (ROOT / "docs" / "own-model.md").read_text(encoding="utf-8")
+MODULES = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL)
+(MODEL,) = re.findall(r"```yaml\nmodel:\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture
+def modules(tmp_path, monkeypatch):
+    for name, source in MODULES:
+        (tmp_path / name).write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    for name, _ in MODULES:
+        sys.modules.pop(name.removesuffix(".py"), None)
+
+
+@pytest.mark.usefixtures("modules")
+@pytest.mark.parametrize(
+    "model", [yaml.safe_load(MODEL), {"name": "my_dlrm:make", "embedding_dim": 8}]
+)
+def test_an_example_trains_as_an_arm(tmp_path, model) -> None:
+    log = small_log(tmp_path, replace(TRUTH, rows=400))
+    arm = {"kind": "ensemble", "components": 2, "activation": "smelu(beta=0.5)"}
+    recipe = Recipe.model_validate(small_recipe().model_dump() | {"arm": arm, "model": model})
+
+    first, second = train(log, trials(log, recipe, 2))
+
+    tables_read = len(log.schema.single_valued) + TRUTH.longest_bag / 2
+    assert first.cost.serve_lookups == pytest.approx(2 * tables_read, rel=0.2)
+    assert (first.logit != second.logit).any()
