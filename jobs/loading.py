@@ -162,14 +162,14 @@ def _section(shared: Frozen, found: object, section: str, field: str) -> Frozen:
     """Return a section as found, with the shared one's values where nothing is found.
 
     A model or engine of another name keeps the shared values of the options that both have;
-    between a user's own model and the others nothing is common.
+    a user's own model has nothing in common with any of another name.
     """
     field = below(field, section)
     values, changed = dict(shared), mapping(found, field)
     kind = type(shared)
     if section in _BY_NAME and "name" in changed:
         kind = _named(section, changed["name"], field)
-    if (kind is OwnConfig) != isinstance(shared, OwnConfig):
+    if OwnConfig in (kind, type(shared)) and changed.get("name", values["name"]) != values["name"]:
         values = {}
     kept = {option: value for option, value in values.items() if option in kind.model_fields}
     return validated(kind, {**kept, **changed}, field)
