@@ -14,14 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from analysis.errors import ResultsError
+
 Floats = NDArray[np.float64]
 
 MANIFEST = "sweep.json"
 DONE = "DONE"
-
-
-class ResultsError(Exception):
-    """A results directory or prediction file is not what was promised."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,8 @@ import pandas as pd
 from analysis import estimators, intervals
 from analysis.estimators import Sample
 from analysis.intervals import Comparison, Interval, Units
-from analysis.results import ArmResults, Predictions, ResultsError, SweepResults, Trials
+from analysis.errors import ResultsError
+from analysis.results import ArmResults, Predictions, SweepResults, Trials
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

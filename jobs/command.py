@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from analysis.results import ResultsError
+from analysis.errors import ResultsError
 from distrib.errors import TrialFailed
 from recsys.errors import ConfigError, DataError
 

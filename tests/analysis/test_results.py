@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.results import DONE, MANIFEST, ResultsError, read_sweep
+from analysis.errors import ResultsError
+from analysis.results import DONE, MANIFEST, read_sweep
 from tests.support.results import EXAMPLES, POINTS, SyntheticArm, write_sweep
 
 

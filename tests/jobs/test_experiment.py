@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from jobs.loading import load_experiment, parse_experiment, shipped_experiments
@@ -11,7 +9,6 @@ from recsys.errors import ConfigError
 from recsys.seeds import Source
 from tests.support.experiments import (
     GOOD,
-    Malformed,
     malformed_experiments,
     small_experiment,
     write_experiment,
@@ -142,18 +139,3 @@ def test_there_are_malformed_experiments_of_all_sorts():
 
     assert len(names) == len(set(names))
     assert len(names) >= 100
-
-
-@pytest.mark.parametrize("case", malformed_experiments(), ids=lambda case: case.name)
-def test_a_malformed_experiment_is_refused_in_one_line(tmp_path: Path, case: Malformed):
-    path = tmp_path / "malformed.yaml"
-    path.write_bytes(case.content)
-
-    with pytest.raises(ConfigError) as refused:
-        load_experiment(str(path), case.overrides)
-
-    line = str(refused.value)
-    assert "\n" not in line
-    assert len(line) < 400
-    assert str(path) in line
-    assert all(said in line for said in case.says)

@@ -1,0 +1,192 @@
+"""Sweeps as a person runs, stops and repeats them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from distrib.results import trial_directory
+from jobs.command import guarded
+from jobs.loading import load_experiment
+from jobs.planning import plan
+from jobs.sweep import sweep
+from recsys.data.click_log import ClickLog
+from tests.support.experiments import (
+    Malformed,
+    malformed_experiments,
+    small_experiment,
+    write_experiment,
+)
+from tests.support.logs import small_log
+from tests.support.shared import ROOT
+
+PATIENCE_S = 300
+"""For any one thing; it takes seconds where nobody else uses the machine."""
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory) -> ClickLog:
+    return small_log(tmp_path_factory.mktemp("sweep"))
+
+
+@pytest.fixture
+def experiment(log, tmp_path) -> str:
+    return str(write_experiment(tmp_path / "small.yaml", small_experiment(log.directory)))
+
+
+def finished(directory: Path) -> dict[str, int]:
+    """Return the finished trials and when each was finished, in nanoseconds."""
+    return {
+        done.parent.name: done.stat().st_mtime_ns for done in directory.glob("trials/[!.]*/DONE")
+    }
+
+
+def started(experiment: str, directory: Path, *overrides: str) -> subprocess.Popen[str]:
+    """Start a sweep as a shell would, in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "jobs.sweep", experiment, *overrides, "--output", str(directory)],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait for a condition; fail with what the process said if it ends or takes too long."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail("\n".join(process.communicate()))
+        time.sleep(0.05)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_second_sweep_runs_nothing_and_a_changed_arm_its_own_trials_alone(
+    experiment, log, tmp_path, monkeypatch
+):
+    reported: list[Path] = []
+    monkeypatch.setattr("jobs.sweep.report", reported.append)
+    directory = tmp_path / "results"
+    change = ["arms.smelu.activation=smelu(beta=2)"]
+    relu, smelu = (
+        {trial_directory(Path(), trial).name for trial in arm.trials}
+        for arm in plan(load_experiment(experiment, change), log)
+    )
+
+    sweep(experiment, output=directory)
+    first = finished(directory)
+    sweep(experiment, output=directory)
+    second = finished(directory)
+    sweep(experiment, change, output=directory)
+    third = finished(directory)
+
+    assert len(first) == 4
+    assert second == first
+    assert third.items() > first.items()
+    assert relu < first.keys()
+    assert third.keys() - first.keys() == smelu
+    assert reported == [directory] * 3
+
+
+@pytest.mark.timeout(5 * PATIENCE_S)
+def test_a_killed_and_an_interrupted_sweep_go_on_with_what_is_missing(experiment, tmp_path):
+    directory = tmp_path / "results"
+    # Each trial in a process of its own that takes all CPUs: one after another.
+    words = ["fuse=1", f"engine.threads={os.cpu_count()}"]
+
+    killed = started(experiment, directory, *words)
+    wait_until(lambda: len(finished(directory)) >= 1, killed)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    after_kill = finished(directory)
+
+    interrupted = started(experiment, directory, *words)
+    wait_until(lambda: len(finished(directory)) > len(after_kill), interrupted)
+    os.kill(interrupted.pid, signal.SIGINT)
+    _, said = interrupted.communicate(timeout=PATIENCE_S)
+    after_interrupt = finished(directory)
+
+    completed = started(experiment, directory, *words)
+    table, progress = completed.communicate(timeout=PATIENCE_S)
+    after_all = finished(directory)
+
+    missing = 4 - len(after_interrupt)
+    assert interrupted.returncode == 130
+    assert said.splitlines()[-1].startswith("soloist: interrupted")
+    assert after_kill.items() < after_interrupt.items() < after_all.items()
+    assert len(after_all) == 4
+    assert completed.returncode == 0, progress
+    assert f"{missing}/{missing} trials" in progress
+    assert "smelu" in table
+    assert (directory / "report" / "tradeoff.csv").exists()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_failed_trial_is_listed_and_ends_the_sweep_with_status_1(
+    experiment, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("jobs.sweep.report", lambda directory: None)
+    directory = tmp_path / "results"
+    words = ["replicas=1", "arms.smelu.optimizer.sparse_learning_rate=1e39"]
+
+    with pytest.raises(SystemExit) as ended:
+        guarded(sweep)(experiment, words, output=directory)
+
+    summary, failure = capsys.readouterr().err.splitlines()[-2:]
+    (report,) = directory.glob("trials/*/error.txt")
+    assert ended.value.code == 1
+    assert summary == "soloist: 1 of 2 trials failed:"
+    assert failure.startswith("  smelu: ")
+    assert failure.endswith(f"({report.resolve()})")
+    assert len(finished(directory)) == 1
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(experiment, tmp_path, capsys):
+    sweep(experiment, ["fuse=1"], output=tmp_path / "results", dry_run=True)
+
+    shown = capsys.readouterr().out
+    assert "smelu(beta=1)" in shown
+    assert "0/2" in shown
+    assert f"4 trials to train in 4 processes, into {tmp_path / 'results'}" in shown
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_sweep_without_its_click_log_ends_with_status_2_before_it_starts(tmp_path, capsys):
+    document = small_experiment(tmp_path / "absent")
+    path = write_experiment(tmp_path / "small.yaml", document)
+
+    with pytest.raises(SystemExit) as ended:
+        guarded(sweep)(str(path), output=tmp_path / "results")
+
+    assert ended.value.code == 2
+    assert "soloist prepare synthetic --output" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("case", malformed_experiments(), ids=lambda case: case.name)
+def test_a_malformed_experiment_is_refused_in_one_line_with_status_2(
+    tmp_path, capsys, case: Malformed
+):
+    path = tmp_path / "malformed.yaml"
+    path.write_bytes(case.content)
+
+    with pytest.raises(SystemExit) as ended:
+        guarded(sweep)(str(path), list(case.overrides), output=tmp_path / "results")
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2
+    assert line.startswith(f"soloist: {path}")
+    assert len(line) < 400
+    assert [said for said in case.says if said not in line] == []
+    assert not (tmp_path / "results").exists()
