@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from analysis import estimators, intervals
+from analysis.errors import ResultsError
 from analysis.estimators import Sample
 from analysis.intervals import Comparison, Interval, Units
-from analysis.errors import ResultsError
 from analysis.results import ArmResults, Predictions, SweepResults, Trials
 
 

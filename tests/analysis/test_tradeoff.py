@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from analysis import presentation
-from analysis.prediction_difference import relative_pd, swap_rate
 from analysis.errors import ResultsError
+from analysis.prediction_difference import relative_pd, swap_rate
 from analysis.results import read_sweep
 from analysis.summary import summarize
 from analysis.tradeoff import tradeoff_table, write_table
