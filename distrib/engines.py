@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Callable, Sequence
 
-from distrib import local, virtual_async
 from distrib.training import Progress
 from distrib.trial import Trial, TrialResult
 from recsys.data.click_log import ClickLog
 
-_ENGINES = {"local": local.train, "virtual_async": virtual_async.train}
+# By name, so that Ray is loaded for the engine that needs it alone.
+_MODULES = {
+    "local": "distrib.local",
+    "virtual_async": "distrib.virtual_async",
+    "async": "distrib.async_engine.driver",
+}
 
 
 def train(
@@ -21,4 +26,6 @@ def train(
         ConfigError: the recipe cannot work on this engine or this machine.
         TrialFailed: training went wrong in a way that trying again would not mend.
     """
-    return _ENGINES[trials[0].recipe.engine.name](log, trials, on_progress=on_progress)
+    module = importlib.import_module(_MODULES[trials[0].recipe.engine.name])
+    engine: Callable[..., list[TrialResult]] = module.train
+    return engine(log, trials, on_progress=on_progress)

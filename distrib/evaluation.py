@@ -38,6 +38,16 @@ class Point:
     """``[R, n]``"""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WatchState:
+    """What a watch has seen, to go back to."""
+
+    seen: int
+    seen_before: int
+    loss: Tensor
+    points: tuple[Point, ...]
+
+
 class Watch:
     """Progressive validation of every batch, and evaluation at points of the stream."""
 
@@ -69,6 +79,20 @@ class Watch:
     def is_due(self, batches_before: int, batches_seen: int) -> bool:
         """Tell whether a point lies behind any of the batches seen since ``batches_before``."""
         return any(number in self._due for number in range(batches_before + 1, batches_seen + 1))
+
+    def state(self) -> WatchState:
+        """Return what was seen until now."""
+        return WatchState(
+            seen=self._seen,
+            seen_before=self._seen_before,
+            loss=self._loss.clone(),
+            points=tuple(self.points),
+        )
+
+    def go_back(self, state: WatchState) -> None:
+        """Forget what was seen since a state."""
+        self._seen, self._seen_before = state.seen, state.seen_before
+        self._loss, self.points = state.loss.clone(), list(state.points)
 
     def evaluate(self, arm: Arm) -> None:
         """Add a point: the arm as it is now."""

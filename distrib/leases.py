@@ -57,6 +57,7 @@ class Ledger:
             push; None: any number. 0: one worker after another.
         warm_up: so many windows at the start are trained one after another.
         applied: windows that need no training, after a recovery.
+        leases: granted before.
         cut: no window from this on is granted before all that come before are applied, so that
             all shards can be caught in one state. None: no cut.
     """
@@ -67,10 +68,10 @@ class Ledger:
     warm_up: int = 0
     applied: set[int] = field(default_factory=set)
     cut: int | None = None
+    leases: int = 0
     _next: int = 0
     _returned: list[int] = field(default_factory=list)
     _outstanding: dict[int, _Outstanding] = field(default_factory=dict)
-    _leases: int = 0
     _failures: dict[int, int] = field(default_factory=dict)
 
     @property
@@ -97,8 +98,8 @@ class Ledger:
             heapq.heappop(self._returned)
         else:
             self._next = window + 1
-        lease = Lease(number=self._leases, window=window, worker=worker)
-        self._leases += 1
+        lease = Lease(number=self.leases, window=window, worker=worker)
+        self.leases += 1
         self._outstanding[lease.number] = _Outstanding(lease, now + self.lease_s)
         return lease
 

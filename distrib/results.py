@@ -64,6 +64,9 @@ def _write_files(place: Path, trial: Trial, result: TrialResult) -> None:
     _write_json(place / "provenance.json", result.provenance)
     if result.staleness is not None:
         _write_json(place / "staleness.json", result.staleness.as_dict())
+    if result.recording is not None:
+        result.recording.order.to_parquet(place / "order.parquet", index=False)
+        _write_json(place / "digests.json", result.recording.digests)
     (place / DONE).touch()
 
 

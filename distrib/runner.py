@@ -20,11 +20,11 @@ from ray.exceptions import (
 
 from distrib.failures import Failure, write_failure
 from distrib.groups import Group
+from distrib.resources import task_requirements
 from distrib.results import write_trial
 from distrib.retry import Decision, Ending, decide
 from distrib.tally import TallyReader, TallyWriter
 from distrib.trial import Trial
-from recsys.config import Recipe
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError, DataError
 
@@ -112,7 +112,7 @@ class _Run:
 
     def submit(self, group: Group, *, worker_deaths: int = 0) -> None:
         name = uuid.uuid4().hex
-        task = _train_group.options(name=group.title, **requirements(group.recipe))
+        task = _train_group.options(name=group.title, **task_requirements(group.recipe))
         reference = task.remote(
             self._log.directory.resolve(),
             self._directory,
@@ -172,26 +172,6 @@ class _Run:
         if self.running:
             ray.wait(list(self.running), num_returns=len(self.running), timeout=_CANCEL_S)
         self._tally.close()
-
-
-def requirements(recipe: Recipe) -> dict[str, float]:
-    """Return what a group of this recipe asks of Ray: its threads, and a GPU where it uses one.
-
-    Raises:
-        ConfigError: it asks for a GPU, or more threads than any node has, on a Ray of one node.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    threads, device = recipe.engine.threads, recipe.engine.device
-    most_cpus = max(node.get("CPU", 0) for node in nodes)
-    has_gpu = any(node.get("GPU", 0) >= 1 for node in nodes)
-    if len(nodes) == 1 and threads > most_cpus > 0:
-        raise ConfigError(
-            f"engine.threads: found {threads}, expected at most {most_cpus:g}, all that Ray has"
-        )
-    if len(nodes) == 1 and device == "cuda" and most_cpus > 0 and not has_gpu:
-        raise ConfigError("engine.device: found cuda, but Ray has no GPU; expected cpu or auto")
-    on_gpu = device == "cuda" or (device == "auto" and has_gpu)
-    return {"num_cpus": threads, "num_gpus": 1 if on_gpu else 0}
 
 
 # max_calls: a process of its own. max_retries: distrib.retry decides, and counts.

@@ -29,6 +29,11 @@ class StalenessHistogram:
             self.updates[each.updates] += 1
             self.examples[each.examples] += 1
 
+    def merge(self, other: StalenessHistogram) -> None:
+        """Add what another counted."""
+        self.updates.update(other.updates)
+        self.examples.update(other.examples)
+
     def as_dict(self) -> dict[str, Any]:
         """Return what ``staleness.json`` holds: for each unit mean, maximum and histogram."""
         return {"updates": _summary(self.updates), "examples": _summary(self.examples)}

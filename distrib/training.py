@@ -67,12 +67,17 @@ def set_arithmetic(recipe: Recipe) -> torch.device:
     Raises:
         ConfigError: the recipe asks for a GPU and there is none.
     """
-    torch.set_num_threads(recipe.engine.threads)
-    torch.set_float32_matmul_precision(recipe.engine.matmul_precision)
+    set_threads(recipe)
     there = torch.cuda.is_available()
     if recipe.engine.device == "cuda" and not there:
         raise ConfigError("engine.device: found cuda, but no GPU is there; expected cpu or auto")
     return torch.device("cuda" if there and recipe.engine.device != "cpu" else "cpu")
+
+
+def set_threads(recipe: Recipe) -> None:
+    """Set this process's threads and precision of products."""
+    torch.set_num_threads(recipe.engine.threads)
+    torch.set_float32_matmul_precision(recipe.engine.matmul_precision)
 
 
 def arm_of_phase(

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from distrib.staleness import StalenessHistogram
+from distrib.store.recording import Recording
 from recsys.config import Recipe
 from recsys.cost import Cost
 from recsys.models.config import ModelConfig, OwnConfig
@@ -71,6 +72,8 @@ class TrialResult:
     provenance: dict[str, Any]
     staleness: StalenessHistogram | None = None
     """Of the pushes of an asynchronous engine"""
+    recording: Recording | None = None
+    """What a replay needs, where it was asked for"""
 
 
 def code_digest(model: ModelConfig) -> str:

@@ -33,10 +33,11 @@ class Lookups:
 class LookupCounter:
     """Counts the rows that tables read, from the batches that they are given.
 
-    Distinct rows are counted in every ``unique_every``-th batch, since that takes a sort.
+    Distinct rows are counted in every ``unique_every``-th batch, since that takes a sort; None:
+    in no batch.
     """
 
-    def __init__(self, unique_every: int = 1) -> None:
+    def __init__(self, unique_every: int | None = 1) -> None:
         self._unique_every = unique_every
         self._batches = self._unique_batches = 0
         self._examples = self._rows = self._bytes = self._unique = 0
@@ -54,10 +55,30 @@ class LookupCounter:
             self._rows += rows
             self._bytes += rows * table.embedding_dim * FLOAT_BYTES
         self._examples += 0 if again else batch.examples * batch.replicas
-        if self._batches % self._unique_every == 0:
+        if self._unique_every is not None and self._batches % self._unique_every == 0:
             self._unique_batches += batch.replicas
             self._unique += _distinct_rows(tables, batch)
         self._batches += 1
+
+    def totals(self) -> tuple[int, ...]:
+        """Return what was counted, as numbers that can be added to another counter's."""
+        return (
+            self._batches,
+            self._unique_batches,
+            self._examples,
+            self._rows,
+            self._bytes,
+            self._unique,
+        )
+
+    def add(self, totals: Sequence[int]) -> None:
+        """Add what another counter counted, its ``totals``."""
+        self._batches += totals[0]
+        self._unique_batches += totals[1]
+        self._examples += totals[2]
+        self._rows += totals[3]
+        self._bytes += totals[4]
+        self._unique += totals[5]
 
     def lookups(self) -> Lookups:
         """Return the averages over what was counted."""

@@ -73,9 +73,26 @@ class VirtualAsyncEngine(_Windowed):
     delays: Delays = ExponentialDelays()
 
 
+class AsyncEngine(_Windowed):
+    """Worker processes on Ray that never wait for each other."""
+
+    name: Literal["async"] = "async"
+    store: Literal["server"] = Field("server", description="server: rows on Ray actors")
+    shards: PositiveInt = Field(1, description="actors that hold the rows")
+    lease_s: float = Field(
+        30.0, gt=0, description="seconds without a sign of life after which a window is taken back"
+    )
+    snapshots: str | None = Field(
+        None, description="where to, any path or URI that pyarrow.fs can write; none: no snapshots"
+    )
+    snapshot_every: PositiveInt = Field(1000, description="windows from snapshot to snapshot")
+    record: bool = Field(False, description="keep the order of pulls and pushes, for a replay")
+
+
 ENGINE_KINDS: dict[str, type[BaseEngine]] = {
     "local": LocalEngine,
     "virtual_async": VirtualAsyncEngine,
+    "async": AsyncEngine,
 }
 """The engines by name."""
 
@@ -87,7 +104,9 @@ def _tag(value: object) -> str:
 
 
 EngineConfig = Annotated[
-    Annotated[LocalEngine, Tag("local")] | Annotated[VirtualAsyncEngine, Tag("virtual_async")],
+    Annotated[LocalEngine, Tag("local")]
+    | Annotated[VirtualAsyncEngine, Tag("virtual_async")]
+    | Annotated[AsyncEngine, Tag("async")],
     Discriminator(_tag),
 ]
 """The configuration of one engine; ``local`` where none is named."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from distrib.store.layout import Layout, pack_dense, replica_tables, unpack_dense
-from distrib.store.parameters import Parameters, tensor_of
+from distrib.store.parameters import Parameters, digest, tensor_of
 from recsys.module import Arm
 
 
@@ -41,3 +41,23 @@ def fill_arm(arm: Arm, layout: Layout, replicas: Sequence[Parameters]) -> None:
                 weight.copy_(weights[first : first + len(weight)])
     dense = torch.stack([tensor_of(each.dense[0]) for each in replicas])
     unpack_dense(dense, list(arm.dense.parameters()))
+
+
+def digests(arm: Arm, layout: Layout, parameters: Parameters) -> dict[str, str]:
+    """Return the SHA-256 of every tensor of a replica, accumulators beside weights."""
+    own = replica_tables(arm.tables, 0)
+    found = {}
+    for slab, records in zip(layout.slabs, parameters.slabs, strict=True):
+        for table, first in zip(slab.tables, slab.first_rows, strict=True):
+            config = arm.tables[own[table]]
+            rows = records[first : first + config.num_embeddings]
+            found[f"{config.name}/weights"] = digest(rows[:, : slab.width])
+            if slab.state:
+                found[f"{config.name}/accumulators"] = digest(rows[:, slab.width :])
+    first = 0
+    for name, weight in arm.dense.named_parameters():
+        size = weight.numel() // len(arm.seeds)
+        for part, values in zip(("weights", "accumulators"), parameters.dense, strict=False):
+            found[f"dense/{name}/{part}"] = digest(values[first : first + size])
+        first += size
+    return found

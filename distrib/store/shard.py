@@ -55,7 +55,7 @@ class Served:
     is_push: bool
     applied: bool
     carried: int = -1
-    """Lease whose change was added to what this lease pulled; -1: none"""
+    """Of a push: the lease whose change had been added to what was pulled; -1: none"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +66,7 @@ class ShardState:
     version: Version
     applied: dict[int, tuple[int, int]]
     """Window: (lease, examples)"""
+    order: tuple[Served, ...] = ()
 
 
 class Shard:
@@ -85,7 +86,7 @@ class Shard:
         self._version = state.version
         self._applied = dict(state.applied)
         self._record = record
-        self.order: list[Served] = []
+        self._order = list(state.order)
 
     @property
     def version(self) -> Version:
@@ -96,14 +97,10 @@ class Shard:
         """The windows applied."""
         return frozenset(self._applied)
 
-    def pull(
-        self, rows: Sequence[Rows], *, window: int = -1, lease: int = -1, carried: int = -1
-    ) -> Pulled:
+    def pull(self, rows: Sequence[Rows], *, window: int = -1, lease: int = -1) -> Pulled:
         """Return copies of the records at ``rows`` of each slab (numbers within this shard)."""
         if self._record:
-            self.order.append(
-                Served(lease=lease, window=window, is_push=False, applied=False, carried=carried)
-            )
+            self._order.append(Served(lease=lease, window=window, is_push=False, applied=False))
         return Pulled(
             parameters=Parameters(
                 slabs=tuple(np.take(s, r, axis=0) for s, r in zip(self._slabs, rows, strict=True)),
@@ -119,8 +116,15 @@ class Shard:
         """
         is_new = push.window not in self._applied
         if self._record:
-            self.order.append(
-                Served(lease=push.lease, window=push.window, is_push=True, applied=is_new)
+            carried = -1 if push.carried is None else push.carried[1]
+            self._order.append(
+                Served(
+                    lease=push.lease,
+                    window=push.window,
+                    is_push=True,
+                    applied=is_new,
+                    carried=carried,
+                )
             )
         if not is_new:
             return None
@@ -134,6 +138,11 @@ class Shard:
         )
         return staleness
 
+    @property
+    def order(self) -> tuple[Served, ...]:
+        """The order log; empty unless it is recorded."""
+        return tuple(self._order)
+
     def snapshot(self) -> ShardState:
         """Return a copy of all state."""
         return ShardState(
@@ -142,6 +151,7 @@ class Shard:
             ),
             version=self._version,
             applied=dict(self._applied),
+            order=tuple(self._order),
         )
 
     def peek(self) -> Parameters:

@@ -1,0 +1,1 @@
+"""The async engine: workers on Ray that never wait for each other."""

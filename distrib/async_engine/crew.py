@@ -1,0 +1,97 @@
+"""The workers of a training, seen from the driver: those that die or fall silent are replaced."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from distrib.async_engine.messages import Ending, Servers
+
+_PATIENCE_S = 20.0
+"""How long a worker may take to notice that its servers are gone"""
+
+
+@dataclass(slots=True)
+class _Member:
+    name: str
+    actor: Any
+    running: Any
+    """The call that trains, None between two"""
+
+
+class Crew:
+    """As many workers as wanted; an actor that has no place yet waits until a node comes.
+
+    Args:
+        wanted: how many workers.
+        hire: starts a worker actor of a name.
+    """
+
+    def __init__(self, wanted: int, hire: Callable[[str], Any]) -> None:
+        self._hire = hire
+        self._names = (f"worker-{number}" for number in itertools.count())
+        self._members = [self._new() for _ in range(wanted)]
+
+    def __len__(self) -> int:
+        return sum(member.running is not None for member in self._members)
+
+    def start(self, phase: int, servers: Servers) -> None:
+        """Set all workers to work on a phase."""
+        for member in self._members:
+            member.running = member.actor.run.remote(phase, servers)
+
+    def settle(self, phase: int, servers: Servers) -> tuple[list[str], bool]:
+        """Replace the dead; return their names, and whether a worker found its servers gone.
+
+        Raises:
+            RayTaskError: a worker's own error.
+        """
+        running = [member.running for member in self._members if member.running is not None]
+        ended, _ = ray.wait(running, num_returns=len(running), timeout=0) if running else ([], [])
+        dead, lost = [], False
+        for number, member in enumerate(self._members):
+            if member.running not in ended:
+                continue
+            try:
+                lost |= ray.get(member.running) is Ending.SERVERS_LOST
+                member.running = None
+            except RayActorError:
+                dead.append(member.name)
+                self._members[number] = replacement = self._new()
+                replacement.running = replacement.actor.run.remote(phase, servers)
+        return dead, lost
+
+    def dismiss(self, names: Iterable[str]) -> None:
+        """Kill workers; ``settle`` then finds them dead."""
+        gone = set(names)
+        for member in self._members:
+            if member.name in gone:
+                ray.kill(member.actor)
+
+    def rest(self) -> None:
+        """Wait until all have noticed that their servers are gone; replace those that do not."""
+        running = [member.running for member in self._members if member.running is not None]
+        if running:
+            ray.wait(running, num_returns=len(running), timeout=_PATIENCE_S)
+        for number, member in enumerate(self._members):
+            if member.running is None:
+                continue
+            try:
+                ray.get(member.running, timeout=0)
+                member.running = None
+            except (RayActorError, ray.exceptions.GetTimeoutError):
+                ray.kill(member.actor)
+                self._members[number] = self._new()
+
+    def close(self) -> None:
+        for member in self._members:
+            ray.kill(member.actor)
+
+    def _new(self) -> _Member:
+        name = next(self._names)
+        return _Member(name=name, actor=self._hire(name), running=None)

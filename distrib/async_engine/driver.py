@@ -1,0 +1,164 @@
+"""The async engine's way in: trials in, results out."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import ray
+import torch
+from torch import nn
+from torchrec.modules.embedding_configs import EmbeddingBagConfig
+
+from distrib.async_engine import snapshots
+from distrib.async_engine.crew import Crew
+from distrib.async_engine.messages import Seen
+from distrib.async_engine.one_pass import OnePass, Passed, Progress, Training
+from distrib.async_engine.worker import Worker
+from distrib.evaluation import Watch, results
+from distrib.resources import training_requirements
+from distrib.session import ray_session
+from distrib.staleness import StalenessHistogram
+from distrib.store.exchange import digests
+from distrib.store.layout import layout_of
+from distrib.store.recording import Recording, order_table
+from distrib.training import Progress as Told
+from distrib.training import arm_of_phase, refuse_unfit, set_threads
+from distrib.trial import Trial, TrialResult
+from distrib.windows import Windows
+from recsys.cost import LookupCounter
+from recsys.data.click_log import ClickLog
+from recsys.data.stream import Stream
+from recsys.embeddings import fused_collection
+from recsys.engines import AsyncEngine
+from recsys.module import Arm, EmbeddingFactory
+
+_CPU = torch.device("cpu")
+
+
+def train(
+    log: ClickLog, trials: Sequence[Trial], *, on_progress: Told = lambda _: None
+) -> list[TrialResult]:
+    """Train trials one after another, each on as many workers as its recipe wants.
+
+    Starts a local Ray if there is none. This process holds the whole model, to start from and to
+    evaluate; workers hold the rows of their windows alone. Where the recipe names a place for
+    snapshots and one of the trial is there, training goes on from it.
+
+    Raises:
+        ConfigError: as the local engine, and for a model with state that is not additive.
+        DataError: snapshots of another format, or of another run in the same place.
+        TrialFailed: a window gave NaN or infinity twice, or killed worker after worker.
+    """
+    refuse_unfit(log, trials)
+    set_threads(trials[0].recipe)
+    with ray_session():
+        return [_train(log, trial, on_progress) for trial in trials]
+
+
+def _train(log: ClickLog, trial: Trial, on_progress: Told) -> TrialResult:
+    recipe, engine = trial.recipe, trial.recipe.engine
+    assert isinstance(engine, AsyncEngine)
+    run = uuid.uuid4().hex[:12]
+    stream = Stream(log, "train", recipe.stream, [trial.seeds])
+    watch = Watch(log, recipe, 1, _CPU, stream.batch_count)
+
+    def make_embeddings(tables: list[EmbeddingBagConfig]) -> nn.Module:
+        return fused_collection(tables, recipe.optimizer, _CPU)
+
+    def hire(name: str) -> Any:
+        options = {"name": f"soloist-{run}/{name}", **training_requirements(recipe)}
+        return ray.remote(Worker).options(**options).remote(name, log.directory.resolve(), trial)
+
+    place = None
+    if engine.snapshots is not None:
+        place = snapshots.place(engine.snapshots, trial.digest)
+    crew = Crew(engine.workers, hire)
+    teller = _Teller(on_progress)
+    training = Training(
+        run=run,
+        trial=trial.digest,
+        engine=engine,
+        windows=Windows(stream.batch_count, engine.window),
+        crew=crew,
+        snapshots=place,
+        told=teller,
+    )
+    passed = _passed_before(place)
+    arm: Arm | None = None
+    try:
+        for number, phase in enumerate(recipe.arm.phases):
+            arm = arm_of_phase(recipe, log, [trial], phase.groups, make_embeddings, arm)
+            layout = layout_of(arm.tables, arm.dense, 1, recipe.optimizer)
+            if number < len(passed):
+                continue  # a snapshot of a later phase has all of its weights
+            is_last = number == len(recipe.arm.phases) - 1
+            one_pass = OnePass(training, number, arm, layout, watch if is_last else None, passed)
+            teller.next_phase()
+            done, parameters = one_pass.run()
+            passed = (*passed, done)
+    finally:
+        crew.close()
+    assert arm is not None
+    recording = None
+    if engine.record:
+        recording = Recording(
+            order=order_table([each.orders for each in passed]),
+            digests=digests(arm, layout, parameters),
+        )
+    return _result(log, trial, arm, make_embeddings, passed, watch, recording)
+
+
+class _Teller:
+    """Tells progress as examples since the last call; what is trained again is told once."""
+
+    def __init__(self, on_progress: Told) -> None:
+        self._on_progress = on_progress
+        self._told = 0
+
+    def __call__(self, seen: Seen) -> None:
+        if seen.examples > self._told:
+            self._on_progress(seen.examples - self._told)
+            self._told = seen.examples
+
+    def next_phase(self) -> None:
+        """Count from nothing again."""
+        self._told = 0
+
+
+def _passed_before(place: str | None) -> tuple[Passed, ...]:
+    """Return the phases that need no training, since a snapshot is of a later one."""
+    manifest = None if place is None else snapshots.newest_manifest(place)
+    if place is None or manifest is None:
+        return ()
+    progress: Progress = snapshots.read_progress(place, manifest)
+    return progress.passed
+
+
+def _result(
+    log: ClickLog,
+    trial: Trial,
+    arm: Arm,
+    make_embeddings: EmbeddingFactory,
+    passed: Sequence[Passed],
+    watch: Watch,
+    recording: Recording | None,
+) -> TrialResult:
+    lookups, staleness = LookupCounter(), StalenessHistogram()
+    for each in passed:
+        lookups.add(each.seen.lookups)
+        staleness.merge(each.seen.staleness)
+    seconds = sum(each.train_seconds for each in passed)
+    (result,) = results(
+        log,
+        [trial],
+        arm,
+        make_embeddings,
+        train_lookups=lookups.lookups(),
+        train_examples_per_second=sum(each.seen.examples for each in passed) / seconds,
+        points=watch.points,
+        staleness=[staleness],
+    )
+    return replace(result, recording=recording)

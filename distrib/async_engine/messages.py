@@ -1,0 +1,110 @@
+"""What passes between driver, dispatcher and workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from distrib.leases import Lease
+from distrib.staleness import Staleness, StalenessHistogram
+
+
+@dataclass(slots=True)
+class Seconds:
+    """Where a worker's time goes."""
+
+    prepare: float = 0.0
+    """Making batches and finding their distinct rows"""
+    pull: float = 0.0
+    """Waiting for pulled rows, and putting them together"""
+    compute: float = 0.0
+    push: float = 0.0
+    """Cutting the change into parts and handing them over"""
+    wait: float = 0.0
+    """Without a window"""
+
+    def add(self, other: Seconds) -> None:
+        self.prepare += other.prepare
+        self.pull += other.pull
+        self.compute += other.compute
+        self.push += other.push
+        self.wait += other.wait
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """A window that every shard has applied."""
+
+    lease: Lease
+    batches: int
+    examples: int
+    progressive_loss: float
+    """Summed over the examples"""
+    lookups: tuple[int, ...]
+    """Totals of a ``LookupCounter``, which would bring TorchRec into the dispatcher's process"""
+    staleness: tuple[Staleness, ...]
+    """For each shard that took the window from this lease"""
+    bytes_pulled: int
+    bytes_pushed: int
+    seconds: Seconds
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the applied windows sum up to."""
+
+    windows: int = 0
+    batches: int = 0
+    examples: int = 0
+    progressive_loss: float = 0.0
+    bytes_pulled: int = 0
+    bytes_pushed: int = 0
+    lookups: tuple[int, ...] = ()
+    staleness: StalenessHistogram = field(default_factory=StalenessHistogram)
+    seconds: Seconds = field(default_factory=Seconds)
+
+    def add(self, report: Report) -> None:
+        """Take a window that is applied on every shard."""
+        self.windows += 1
+        self.batches += report.batches
+        self.examples += report.examples
+        self.progressive_loss += report.progressive_loss
+        self.bytes_pulled += report.bytes_pulled
+        self.bytes_pushed += report.bytes_pushed
+        before = self.lookups or (0,) * len(report.lookups)
+        self.lookups = tuple(a + b for a, b in zip(before, report.lookups, strict=True))
+        self.staleness.add(report.staleness)
+        self.seconds.add(report.seconds)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """How far a pass is."""
+
+    seen: Seen
+    is_finished: bool
+    is_at_cut: bool
+    leases: int
+    """Granted so far"""
+    silent: tuple[str, ...]
+    """Workers whose leases expired and who have not been heard of since"""
+    failure: str | None
+    """Why the trial cannot be trained"""
+    train_seconds: float
+    """Since the first lease"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Servers:
+    """The actors of one generation: a dispatcher and the shards that restart together with it."""
+
+    dispatcher: Any
+    shards: tuple[Any, ...]
+
+
+class Ending(StrEnum):
+    """Why a worker stopped asking for windows."""
+
+    FINISHED = "finished"
+    SERVERS_LOST = "servers lost"

@@ -1,0 +1,223 @@
+"""One pass of workers over the stream, seen from the driver: watched, saved, and recovered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from ray.exceptions import RayTaskError
+
+from distrib.async_engine import snapshots
+from distrib.async_engine.crew import Crew
+from distrib.async_engine.generation import Generation, ServersLost, Start
+from distrib.async_engine.messages import Seen, Status
+from distrib.errors import TrialFailed
+from distrib.evaluation import Watch, WatchState
+from distrib.store.exchange import fill_arm, parameters_of
+from distrib.store.layout import Layout
+from distrib.store.parameters import Parameters, part_of
+from distrib.store.shard import Served, fresh
+from distrib.windows import Windows
+from recsys.engines import AsyncEngine
+from recsys.module import Arm
+
+_POLL_S = 0.1
+MOST_LOSSES = 5
+"""Servers that are lost so often in a row, without a snapshot between, are not started again"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Passed:
+    """What a finished pass leaves."""
+
+    seen: Seen
+    train_seconds: float
+    orders: tuple[tuple[Served, ...], ...]
+    """The order log of each shard"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """What a snapshot keeps beside the shards."""
+
+    seen: Seen
+    watch: WatchState | None
+    passed: tuple[Passed, ...]
+    """The phases before"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Training:
+    """What all passes of a training have in common."""
+
+    run: str
+    """Unique to this training"""
+    trial: str
+    """Digest"""
+    engine: AsyncEngine
+    windows: Windows
+    crew: Crew
+    snapshots: str | None
+    """Where this trial's lie"""
+    told: Callable[[Seen], None]
+    """Called with what is applied, a few times a second"""
+
+
+class OnePass:
+    """A phase.
+
+    Args:
+        training: what it is a part of.
+        phase: its number.
+        arm: where it starts from, and where its weights go.
+        layout: of the arm's parameters.
+        watch: evaluates on the way, None in a phase that is not evaluated.
+        passed: the phases before.
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        phase: int,
+        arm: Arm,
+        layout: Layout,
+        watch: Watch | None,
+        passed: tuple[Passed, ...],
+    ) -> None:
+        self._training = training
+        self._phase = phase
+        self._arm = arm
+        self._layout = layout
+        self._watch = watch
+        self._unwatched = None if watch is None else watch.state()
+        self._passed = passed
+        self._seconds = 0.0
+        self._losses = 0
+        self._generation = 0
+        self._watched = Seen()
+
+    def run(self) -> tuple[Passed, Parameters]:
+        """Train until every window is applied; the arm then has the weights.
+
+        Raises:
+            TrialFailed: it cannot be trained.
+            DataError: the place of its snapshots is in use or of another format.
+        """
+        while True:
+            start = self._start()
+            generation = Generation(
+                self._training.run,
+                self._next_generation(),
+                self._training.engine,
+                self._training.windows,
+                start,
+                {"trial": self._training.trial, "run": self._training.run},
+            )
+            try:
+                self._training.crew.start(self._phase, generation.servers)
+                seen = self._attend(generation)
+                parameters, orders = generation.parameters(), generation.order()
+            except ServersLost as error:
+                self._losses += 1
+                if self._losses >= MOST_LOSSES:
+                    raise TrialFailed(
+                        f"dispatcher or a shard was lost {self._losses} times in a row: {error}"
+                    ) from error
+            else:
+                fill_arm(self._arm, self._layout, [parameters])
+                passed = Passed(seen=seen, train_seconds=self._seconds, orders=tuple(orders))
+                return passed, parameters
+            finally:
+                generation.close()
+                self._training.crew.rest()
+
+    def _next_generation(self) -> int:
+        self._generation += 1
+        return 1000 * self._phase + self._generation
+
+    def _start(self) -> Start:
+        """Return the newest snapshot of this phase, or the beginning."""
+        root = self._training.snapshots
+        manifest = None if root is None else snapshots.newest_manifest(root)
+        shards = self._training.engine.shards
+        if root is None or manifest is None or manifest.phase != self._phase:
+            whole = parameters_of(self._arm, self._layout, 0)
+            if self._watch is not None and self._unwatched is not None:
+                self._watch.go_back(self._unwatched)
+            self._watched = Seen()
+            parts = tuple(fresh(part_of(whole, shard, shards)) for shard in range(shards))
+            return Start(shards=parts, seen=Seen(), windows=0, leases=0)
+        progress: Progress = snapshots.read_progress(root, manifest)
+        if self._watch is not None and progress.watch is not None:
+            self._watch.go_back(progress.watch)
+        self._watched = progress.seen
+        return Start(
+            shards=tuple(snapshots.read_shards(root, manifest)),
+            seen=progress.seen,
+            windows=manifest.windows,
+            leases=manifest.leases,
+        )
+
+    def _attend(self, generation: Generation) -> Seen:
+        """Watch over a generation until every window is applied."""
+        crew = self._training.crew
+        seconds_before = self._seconds
+        while True:
+            try:
+                dead, servers_lost = crew.settle(self._phase, generation.servers)
+            except RayTaskError as error:
+                raise TrialFailed(f"a worker failed: {error}") from error
+            if servers_lost:
+                raise ServersLost("a worker found its dispatcher or a shard gone")
+            generation.bury(dead)
+            status = generation.status(len(crew))
+            self._seconds = seconds_before + status.train_seconds
+            if status.failure is not None:
+                raise TrialFailed(status.failure)
+            crew.dismiss(status.silent)
+            self._training.told(status.seen)
+            self._evaluate(generation, status.seen)
+            if status.is_finished:
+                return status.seen
+            if status.is_at_cut:
+                self._save(generation, status)
+            time.sleep(_POLL_S)
+
+    def _evaluate(self, generation: Generation, seen: Seen) -> None:
+        before, self._watched = self._watched, seen
+        if self._watch is None:
+            return
+        loss = seen.progressive_loss - before.progressive_loss
+        self._watch.add(torch.tensor([loss], dtype=torch.float64), seen.examples - before.examples)
+        if self._watch.is_due(before.batches, seen.batches):
+            fill_arm(self._arm, self._layout, [generation.parameters()])
+            self._watch.evaluate(self._arm)
+
+    def _save(self, generation: Generation, status: Status) -> None:
+        training, windows = self._training, status.seen.windows
+        assert training.snapshots is not None
+        manifest = snapshots.Manifest(
+            format=snapshots.FORMAT,
+            trial=training.trial,
+            run=training.run,
+            phase=self._phase,
+            windows=windows,
+            leases=status.leases,
+            shards=training.engine.shards,
+        )
+        progress = Progress(
+            seen=status.seen,
+            watch=None if self._watch is None else self._watch.state(),
+            passed=self._passed,
+        )
+        try:
+            generation.write(training.snapshots, snapshots.snapshot_name(self._phase, windows))
+            snapshots.finish(training.snapshots, manifest, progress)
+        except (OSError, RayTaskError) as error:
+            raise TrialFailed(
+                f"engine.snapshots: {training.snapshots}: cannot be written: {error}"
+            ) from error
+        self._losses = 0
+        generation.pass_cut(windows)
