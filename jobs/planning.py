@@ -84,15 +84,21 @@ def plan(experiment: Experiment, log: ClickLog) -> list[PlannedArm]:
     return arms + alone
 
 
-def manifest(experiment: Experiment, planned: Sequence[PlannedArm]) -> dict[str, Any]:
-    """Return what ``sweep.json`` holds: which trials belong to which row."""
+def manifest(
+    experiment: Experiment, planned: Sequence[PlannedArm], *, root: Path = Path()
+) -> dict[str, Any]:
+    """Return what ``sweep.json`` holds: which trials belong to which row.
+
+    ``root`` is where the sweep put its trials, seen from the manifest: several experiments can
+    share those that they have in common.
+    """
     return {
         "experiment": experiment.name,
         "baseline": experiment.baseline,
         "varied": [str(source) for source in experiment.vary],
-        "arms": [_row(arm) for arm in planned if arm.source is None],
+        "arms": [_row(arm, root) for arm in planned if arm.source is None],
         "sources": [
-            {"source": str(arm.source), "arm": arm.name, "trials": _places(arm)}
+            {"source": str(arm.source), "arm": arm.name, "trials": _places(arm, root)}
             for arm in planned
             if arm.source is not None
         ],
@@ -107,7 +113,7 @@ def write_manifest(directory: Path, contents: dict[str, Any]) -> None:
     unfinished.replace(directory / "sweep.json")
 
 
-def _row(arm: PlannedArm) -> dict[str, Any]:
+def _row(arm: PlannedArm, root: Path) -> dict[str, Any]:
     activation, beta = activation_columns(arm.recipe.arm.activation)
     return {
         "name": arm.name,
@@ -116,12 +122,12 @@ def _row(arm: PlannedArm) -> dict[str, Any]:
         "activation": activation,
         "beta": beta,
         "components": arm.recipe.arm.components,
-        "trials": _places(arm),
+        "trials": _places(arm, root),
     }
 
 
-def _places(arm: PlannedArm) -> list[str]:
-    return [trial_directory(Path(), trial).as_posix() for trial in arm.trials]
+def _places(arm: PlannedArm, root: Path) -> list[str]:
+    return [trial_directory(root, trial).as_posix() for trial in arm.trials]
 
 
 def activation_columns(text: str) -> tuple[str, float | None]:
