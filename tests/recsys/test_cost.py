@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torchrec.modules.embedding_configs import EmbeddingBagConfig
+from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 from recsys.config import OptimizerConfig
 from recsys.cost import LookupCounter, dense_flops, parameters
+from recsys.data.batch import Batch
 from recsys.data.stream import Batches
 from recsys.embeddings import fused_collection
 from recsys.module import Arm, served_part
@@ -85,6 +88,27 @@ def test_unique_rows_are_the_distinct_rows_of_each_table(log) -> None:
         for feature in log.schema.multi_valued
     )
     assert counter.lookups().unique_rows_per_batch == 2 * (singles + bags)
+
+
+def test_a_row_that_two_features_read_of_one_table_is_one_distinct_row() -> None:
+    table = EmbeddingBagConfig(
+        name="shared", num_embeddings=9, embedding_dim=4, feature_names=["r0/a", "r0/b"]
+    )
+    batch = Batch(
+        labels=torch.zeros(1, 2),
+        dense=torch.zeros(1, 2, 0),
+        sparse=KeyedJaggedTensor(
+            keys=["r0/a", "r0/b"],
+            values=torch.tensor([1, 2, 2, 3, 7]),
+            lengths=torch.tensor([1, 1, 2, 1]),
+        ),
+    )
+    counter = LookupCounter()
+
+    counter.count([table], batch)
+
+    assert counter.lookups().unique_rows_per_batch == 4
+    assert counter.lookups().per_example == 2.5
 
 
 def test_an_example_read_in_two_phases_counts_once_its_rows_twice(log) -> None:
