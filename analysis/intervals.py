@@ -177,6 +177,15 @@ def ratio(units: Units, baseline: Units) -> Comparison:
     return _comparison(value, parts, logarithmic=True)
 
 
+def combination(value: float, parts: list[tuple[Units, float]]) -> Interval:
+    """Return the interval of a smooth function of several arms' metrics, by the delta method.
+
+    ``value`` is the function's; each part is an arm's units and the function's slope in their mean.
+    Arms are paired over examples and replicas as in a comparison.
+    """
+    return _interval(value, parts, logarithmic=False)
+
+
 def _comparison(value: float, parts: list[tuple[Units, float]], *, logarithmic: bool) -> Comparison:
     interval = _interval(value, parts, logarithmic and value > 0)
     if math.isnan(interval.low):

@@ -9,6 +9,7 @@ not what was promised is a ``ValueError``; what the input leaves undefined is Na
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -53,12 +54,8 @@ def logit_pd(predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
     >>> round(logit_pd([[0.2, 0.5], [0.5, 0.5]]), 4)
     0.6931
     """
-    edge = resolution(predictions)
-
-    def logit_difference(p: Floats, q: Floats) -> Floats:
-        return np.abs(_logit(p, edge) - _logit(q, edge))
-
-    return _mean_over_pairs(predictions, weights, logit_difference)
+    kernel = partial(logit_difference, edge=resolution(predictions))
+    return _mean_over_pairs(predictions, weights, kernel)
 
 
 def mean_deviation_pd(
@@ -75,11 +72,7 @@ def mean_deviation_pd(
     p, w = checked(predictions, weights, models=1)
     total = 0.0
     for block, weight in _blocks(p, w):
-        mean = block.mean(axis=0)
-        deviation = np.abs(block - mean).mean(axis=0)
-        if relative:
-            deviation = np.divide(deviation, mean, out=np.zeros_like(mean), where=mean > 0)
-        total += float(deviation @ weight)
+        total += float(mean_deviation(block, relative=relative) @ weight)
     return total / float(w.sum())
 
 
@@ -105,10 +98,7 @@ def label_churn(
             raise ValueError(f"labels has shape {known.shape}, expected {w.shape}")
         threshold = float(np.average(known, weights=w))
 
-    def differs(a: Floats, b: Floats) -> Floats:
-        return ((a >= threshold) != (b >= threshold)).astype(np.float64)
-
-    return _mean_over_pairs(p, w, differs)
+    return _mean_over_pairs(p, w, partial(side_difference, threshold=threshold))
 
 
 def swap_rate(
@@ -161,6 +151,25 @@ def relative_difference(p: Floats, q: Floats) -> Floats:
 def absolute_difference(p: Floats, q: Floats) -> Floats:
     """Return ``|p - q|`` of each element."""
     return np.abs(p - q)
+
+
+def logit_difference(p: Floats, q: Floats, *, edge: float) -> Floats:
+    """Return ``|logit p - logit q|`` of each element, both held ``edge`` away from 0 and 1."""
+    return np.abs(_logit(p, edge) - _logit(q, edge))
+
+
+def side_difference(p: Floats, q: Floats, *, threshold: float) -> Floats:
+    """Return 1 for each element of which one is below ``threshold`` and the other not, else 0."""
+    return ((p >= threshold) != (q >= threshold)).astype(np.float64)
+
+
+def mean_deviation(predictions: Floats, *, relative: bool) -> Floats:
+    """Return the mean over models of ``|p_m - p̄|`` of ``(M, N)``, ``(N,)``; relative is over p̄."""
+    mean = predictions.mean(axis=0)
+    deviation = np.abs(predictions - mean).mean(axis=0)
+    if not relative:
+        return np.asarray(deviation, np.float64)
+    return np.divide(deviation, mean, out=np.zeros_like(mean), where=mean > 0)
 
 
 def checked(

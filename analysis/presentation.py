@@ -141,8 +141,13 @@ def bracketed(interval: Interval, digits: int = 2) -> str:
     """Return a value with the bounds of its interval."""
     if math.isnan(interval.value):
         return "NaN"
+    return f"{interval.value:.{digits}f} {bounds(interval, digits)}"
+
+
+def bounds(interval: Interval, digits: int) -> str:
+    """Return the bounds of an interval."""
     low, high = (_or_unknown(bound, digits) for bound in (interval.low, interval.high))
-    return f"{interval.value:.{digits}f} [{low}, {high}]"
+    return f"[{low}, {high}]"
 
 
 def percent(interval: Interval, digits: int = 1) -> str:

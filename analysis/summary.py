@@ -81,8 +81,8 @@ class Summary:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Estimates:
-    """The units of one arm that are compared with the baseline's."""
+class Estimates:
+    """The units of one arm that are compared with another's."""
 
     log_loss: Units
     ranking_loss: Units
@@ -136,6 +136,15 @@ def summarize(sweep: SweepResults) -> Summary:
     )
 
 
+def measure(trials: Trials) -> Estimates:
+    """Return what compares an arm with another, of all its finished replicas.
+
+    Raises:
+        ResultsError: a finished trial is not what was promised.
+    """
+    return _estimates(_sample(_predictions(trials)))
+
+
 def _predictions(trials: Trials) -> Predictions | None:
     return trials.read_predictions() if trials.done else None
 
@@ -167,15 +176,15 @@ def _units(sample: Sample | str, estimator: Callable[[Sample], Units], order: in
     )
 
 
-def _estimates(sample: Sample | str) -> _Estimates:
-    return _Estimates(
+def _estimates(sample: Sample | str) -> Estimates:
+    return Estimates(
         log_loss=_units(sample, estimators.log_loss, 1),
         ranking_loss=_units(sample, estimators.ranking_loss, 1),
         relative_pd=_units(sample, estimators.relative_pd, 2),
     )
 
 
-def _measured(arm: ArmResults, sample: Sample | str, found: _Estimates) -> Measured:
+def _measured(arm: ArmResults, sample: Sample | str, found: Estimates) -> Measured:
     return Measured(
         log_loss=intervals.estimate(found.log_loss),
         ne=intervals.estimate(_units(sample, estimators.normalized_entropy, 1)),

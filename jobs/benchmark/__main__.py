@@ -6,10 +6,8 @@ import sys
 from importlib import import_module
 from pkgutil import iter_modules
 
-import typer
-
 import jobs.benchmark
-from jobs.command import BAD_INPUT, guarded
+from jobs.command import BAD_INPUT, run
 
 
 def names() -> list[str]:
@@ -31,9 +29,8 @@ def main() -> None:
             file=sys.stderr,
         )
         raise SystemExit(BAD_INPUT)
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(guarded(getattr(import_module(f"jobs.benchmark.{name}"), name)))
-    app(sys.argv[2:], prog_name=f"python -m jobs.benchmark {name}")
+    benchmark = getattr(import_module(f"jobs.benchmark.{name}"), name)
+    run(benchmark, arguments=sys.argv[2:], program=f"python -m jobs.benchmark {name}")
 
 
 if __name__ == "__main__":

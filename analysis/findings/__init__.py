@@ -1,0 +1,1 @@
+"""What the shipped experiments on the paper's conditions found: one file for each."""

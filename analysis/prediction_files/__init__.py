@@ -1,0 +1,1 @@
+"""Predictions that any system made, in Parquet or CSV: read, brought together, compared."""

@@ -1,0 +1,136 @@
+"""Compares prediction files of any system: how accurate each is, and how far they disagree.
+
+All is exact but the AUC, which is read from a fine histogram and comes with a bound on its error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from analysis import intervals
+from analysis.errors import ResultsError
+from analysis.intervals import Interval, Units
+from analysis.prediction_files.alignment import spilled
+from analysis.prediction_files.histogram import Histogram, bins_of
+from analysis.prediction_files.measures import (
+    accuracy_measures,
+    auc_units,
+    difference_measures,
+)
+from analysis.prediction_files.reading import open_predictions
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accuracy:
+    """One metric of each file, over examples alone, and its difference from the first file's."""
+
+    name: str
+    each: tuple[Interval, ...]
+    from_first: tuple[Interval, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """One form of prediction difference: its mean over pairs of files, and what pairs run over.
+
+    Not ``is_of_pairs`` is a deviation from the mean of all files: one value, least and most alike.
+    """
+
+    name: str
+    is_of_pairs: bool
+    mean: Interval
+    least: float
+    most: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileComparison:
+    """What prediction files say of one another.
+
+    ``groups`` is 0 where the files name none; ``threshold`` is that of label churn; ``auc_error``
+    bounds how far an AUC can be off.
+    """
+
+    paths: tuple[Path, ...]
+    examples: int
+    groups: int
+    threshold: float
+    accuracy: tuple[Accuracy, ...]
+    differences: tuple[Difference, ...]
+    auc_error: float
+
+
+def compare_files(
+    paths: Sequence[Path],
+    *,
+    top_k: int = 10,
+    threshold: float | None = None,
+    scratch: Path | None = None,
+) -> FileComparison:
+    """Compare two or more prediction files, in bounded memory whatever their order and size.
+
+    ``threshold`` is the base rate unless given; ``scratch`` is the folder for temporary files.
+    Three or more files count as replicas of one system, and the intervals of what they differ by
+    cover other replicas too; with two they cover other examples alone.
+
+    Raises:
+        ResultsError: a file or a row of it is not what was promised, or the files hold different
+            examples.
+    """
+    if len(paths) < 2:
+        raise ResultsError(f"{len(paths)} prediction file, expected two or more")
+    files = [open_predictions(path) for path in paths]
+    with spilled(files, scratch=scratch) as parts:
+        cut = parts.base_rate if threshold is None else threshold
+        accurate = accuracy_measures(parts)
+        different = difference_measures(parts, cut, top_k)
+        histograms = [Histogram.empty() for _ in files]
+        for rows in parts.rows():
+            for measure in (*accurate, *different):
+                measure.add(rows)
+            for histogram, model in zip(histograms, rows.predictions, strict=True):
+                histogram.add(bins_of(model), rows.labels, rows.weights)
+        auc = auc_units(parts, histograms)
+    return FileComparison(
+        paths=tuple(paths),
+        examples=parts.examples,
+        groups=accurate[0].moments.clusters if parts.is_grouped else 0,
+        threshold=cut,
+        accuracy=(
+            *(_accuracy(each.name, each.units(), len(files)) for each in accurate),
+            _accuracy("AUC", auc, len(files)),
+        ),
+        differences=tuple(_difference(each.name, each.units()) for each in different),
+        auc_error=max(each.error_bound() for each in histograms) if not auc.reason else 0.0,
+    )
+
+
+def _accuracy(name: str, units: Units, files: int) -> Accuracy:
+    alone = [_alone(units, number) for number in range(files)]
+    return Accuracy(
+        name=name,
+        each=tuple(intervals.estimate(each) for each in alone),
+        from_first=tuple(intervals.difference(each, alone[0]).interval for each in alone),
+    )
+
+
+def _alone(units: Units, number: int) -> Units:
+    """Return one file's metric: what it says of this file, not of other replicas."""
+    if units.reason:
+        return units
+    row = slice(number, number + 1)
+    return replace(
+        units, values=units.values[row], influence=units.influence[row], replicas=(number,)
+    )
+
+
+def _difference(name: str, units: Units) -> Difference:
+    return Difference(
+        name=name,
+        is_of_pairs=units.order == 2,
+        mean=intervals.estimate(units, positive=True),
+        least=float(units.values.min()),
+        most=float(units.values.max()),
+    )

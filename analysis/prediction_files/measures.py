@@ -1,0 +1,206 @@
+"""What is measured of prediction files, each as sums over groups that parts add to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.intervals import Units
+from analysis.prediction_difference import (
+    Kernel,
+    absolute_difference,
+    logit_difference,
+    mean_deviation,
+    relative_difference,
+    side_difference,
+)
+from analysis.prediction_files.alignment import Rows, Spilled
+from analysis.prediction_files.histogram import Histogram, bins_of
+from analysis.prediction_files.moments import Moments
+from analysis.rankings import group_overlap, group_swaps
+from recsys.metrics import group_auc, log_losses
+
+Floats = NDArray[np.float64]
+Sums = Callable[[Rows], Floats]
+
+NO_ROWS = "all rows weigh 0"
+NO_PAIRS = "no group has two examples"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measure:
+    """A metric of each file (``order`` 1) or pair of files (2).
+
+    ``sums`` gives one part's sums over groups, ``(K, G)``; ``moments`` gathers them, and ``finish``
+    makes the metric of them.
+    """
+
+    name: str
+    order: int
+    sums: Sums
+    moments: Moments
+    finish: Callable[[Moments], Units]
+
+    def add(self, rows: Rows) -> None:
+        """Take one part in."""
+        self.moments.add(self.sums(rows))
+
+    def units(self) -> Units:
+        """Return the metric of what was taken in."""
+        return self.finish(self.moments)
+
+
+def accuracy_measures(parts: Spilled) -> list[Measure]:
+    """Return the metrics of each file, but for the AUC."""
+    models = len(parts.files)
+    edge = parts.resolution
+    measures = [
+        _ratio("log loss", 1, models, partial(_losses, edge=edge), NO_ROWS),
+        Measure(
+            name="NE",
+            order=1,
+            sums=partial(_losses_and_positives, edge=edge),
+            moments=Moments(sums=models + 2),
+            finish=_normalized_entropy,
+        ),
+        _ratio("calibration", 1, models, _promised, "no label is positive"),
+    ]
+    if parts.is_grouped:
+        measures.append(_ratio("GAUC", 1, models, _ordered, "no group has both labels"))
+    return measures
+
+
+def difference_measures(parts: Spilled, threshold: float, top_k: int) -> list[Measure]:
+    """Return the forms of prediction difference; those that rank need groups."""
+    models = len(parts.files)
+    pairs = models * (models - 1) // 2
+    kernels: dict[str, Kernel] = {
+        "relative PD": relative_difference,
+        "absolute PD": absolute_difference,
+        "logit PD": partial(logit_difference, edge=parts.resolution),
+        "label churn": partial(side_difference, threshold=threshold),
+    }
+    forms: dict[str, Sums] = {
+        name: partial(_pairwise, kernel=kernel) for name, kernel in kernels.items()
+    }
+    deviations: dict[str, Sums] = {
+        "mean-deviation PD": partial(_deviation, relative=False),
+        "relative mean-deviation PD": partial(_deviation, relative=True),
+    }
+    if parts.is_grouped:
+        forms["swap rate"] = _swaps
+        forms[f"top-{top_k} overlap"] = partial(_overlaps, k=top_k)
+    return [
+        *(_ratio(name, 2, pairs, sums, NO_PAIRS) for name, sums in forms.items()),
+        *(_ratio(name, 1, 1, sums, NO_ROWS) for name, sums in deviations.items()),
+    ]
+
+
+def auc_units(parts: Spilled, histograms: Sequence[Histogram]) -> Units:
+    """Return the AUC of each file; reads the parts again to place each group's examples."""
+    models = len(histograms)
+    moments = Moments(sums=models + 1)
+    if not all(each.pairs > 0 for each in histograms):
+        return moments.undefined(tuple(range(models)), 1, "all labels are the same")
+    values = np.array([each.auc() for each in histograms])
+    first = histograms[0]
+    shares = 1 / first.negative.sum(), 1 / first.positive.sum()
+    for rows in parts.rows():
+        share = rows.weights * np.where(rows.labels == 1.0, shares[1], shares[0])
+        influence = [
+            np.bincount(
+                rows.codes,
+                (histogram.placements(bins_of(model), rows.labels) - value) * share,
+                rows.groups,
+            )
+            for histogram, model, value in zip(histograms, rows.predictions, values, strict=True)
+        ]
+        moments.add(np.stack([*influence, _weight(rows)]))
+    slopes = np.column_stack([np.eye(models), np.zeros(models)])
+    return moments.units(values, slopes, tuple(range(models)), 1)
+
+
+def _ratio(name: str, order: int, units: int, sums: Sums, undefined: str) -> Measure:
+    def finish(moments: Moments) -> Units:
+        return moments.ratios(order, undefined)
+
+    return Measure(
+        name=name, order=order, sums=sums, moments=Moments(sums=units + 1), finish=finish
+    )
+
+
+def _normalized_entropy(moments: Moments) -> Units:
+    """Return the log loss over the entropy of the base rate; slopes by losses, positives, count."""
+    *losses, positives, count = moments.first
+    replicas = tuple(range(len(losses)))
+    rate = positives / count
+    if rate in (0.0, 1.0):
+        return moments.undefined(replicas, 1, "all labels are the same")
+    entropy = -(rate * np.log(rate) + (1 - rate) * np.log1p(-rate))
+    values = np.array(losses) / count / entropy
+    by_rate = -values / entropy * np.log((1 - rate) / rate)
+    slopes = np.column_stack(
+        [
+            np.eye(len(losses)) / (count * entropy),
+            by_rate / count,
+            -(values + by_rate * rate) / count,
+        ]
+    )
+    return moments.units(values, slopes, replicas, 1)
+
+
+def _losses(rows: Rows, *, edge: float) -> Floats:
+    losses = [_per_group(rows, log_losses(rows.labels, model, edge)) for model in rows.predictions]
+    return np.stack([*losses, _weight(rows)])
+
+
+def _losses_and_positives(rows: Rows, *, edge: float) -> Floats:
+    return np.insert(_losses(rows, edge=edge), -1, _per_group(rows, rows.labels), axis=0)
+
+
+def _promised(rows: Rows) -> Floats:
+    promised = [_per_group(rows, model) for model in rows.predictions]
+    return np.stack([*promised, _per_group(rows, rows.labels)])
+
+
+def _ordered(rows: Rows) -> Floats:
+    sums = np.zeros((len(rows.predictions) + 1, rows.groups))
+    for number, model in enumerate(rows.predictions):
+        auc, impressions = group_auc(rows.labels, model, rows.weights, groups=rows.codes)
+        both = ~np.isnan(auc)
+        sums[number, both] = auc[both] * impressions[both]
+        sums[-1, both] = impressions[both]
+    return sums
+
+
+def _pairwise(rows: Rows, *, kernel: Kernel) -> Floats:
+    pairs = combinations(rows.predictions, 2)
+    return np.stack([*(_per_group(rows, kernel(p, q)) for p, q in pairs), _weight(rows)])
+
+
+def _swaps(rows: Rows) -> Floats:
+    swapped, pairs = group_swaps(rows.predictions, rows.weights, rows.codes, rows.groups)
+    return np.vstack([swapped, pairs])
+
+
+def _overlaps(rows: Rows, *, k: int) -> Floats:
+    weight = _weight(rows) / np.bincount(rows.codes, minlength=rows.groups)
+    return np.vstack([group_overlap(rows.predictions, rows.codes, rows.groups, k) * weight, weight])
+
+
+def _deviation(rows: Rows, *, relative: bool) -> Floats:
+    deviation = mean_deviation(rows.predictions, relative=relative)
+    return np.stack([_per_group(rows, deviation), _weight(rows)])
+
+
+def _per_group(rows: Rows, values: Floats) -> Floats:
+    return np.asarray(np.bincount(rows.codes, values * rows.weights, rows.groups), np.float64)
+
+
+def _weight(rows: Rows) -> Floats:
+    return np.asarray(np.bincount(rows.codes, rows.weights, rows.groups), np.float64)

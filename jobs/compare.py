@@ -1,0 +1,161 @@
+"""``soloist compare``: how far the predictions of any systems disagree, and how good each is."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from typer import Argument, Option
+
+from analysis.intervals import FEWEST_REPLICAS, Interval
+from analysis.prediction_files.comparison import Accuracy, FileComparison, compare_files
+from analysis.presentation import WIDTH, bounds, plus_minus
+from analysis.writing import write_whole
+from jobs.command import run
+from recsys.errors import ConfigError
+
+
+def compare(
+    files: Annotated[
+        list[Path],
+        Argument(
+            metavar="A B [C ...]",
+            help="Parquet or CSV: columns example, label, prediction; optionally group, weight.",
+        ),
+    ],
+    top_k: Annotated[int, Option(min=1, help="Items of a group that count as recommended.")] = 10,
+    threshold: Annotated[
+        float | None,
+        Option(min=0.0, max=1.0, help="Of label churn.  [default: the base rate]"),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        Option("--output", "-o", metavar="FILE", help="Write all numbers to FILE.csv or .parquet."),
+    ] = None,
+    scratch: Annotated[
+        Path | None,
+        Option(metavar="DIR", help="For temporary files.  [default: the system's]"),
+    ] = None,
+) -> None:
+    """Measure how far predictions for the same examples differ, and how accurate each file is.
+
+    Give the predictions of models that should be the same model, trained again, to learn how
+    irreproducible a system is today; any system will do. Rows may be in any order. Files may be
+    larger than memory: about a million rows of each, or the largest group, are held at a time, and
+    some 40 bytes a row are spilled to the scratch folder.
+    """
+    if output is not None and output.suffix not in (".csv", ".parquet"):
+        raise ConfigError(f"--output: found {output.name!r}, expected a name in .csv or .parquet")
+    if scratch is not None and not scratch.is_dir():
+        raise ConfigError(f"--scratch: found {scratch}, expected a folder that is there")
+    found = compare_files(files, top_k=top_k, threshold=threshold, scratch=scratch)
+    if output is not None:
+        write_whole(output, lambda path: _write(comparison_table(found), output.suffix, path))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    console.print(_accuracy_table(found))
+    console.print(_difference_table(found))
+    for note in _notes(found):
+        console.print(note, highlight=False)
+
+
+def comparison_table(found: FileComparison) -> pd.DataFrame:
+    """Return all numbers: columns quantity, file, value, low, high, covers_replicas, reason.
+
+    ``file`` is empty where a quantity is of all files together. ``QUANTITY_vs_first`` is the
+    difference from the first file.
+    """
+    rows = []
+    for accuracy in found.accuracy:
+        name = accuracy.name
+        for path, each, versus in zip(found.paths, accuracy.each, accuracy.from_first, strict=True):
+            rows.append(_record(name, str(path), each))
+            rows.append(_record(f"{name} vs first", str(path), versus))
+    rows += [_record(each.name, "", each.mean) for each in found.differences]
+    return pd.DataFrame(rows)
+
+
+def _record(name: str, file: str, interval: Interval) -> dict[str, object]:
+    return {
+        "quantity": name.lower().replace(" ", "_").replace("-", "_"),
+        "file": file,
+        "value": interval.value,
+        "low": interval.low,
+        "high": interval.high,
+        "covers_replicas": interval.covers_replicas,
+        "reason": interval.reason,
+    }
+
+
+def _write(table: pd.DataFrame, kind: str, path: Path) -> None:
+    if kind == ".csv":
+        table.to_csv(path, index=False)
+    else:
+        table.to_parquet(path, index=False)
+
+
+def _accuracy_table(found: FileComparison) -> Table:
+    table = Table(title="Accuracy of each file", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("file", overflow="fold")
+    shown = [each for each in found.accuracy if not each.each[0].reason]
+    for accuracy in shown:
+        table.add_column(accuracy.name, justify="right", no_wrap=True)
+    table.add_column("log loss − first", justify="right", no_wrap=True)
+    losses = next(each for each in found.accuracy if each.name == "log loss")
+    for number, path in enumerate(found.paths):
+        table.add_row(
+            path.name,
+            *(plus_minus(accuracy.each[number]) for accuracy in shown),
+            _from_first(losses, number),
+        )
+    return table
+
+
+def _from_first(losses: Accuracy, number: int) -> str:
+    return "" if number == 0 else plus_minus(losses.from_first[number], 5)
+
+
+def _difference_table(found: FileComparison) -> Table:
+    table = Table(title="Prediction difference", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("form")
+    for heading in ("mean", "95 % interval", "least and most of a pair"):
+        table.add_column(heading, justify="right")
+    for each in found.differences:
+        paired = not math.isnan(each.least) and len(found.paths) > 2
+        table.add_row(
+            each.name,
+            "NaN" if math.isnan(each.mean.value) else f"{each.mean.value:.5f}",
+            bounds(each.mean, 5),
+            f"{each.least:.5f} to {each.most:.5f}" if paired and each.is_of_pairs else "",
+        )
+    return table
+
+
+def _notes(found: FileComparison) -> list[str]:
+    groups = f" in {found.groups:,} groups" if found.groups else ", which name no groups"
+    notes = [
+        f"{found.examples:,} examples{groups}; label churn at threshold {found.threshold:.4g}.",
+        f"AUC is read from a histogram and is off by {found.auc_error:.1e} at most.",
+    ]
+    if len(found.paths) < FEWEST_REPLICAS:
+        notes.append("Two files: intervals cover other examples, not other trainings.")
+    else:
+        notes.append(
+            f"{len(found.paths)} files as replicas of one system: intervals of the prediction"
+            " difference cover other examples and other trainings, those of a file's accuracy and"
+            " of mean deviations other examples alone."
+        )
+    quantities = [(each.name, each.each[0]) for each in found.accuracy]
+    quantities += [(each.name, each.mean) for each in found.differences]
+    notes += [f"No {name}: {each.reason}." for name, each in quantities if each.reason]
+    return notes
+
+
+if __name__ == "__main__":
+    run(compare)

@@ -1,0 +1,230 @@
+"""``soloist compare`` prints, writes, and refuses what it cannot compare in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jobs.benchmark.compare import write_predictions
+from jobs.command import BAD_INPUT, guarded
+from jobs.compare import compare
+from tests.support.predictions import predictions, write_all
+
+
+def refusal(capsys, *arguments: object, **options: object) -> str:
+    """Run the job, which must end with the status of bad input, and return its only line."""
+    with pytest.raises(SystemExit) as stopped:
+        guarded(compare)(*arguments, **options)
+    captured = capsys.readouterr()
+    assert (stopped.value.code, captured.out) == (BAD_INPUT, "")
+    (line,) = captured.err.splitlines()
+    return line
+
+
+def changed(table: pd.DataFrame, row: int, **values: object) -> pd.DataFrame:
+    """Return the table with other values in one row."""
+    table = table.astype(dict.fromkeys(values, object))
+    for name, value in values.items():
+        table.loc[row, name] = value
+    return table.infer_objects()
+
+
+def test_accuracy_and_every_form_of_pd_are_printed(tmp_path, capsys):
+    compare(write_all(tmp_path, predictions(3)))
+    printed = capsys.readouterr().out
+    for expected in ("m2.parquet", "log loss", "relative PD", "swap rate", "top-10 overlap"):
+        assert expected in printed
+    assert "3 files as replicas of one system" in printed
+
+
+def test_two_files_are_told_to_cover_examples_alone(tmp_path, capsys):
+    compare(write_all(tmp_path, predictions(2)))
+    assert "Two files: intervals cover other examples, not" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("kind", "read"), [("csv", pd.read_csv), ("parquet", pd.read_parquet)])
+def test_all_numbers_are_written_where_asked(tmp_path, kind, read):
+    compare(write_all(tmp_path, predictions(2)), output=tmp_path / f"out.{kind}")
+    table = read(tmp_path / f"out.{kind}").set_index("quantity")
+    row = table.loc["relative_pd"]
+    assert row["low"] < row["value"] < row["high"]
+    assert len(table.loc["log_loss"]) == len(table.loc["log_loss_vs_first"]) == 2
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"label": 2}, "label is 2, expected 0 or 1"),
+        ({"label": 0.5}, "label is 0.5, expected 0 or 1"),
+        ({"prediction": 1.5}, "prediction is 1.5, expected a probability from 0 to 1"),
+        ({"prediction": -0.1}, "prediction is -0.1, expected a probability from 0 to 1"),
+        ({"prediction": np.inf}, "prediction is inf, expected a probability from 0 to 1"),
+        ({"weight": -1.0}, "weight is -1, expected a finite weight of 0 or more"),
+    ],
+)
+def test_a_bad_value_is_named_with_file_and_row(tmp_path, capsys, kind, values, message):
+    tables = predictions(2)
+    tables[1] = changed(tables[1], 6, **values)
+    paths = write_all(tmp_path, tables, kind)
+    place = "line 8" if kind == "csv" else "row 7"
+    assert refusal(capsys, paths) == f"soloist: {paths[1]}: {place}: {message}"
+
+
+@pytest.mark.parametrize("name", ["example", "label", "prediction", "group", "weight"])
+def test_a_missing_value_is_named_with_file_and_row(tmp_path, capsys, name):
+    tables = predictions(2)
+    tables[0][name] = tables[0][name].astype("Float64" if name != "example" else "Int64")
+    if name == "group":
+        tables[0][name] = tables[0][name].astype("Int64")
+    tables[0].loc[3, name] = pd.NA
+    paths = write_all(tmp_path, tables)
+    assert refusal(capsys, paths) == f"soloist: {paths[0]}: row 4: {name} is missing"
+
+
+def test_nan_is_no_prediction(tmp_path, capsys):
+    paths = write_all(tmp_path, predictions(2), "csv")
+    text = paths[0].read_text().splitlines()
+    text[5] = ",".join([*text[5].split(",")[:-1], "nan"])
+    paths[0].write_text("\n".join(text))
+    line = refusal(capsys, paths)
+    assert line.startswith(f"soloist: {paths[0]}: line 6: prediction is ")
+
+
+@pytest.mark.parametrize("name", ["example", "label", "prediction"])
+def test_a_missing_column_is_named(tmp_path, capsys, name):
+    tables = predictions(2)
+    tables[1] = tables[1].drop(columns=name)
+    paths = write_all(tmp_path, tables)
+    line = refusal(capsys, paths)
+    assert line.startswith(f"soloist: {paths[1]}: has no column {name}, found ")
+
+
+@pytest.mark.parametrize("name", ["group", "weight"])
+def test_an_optional_column_is_in_every_file_or_in_none(tmp_path, capsys, name):
+    tables = predictions(2)
+    tables[0] = tables[0].drop(columns=name)
+    paths = write_all(tmp_path, tables)
+    assert refusal(capsys, paths) == (
+        f"soloist: {paths[0]}: has no column {name}, which {paths[1]} has;"
+        " expected it in every file or in none"
+    )
+
+
+def test_a_label_that_differs_between_files_is_named(tmp_path, capsys):
+    tables = predictions(2)
+    example, group, label = tables[1].loc[6, ["example", "group", "label"]].astype(int)
+    tables[1] = changed(tables[1], 6, label=1 - label)
+    paths = write_all(tmp_path, tables)
+    assert refusal(capsys, paths) == (
+        f"soloist: {paths[1]}: row 7: label of example {example} of group {group} is {1 - label},"
+        f" but {label} in {paths[0]}"
+    )
+
+
+def test_an_example_that_one_file_lacks_is_named(tmp_path, capsys):
+    tables = predictions(3)
+    example, group = tables[0].loc[6, ["example", "group"]].astype(int)
+    tables[2] = tables[2].drop(index=6)
+    paths = write_all(tmp_path, tables)
+    assert refusal(capsys, paths) == (
+        f"soloist: {paths[0]}: row 7: example {example} of group {group} is not in {paths[2]};"
+        " expected the same examples in every file"
+    )
+
+
+def test_an_example_that_is_there_twice_is_named(tmp_path, capsys):
+    tables = predictions(2)
+    tables[1] = pd.concat([tables[1], tables[1].iloc[[6]]])
+    example, group = tables[0].loc[6, ["example", "group"]].astype(int)
+    paths = write_all(tmp_path, tables)
+    assert refusal(capsys, paths) == (
+        f"soloist: {paths[1]}: row 401: example {example} of group {group} is there twice,"
+        " first in row 7; expected one row an example"
+    )
+
+
+def test_examples_named_by_numbers_and_by_strings_do_not_go_together(tmp_path, capsys):
+    tables = predictions(2)
+    tables[1] = tables[1].astype({"example": str})
+    paths = write_all(tmp_path, tables)
+    assert refusal(capsys, paths) == (
+        f"soloist: {paths[1]}: column example holds string, but int64 in {paths[0]}"
+    )
+
+
+def test_examples_named_by_fractions_are_refused(tmp_path, capsys):
+    tables = [table.astype({"example": float}) for table in predictions(2)]
+    paths = write_all(tmp_path, tables)
+    assert refusal(capsys, paths) == (
+        f"soloist: {paths[0]}: column example holds double, expected integers or strings"
+    )
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_file_without_rows_is_refused(tmp_path, capsys, kind):
+    tables = predictions(2)
+    tables[1] = tables[1].iloc[:0]
+    paths = write_all(tmp_path, tables, kind)
+    assert refusal(capsys, paths).startswith(f"soloist: {paths[1]}: has no rows")
+
+
+@pytest.mark.parametrize(
+    ("name", "contents", "message"),
+    [
+        ("m1.csv", "", "Empty CSV file"),
+        ("m1.parquet", "not parquet", "expected Parquet or CSV"),
+        ("m1.csv", "example,label,prediction\n1,0\n", "Expected 3 columns, got 2"),
+        ("m1.csv", "example,label,prediction\n1,0,0.5\n2,1,high\n", "Row #3"),
+    ],
+)
+def test_a_broken_file_is_refused(tmp_path, capsys, name, contents, message):
+    tables = [table[["example", "label", "prediction"]] for table in predictions(1)]
+    (first,) = write_all(tmp_path, tables)
+    broken = tmp_path / name
+    broken.write_text(contents)
+    line = refusal(capsys, [first, broken])
+    assert line.startswith(f"soloist: {broken}: ")
+    assert message in line
+
+
+def test_a_truncated_parquet_file_is_refused(tmp_path, capsys):
+    paths = write_all(tmp_path, predictions(2))
+    paths[1].write_bytes(paths[1].read_bytes()[:-100])
+    assert refusal(capsys, paths).startswith(f"soloist: {paths[1]}: ")
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path, capsys):
+    paths = write_all(tmp_path, predictions(1))
+    line = refusal(capsys, [*paths, tmp_path / "none.csv"])
+    assert line.startswith(f"soloist: {tmp_path / 'none.csv'}: no such file")
+
+
+def test_one_file_is_not_enough(tmp_path, capsys):
+    paths = write_all(tmp_path, predictions(1))
+    assert refusal(capsys, paths) == "soloist: 1 prediction file, expected two or more"
+
+
+def test_weights_that_are_all_zero_are_refused(tmp_path, capsys):
+    paths = write_all(tmp_path, [table.assign(weight=0.0) for table in predictions(2)])
+    assert "all weights are 0, expected one above 0" in refusal(capsys, paths)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"output": Path("out.txt")}, "--output: found 'out.txt', expected a name in .csv"),
+        ({"scratch": Path("nowhere")}, "--scratch: found nowhere, expected a folder"),
+    ],
+)
+def test_a_bad_option_is_named(tmp_path, capsys, options, message):
+    paths = write_all(tmp_path, predictions(2))
+    assert message in refusal(capsys, paths, **options)
+
+
+def test_the_benchmarks_files_can_be_compared(tmp_path, capsys):
+    compare(write_predictions(tmp_path, rows=500, files=2, seed=0))
+    assert "500 examples in" in capsys.readouterr().out
