@@ -17,7 +17,7 @@ from recsys.calls import nearest
 from recsys.data.readers.reader import Origin
 from recsys.errors import DataError
 
-_BLOCK_BYTES = 1 << 23
+_BLOCK_BYTES = 1 << 21  # stays in the cache: larger blocks are slower and take more memory
 _COUNTED_BYTES = 1 << 22
 _GZIP_MAGIC = b"\x1f\x8b"
 
