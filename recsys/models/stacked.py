@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from recsys.models.blueprint import SeedPath
 from recsys.seeds import global_draws
 
 Weights = dict[str, Tensor]
-SeedPath = tuple[int | str, ...]
 
 
 class Stacked(nn.Module):
