@@ -17,10 +17,9 @@ import pytest
 from distrib.engines import train
 from distrib.groups import Group
 from distrib.results import is_done, trial_directory, write_trial
-from distrib.runner import Status, requirements, run_groups
+from distrib.runner import Status, run_groups
 from distrib.trial import Trial
 from recsys.data.click_log import ClickLog
-from recsys.errors import ConfigError
 from tests.support.logs import small_log, small_recipe, trials
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -157,19 +156,3 @@ def test_a_worker_that_dies_three_times_fails_its_trial(log, tmp_path):
     assert len(killed) == 3
     assert failure.title == "victim"
     assert "WorkerCrashedError" in failure.report.read_text()
-
-
-@pytest.mark.parametrize(
-    ("engine", "says"),
-    [
-        ({"threads": 64}, "engine.threads: found 64, expected at most 2"),
-        ({"device": "cuda"}, "engine.device: found cuda, but Ray has no GPU"),
-    ],
-)
-def test_what_this_ray_can_never_give_is_refused_before_anything_runs(engine, says):
-    with pytest.raises(ConfigError, match=says):
-        requirements(small_recipe(engine=engine))
-
-
-def test_a_group_asks_for_its_threads():
-    assert requirements(small_recipe(engine={"threads": 2})) == {"num_cpus": 2, "num_gpus": 0}
