@@ -6,12 +6,14 @@ from typing import Annotated
 
 from typer import Argument
 
+from jobs.experiments import shipped_experiments
+
 ExperimentName = Annotated[
     str,
     Argument(
         metavar="EXPERIMENT",
-        help="A YAML file, or a shipped experiment by its name: movielens, frappe, criteo, "
-        "synthetic.",
+        help="A YAML file, or a shipped experiment by its name: "
+        f"{', '.join(shipped_experiments())}.",
         show_default=False,
     ),
 ]

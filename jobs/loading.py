@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -18,6 +17,7 @@ from jobs.experiment import (
     Replication,
     Settings,
 )
+from jobs.experiments import shipped_experiments
 from jobs.validation import below, mapping, validated
 from recsys.arms import ArmConfig
 from recsys.config import Recipe
@@ -54,12 +54,6 @@ def load_experiment(name: str, overrides: Sequence[str] = ()) -> Experiment:
         return parse_experiment(document)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-
-
-def shipped_experiments() -> dict[str, Path]:
-    """Return the experiments that come with Soloist, by name."""
-    folder = Path(str(files("jobs") / "experiments"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def experiment_path(name: str) -> Path:
