@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from analysis.errors import ResultsError
 from analysis.intervals import Interval
-from analysis.results import ArmResults, ResultsError, SweepResults
+from analysis.results import ArmResults, SweepResults
 from analysis.summary import Estimates, measure
 
 

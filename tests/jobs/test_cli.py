@@ -61,6 +61,13 @@ def test_a_jobs_own_arguments_and_status_pass_through():
     assert shown.stderr.splitlines()[-1] == ("soloist: --arm rleu: unknown, did you mean 'relu'?")
 
 
+def test_benchmarks_are_reached_too():
+    shown = soloist("benchmark", "coverage", "--help")
+
+    assert shown.returncode == 0
+    assert "Usage: python -m jobs.benchmark coverage" in shown.stdout
+
+
 @pytest.mark.parametrize("name", JOBS)
 def test_every_job_explains_itself(name, capsys):
     job = getattr(import_module(f"jobs.{name}"), name)
