@@ -25,10 +25,12 @@ $(INSTALLED): requirements/cpu.txt pyproject.toml
 	$(BIN)/python requirements/check.py
 	@touch $@
 
-demo: setup ## real data, every kind of arm, the trade-off table and its pictures
-	$(BIN)/soloist prepare movielens --output $(MOVIELENS)
+demo: $(MOVIELENS)/meta.json ## real data, every kind of arm, the trade-off table and its pictures
 	$(BIN)/soloist sweep movielens --output $(RESULTS)
-	@echo "The table and the figures are in $(RESULTS)"
+	@echo "The table in all formats and the figures: $(RESULTS)/report"
+
+$(MOVIELENS)/meta.json: | $(INSTALLED)
+	$(BIN)/soloist prepare movielens --output $(MOVIELENS)
 
 test: setup ## all tests
 	$(BIN)/python -m pytest
