@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from importlib import import_module
 
@@ -13,6 +14,7 @@ JOBS = {
     "prepare": "Turn a data set (Criteo, MovieLens, Frappe, any CSV or Parquet) into a click log.",
     "train": "Train one replica of one arm here, and print what it achieves.",
     "sweep": "Train all replicas of all arms on Ray, and print the trade-off table.",
+    "replay": "Train a recorded trial again in the same order, and prove that it is the same.",
     "report": "Make table and figures of a sweep's directory again.",
     "compare": "Compare prediction files of any system: prediction difference and accuracy.",
 }
@@ -45,6 +47,7 @@ def main() -> None:
     app.callback()(lambda: None)
     for name, summary in JOBS.items():
         app.command(name, help=summary, context_settings=_FORWARDED)(_forward(name))
+    app.command("benchmark", context_settings=_FORWARDED)(_benchmark)
     app(prog_name="soloist")
 
 
@@ -54,6 +57,14 @@ def _forward(name: str) -> Callable[[typer.Context], None]:
         run(job, arguments=context.args, program=f"soloist {name}")
 
     return command
+
+
+def _benchmark(context: typer.Context) -> None:
+    """Measure Soloist itself: soloist benchmark NAME."""
+    from jobs.benchmark.__main__ import main as benchmark
+
+    sys.argv[1:] = context.args
+    benchmark()
 
 
 if __name__ == "__main__":

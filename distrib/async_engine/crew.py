@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError
 
 from distrib.async_engine.messages import Ending, Servers
+from distrib.errors import TrialFailed
 
 _PATIENCE_S = 20.0
 """How long a worker may take to notice that its servers are gone"""
@@ -50,6 +51,7 @@ class Crew:
 
         Raises:
             RayTaskError: a worker's own error.
+            TrialFailed: a worker that cannot even start.
         """
         running = [member.running for member in self._members if member.running is not None]
         ended, _ = ray.wait(running, num_returns=len(running), timeout=0) if running else ([], [])
@@ -60,7 +62,9 @@ class Crew:
             try:
                 lost |= ray.get(member.running) is Ending.SERVERS_LOST
                 member.running = None
-            except RayActorError:
+            except RayActorError as error:
+                if isinstance(error, ActorDiedError) and error.actor_init_failed:
+                    raise TrialFailed(f"a worker cannot start: {error}") from error
                 dead.append(member.name)
                 self._members[number] = replacement = self._new()
                 replacement.running = replacement.actor.run.remote(phase, servers)
@@ -84,7 +88,7 @@ class Crew:
             try:
                 ray.get(member.running, timeout=0)
                 member.running = None
-            except (RayActorError, ray.exceptions.GetTimeoutError):
+            except (RayActorError, GetTimeoutError):
                 ray.kill(member.actor)
                 self._members[number] = self._new()
 

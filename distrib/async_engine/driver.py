@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import ray
@@ -14,7 +14,7 @@ from torchrec.modules.embedding_configs import EmbeddingBagConfig
 
 from distrib.async_engine import snapshots
 from distrib.async_engine.crew import Crew
-from distrib.async_engine.messages import Seen
+from distrib.async_engine.messages import Seconds, Seen
 from distrib.async_engine.one_pass import OnePass, Passed, Progress, Training
 from distrib.async_engine.worker import Worker
 from distrib.evaluation import Watch, results
@@ -161,4 +161,19 @@ def _result(
         points=watch.points,
         staleness=[staleness],
     )
-    return replace(result, recording=recording)
+    told = result.provenance | {"workers": _where_time_goes(passed)}
+    return replace(result, recording=recording, provenance=told)
+
+
+def _where_time_goes(passed: Sequence[Passed]) -> dict[str, Any]:
+    """Return what a window takes on average, of a worker's time and of the network."""
+    windows = sum(each.seen.windows for each in passed)
+    seconds = Seconds()
+    for each in passed:
+        seconds.add(each.seen.seconds)
+    return {
+        "windows": windows,
+        "seconds_per_window": {k: v / windows for k, v in asdict(seconds).items()},
+        "bytes_pulled_per_window": sum(each.seen.bytes_pulled for each in passed) / windows,
+        "bytes_pushed_per_window": sum(each.seen.bytes_pushed for each in passed) / windows,
+    }

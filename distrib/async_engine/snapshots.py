@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from pyarrow import fs
@@ -99,7 +100,7 @@ def read_shard(root: str, name: str, shard: int) -> ShardState:
                     for lease, window, is_push, applied, carried in found["order"]
                 ),
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise DataError(f"{root}/{name}/shard-{shard}.npz: not a whole shard ({error})") from None
 
 

@@ -14,10 +14,11 @@ from typing import Any
 
 import ray
 
-from distrib.async_engine.client import Pulling, Pushing, StoreClient, carry
+from distrib.async_engine.client import Pulling, Pushing, StoreClient
 from distrib.async_engine.messages import Report, Seconds
 from distrib.leases import Hold, Lease
 from distrib.store.parameters import Parameters
+from distrib.store.routes import carry
 from distrib.store.shard import Version
 from distrib.window_trainer import Change, WindowTrainer, not_finite
 from distrib.windows import Windows
@@ -87,12 +88,7 @@ class WindowLoop:
             parameters, since = self._client.pulled(current.pulling)
             if carried is not None:
                 pushing = carried.pushing
-                carry(
-                    parameters,
-                    current.pulling.prepared,
-                    pushing.change,
-                    pushing.pulling.prepared,
-                )
+                carry(parameters, current.pulling.route, pushing.change, pushing.pulling.route)
             pull_s = time.perf_counter() - started
             answer = ray.get(asked)
             ahead = self._begin(answer) if isinstance(answer, Lease) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from ray.exceptions import ObjectLostError, RayActorError
@@ -45,9 +44,6 @@ class Worker:
         self._stream = Stream(self._log, "train", trial.recipe.stream, [trial.seeds])
         self._phase: int | None = None
         self._trainer: WindowTrainer | None = None
-
-    def pid(self) -> int:
-        return os.getpid()
 
     def run(self, phase: int, servers: Servers) -> Ending:
         """Train windows of a phase until none is left, or until dispatcher or a shard is gone."""

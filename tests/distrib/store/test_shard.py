@@ -116,12 +116,12 @@ def test_a_restored_shard_goes_on_where_the_snapshot_was_taken() -> None:
 
 def test_the_order_log_tells_pulls_and_pushes_as_served() -> None:
     shard = Shard(fresh(parameters()), record=True)
-    shard.pull(ROWS, window=4, lease=9, carried=8)
-    shard.push(push(4, lease=9), ROWS, ones(ROWS))
+    shard.pull(ROWS, window=4, lease=9)
+    shard.push(push(4, lease=9, carried=(3, 8)), ROWS, ones(ROWS))
     shard.push(push(4, lease=10), ROWS, ones(ROWS))
 
     told = [(s.lease, s.is_push, s.applied, s.carried) for s in shard.order]
-    assert told == [(9, False, False, 8), (9, True, True, -1), (10, True, False, -1)]
+    assert told == [(9, False, False, -1), (9, True, True, 8), (10, True, False, -1)]
 
 
 @pytest.mark.parametrize("shards", [1, 2, 3, 7])

@@ -1,0 +1,68 @@
+"""``soloist replay``: train a recorded trial again, and prove that it comes out the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from typer import Option
+
+from distrib.errors import TrialFailed
+from distrib.replay import replay as train_again
+from distrib.store.recording import order_logs
+from distrib.trial import Trial
+from jobs.command import run
+from recsys.config import Recipe
+from recsys.data.click_log import ClickLog
+from recsys.errors import DataError
+from recsys.seeds import Seeds
+
+
+def replay(
+    trial: Annotated[Path, typer.Argument(metavar="TRIAL", help="A trial's directory.")],
+    data: Annotated[Path, Option("--data", metavar="DIR", help="Its click log.")],
+) -> None:
+    """Train a trial of the async engine again, in the order in which its shards served.
+
+    In one process, whatever the number of workers was. Prints how many tensors are equal to the
+    bit, weights and accumulators; if one is not, names it and ends with status 1. The trial must
+    have been recorded: engine.record=true.
+    """
+    recorded, orders, digests = _read(trial)
+    log = ClickLog.open(data)
+    if log.fingerprint != recorded.data_fingerprint:
+        raise DataError(f"{data}: not the click log that {trial} was trained on")
+    found = train_again(log, recorded, order_logs(orders))
+    different = sorted(
+        name for name in digests.keys() | found.keys() if digests.get(name) != found.get(name)
+    )
+    if different:
+        raise TrialFailed(
+            f"{trial}: {len(different)} of {len(digests)} tensors differ: {', '.join(different)}"
+        )
+    print(f"{len(digests)} tensors are equal to the bit after {len(orders)} pulls and pushes")
+
+
+def _read(place: Path) -> tuple[Trial, pd.DataFrame, dict[str, str]]:
+    try:
+        config = json.loads((place / "config.json").read_text())
+        digests = json.loads((place / "digests.json").read_text())
+        orders = pd.read_parquet(place / "order.parquet")
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{error.filename}: not there; expected a finished trial of the async engine "
+            "that was recorded (engine.record=true)"
+        ) from None
+    trial = Trial(
+        recipe=Recipe.model_validate(config["recipe"]),
+        seeds=Seeds(**config["seeds"]),
+        data_fingerprint=config["data_fingerprint"],
+    )
+    return trial, orders, digests
+
+
+if __name__ == "__main__":
+    run(replay)

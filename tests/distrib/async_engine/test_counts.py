@@ -1,0 +1,94 @@
+"""Exactly once: whatever dies, every example counts once in every weight."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from distrib.async_engine import driver
+from distrib.engines import train
+from distrib.replay import replay
+from distrib.store.recording import order_logs
+from recsys.config import Recipe
+from tests.support.counting import counted, counting_fields
+from tests.support.dying import (
+    in_background,
+    servers_alive,
+    slow_worker,
+    worker_that_dies_between_shards,
+    workers_alive,
+)
+from tests.support.logs import small_log, trials
+
+pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    return small_log(tmp_path_factory.mktemp("counts"))
+
+
+def recipe(epochs: int, **engine: object) -> Recipe:
+    settings = {"name": "async", "workers": 2, "shards": 2, "window": 1, "record": True}
+    return Recipe.model_validate(counting_fields(32, epochs, **settings, **engine))
+
+
+def tensors(digests: dict[str, str]) -> dict[str, str]:
+    """Return the digests by table, or ``dense``."""
+    parts = {tuple(name.split("/")): value for name, value in digests.items()}
+    return {"dense" if name[0] == "dense" else name[2]: value for name, value in parts.items()}
+
+
+def windows_applied(recording) -> list[list[int]]:
+    """Return the windows that each shard applied, sorted."""
+    applied = recording.order.query("is_push and applied")
+    return [sorted(of_shard["window"]) for _, of_shard in applied.groupby("shard")]
+
+
+def test_a_worker_that_dies_between_the_pushes_to_two_shards_counts_once(
+    log, tmp_path, monkeypatch
+) -> None:
+    dying = worker_that_dies_between_shards(tmp_path, frozenset({5, 20}))
+    monkeypatch.setattr(driver, "Worker", dying)
+    (trial,) = trials(log, recipe(1, lease_s=60), 1)
+
+    (result,) = train(log, [trial])
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["20", "5"]
+    assert tensors(result.recording.digests) == counted(log, 1)
+    assert windows_applied(result.recording) == [list(range(38))] * 2
+    again = replay(log, trial, order_logs(result.recording.order))
+    assert again == result.recording.digests
+
+
+def test_every_example_counts_once_though_workers_shards_and_dispatcher_are_killed(
+    log, tmp_path, monkeypatch
+) -> None:
+    pids, snapshots = tmp_path / "pids", tmp_path / "snapshots"
+    pids.mkdir()
+    monkeypatch.setattr(driver, "Worker", slow_worker(0.02, pids))
+    rng = np.random.default_rng(1)
+    saved = {"snapshots": str(snapshots), "snapshot_every": 25}
+    (trial,) = trials(log, recipe(6, lease_s=60, **saved), 1)
+    told: list[int] = []
+
+    thread, outcome = in_background(lambda: train(log, [trial], on_progress=told.append))
+    for number, victim in enumerate(("worker", "shard-1", "worker", "dispatcher"), start=1):
+        _wait_until(thread, lambda number=number: sum(told) > 1200 * number)
+        living = workers_alive(pids) if victim == "worker" else servers_alive(victim)
+        os.kill(rng.choice(living), signal.SIGKILL)
+    thread.join()
+
+    (result,) = outcome[0]
+    assert tensors(result.recording.digests) == counted(log, 6)
+    assert windows_applied(result.recording) == [list(range(6 * 38))] * 2
+    assert sum(told) == 6 * len(log.splits["train"])
+
+
+def _wait_until(thread, condition) -> None:
+    while thread.is_alive() and not condition():
+        time.sleep(0.02)

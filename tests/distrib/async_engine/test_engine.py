@@ -1,0 +1,78 @@
+"""The async engine on Ray: one worker is the local engine; failures end a trial with a reason."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from distrib.engines import train
+from distrib.errors import TrialFailed
+from distrib.replay import replay
+from distrib.store.recording import order_logs
+from tests.support.logs import small_log, small_recipe, trials
+
+pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
+OFFLINE = {"kind": "distilled", "components": 2, "teacher": "offline"}
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    return small_log(tmp_path_factory.mktemp("async"))
+
+
+def asynchronous(workers: int, **fields: object) -> dict[str, object]:
+    return {"name": "async", "workers": workers, "window": 3, "shards": 2, **fields}
+
+
+def test_one_worker_trains_what_the_local_engine_trains(log) -> None:
+    told: list[int] = []
+    one_worker = small_recipe(arm=OFFLINE, engine=asynchronous(1, max_staleness=0))
+
+    (found,) = train(log, trials(log, one_worker, 1), on_progress=told.append)
+
+    (local,) = train(log, trials(log, small_recipe(arm=OFFLINE), 1))
+    # A store adds what changed, in float32: after - before may round where training did not.
+    np.testing.assert_allclose(found.logit, local.logit, atol=1e-4)
+    assert found.staleness.as_dict()["updates"]["max"] == 0
+    assert sum(told) == 2 * len(log.splits["train"])
+    assert found.cost.train_lookups == local.cost.train_lookups
+    assert found.progress["examples"].iloc[-1] == len(log.splits["train"])
+
+
+class Stopped(Exception):
+    """What a test stops a training with."""
+
+
+def test_training_that_goes_on_from_a_snapshot_is_to_the_bit_training_never_stopped(
+    log, tmp_path
+) -> None:
+    fields = {"snapshots": str(tmp_path), "snapshot_every": 4, "record": True}
+    recipe = small_recipe(engine=asynchronous(1, **fields), stream={"epochs": 4})
+    (trial,) = trials(log, recipe, 1)
+
+    def stop(examples: int) -> None:
+        told.append(examples)
+        if sum(told) > 2 * len(log.splits["train"]):
+            raise Stopped
+
+    told: list[int] = []
+    with pytest.raises(Stopped):
+        train(log, [trial], on_progress=stop)
+    snapshots = {path.name for path in tmp_path.glob("*/*")}
+
+    (resumed,) = train(log, [trial])
+
+    never_stopped = replay(log, trial, order_logs(resumed.recording.order))
+    assert snapshots
+    assert never_stopped == resumed.recording.digests
+    assert resumed.progress["examples"].iloc[-1] == 4 * len(log.splits["train"])
+
+
+def test_a_loss_that_is_not_finite_is_tried_twice_and_then_fails_the_trial(log) -> None:
+    recipe = small_recipe(
+        optimizer={"dense": "sgd", "dense_learning_rate": 1e30, "sparse": "sgd"},
+        engine=asynchronous(2),
+    )
+
+    with pytest.raises(TrialFailed, match=r"window \d+ .*found NaN or infinity"):
+        train(log, trials(log, recipe, 1))
