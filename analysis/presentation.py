@@ -14,10 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.intervals import FEWEST_REPLICAS, Comparison, Interval
-from analysis.summary import ArmSummary, Measured, Summary
+from analysis.summary import ArmSummary, Measured, SourceSummary, Summary
 
 #: A log that is no terminal has no width of its own; the table fits this one.
 WIDTH = 120
+#: The source of irreproducibility that is rounding alone.
+ARITHMETIC = "arithmetic"
 
 _LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "÷": r"$\div$", "−": "$-$"}
 
@@ -134,7 +136,7 @@ def plus_minus(interval: Interval, digits: int = 4) -> str:
     if math.isnan(interval.value):
         return "NaN"
     half = (interval.high - interval.low) / 2.0
-    return f"{interval.value:.{digits}f} ±{_or_unknown(half, digits)}"
+    return f"{interval.value:.{digits}f}±{_or_unknown(half, digits)}"
 
 
 def bracketed(interval: Interval, digits: int = 2) -> str:
@@ -174,7 +176,7 @@ def _row(summary: ArmSummary, *, is_baseline: bool) -> tuple[Cell, ...]:
             text=bracketed(versus.relative_pd.interval),
             verdict=_verdict(versus.relative_pd, none=1.0),
         )
-    lookups = f"{counted.train_lookups:.4g}/{counted.serve_lookups:.4g}"
+    lookups = f"{counted.train_lookups:.3g}/{counted.serve_lookups:.3g}"
     return (
         Cell(text=summary.arm.name),
         Cell(text=plus_minus(measured.log_loss)),
@@ -211,10 +213,7 @@ def _notes(summary: Summary) -> Iterator[str]:
         " group, and over replicas. Lookups per example: train/serve."
     )
     for source in summary.sources:
-        yield (
-            f"{sweep.baseline.name} with {source.source} varied alone: relative PD"
-            f" {percent(source.relative_pd, 3)}{_floor(source.source)}."
-        )
+        yield f"{sweep.baseline.name} with {source.source} varied alone: {_floor(source)}."
     yield from _missing(summary)
     few = [each.arm.name for each in summary.arms if 0 < len(each.arm.done) < FEWEST_REPLICAS]
     if few:
@@ -226,8 +225,12 @@ def _notes(summary: Summary) -> Iterator[str]:
     yield from _undefined(summary)
 
 
-def _floor(source: str) -> str:
-    return ", the floor of what this study can tell apart" if source == "arithmetic" else ""
+def _floor(source: SourceSummary) -> str:
+    found = source.relative_pd
+    if math.isnan(found.value):
+        return f"its relative PD is not known, {found.reason}"
+    meaning = ", the floor of what this study can tell apart" if source.source == ARITHMETIC else ""
+    return f"relative PD {percent(found, 3)}{meaning}"
 
 
 def _missing(summary: Summary) -> Iterator[str]:

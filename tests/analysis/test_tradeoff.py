@@ -114,6 +114,12 @@ def test_the_arithmetic_floor_stands_below_the_table(directory):
     assert "relu with arithmetic varied alone: relative PD 0.0" in shown(directory)
 
 
+def test_a_floor_that_is_not_known_says_why(tmp_path):
+    floor = SyntheticArm(name="floor", noise=0.001, replicas=2, unfinished=(0,))
+    text = shown(write_sweep(tmp_path, floor=floor))
+    assert "its relative PD is not known, one replica has nothing to differ from." in text
+
+
 def test_missing_trials_are_counted_and_an_arm_without_any_is_nan(tmp_path):
     write_sweep(
         tmp_path,
