@@ -19,9 +19,9 @@ number, for arms share the seeds of a number (where they do not, it stays valid 
 How often the intervals cover is measured by ``python -m jobs.benchmark coverage``: between 92 and
 96 % where replicas differ in strength, as trained ones do. The method errs towards width where they
 differ by nothing but independent noise: there three degrees of freedom are too few for what the
-many clusters know well, and with four replicas swap rate and PD ratio are covered 99 to 100 % of the
-time (with eight, the swap rate 95 %, the ratio 99 %). It errs towards narrowness where the losses of
-three or four replicas have a long tail, of which so few show too little: about 90 %.
+many clusters know well, and with four replicas swap rate and PD ratio are covered 99 to 100 % of
+the time (with eight, the swap rate 95 %, the ratio 99 %). It errs towards narrowness where the
+losses of three or four replicas have a long tail, of which so few show too little: about 90 %.
 """
 
 from __future__ import annotations
