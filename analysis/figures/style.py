@@ -76,10 +76,16 @@ def styled() -> Iterator[None]:
 def save(directory: Path, name: str, figure: Figure) -> list[Path]:
     """Write a figure that was drawn ``styled`` as NAME.png and NAME.svg; return their paths."""
     with styled():
-        png = write_whole(directory / f"{name}.png", partial(_write, figure, "png"))
+        png = save_png(directory, name, figure)
         # The layout is settled by now, and settling it takes longer than drawing.
         figure.set_layout_engine("none")
         return [png, write_whole(directory / f"{name}.svg", partial(_write, figure, "svg"))]
+
+
+def save_png(directory: Path, name: str, figure: Figure) -> Path:
+    """Write a figure that was drawn ``styled`` as NAME.png alone; return its path."""
+    with styled():
+        return write_whole(directory / f"{name}.png", partial(_write, figure, "png"))
 
 
 def blank(width: float, height: float) -> tuple[Figure, Axes]:

@@ -28,13 +28,18 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """What an experiment asks, and what came out; ``reading`` are paragraphs or bullets."""
+    """What an experiment asks, and what came out.
+
+    ``verdict`` says in a sentence or two whether that is for or against the paper, ``reading`` the
+    rest, paragraph by paragraph.
+    """
 
     title: str
     question: str
     table: Table
     figure: Figure
     caption: str
+    verdict: str
     reading: tuple[str, ...]
 
 

@@ -12,16 +12,22 @@ def percent(interval: Interval) -> str:
     """Return a share: ``12.6 % (11.9 to 13.3)``."""
     if interval.low == interval.high == 0:
         return "0 % (exactly)"
-    value, low, high = (100 * each for each in (interval.value, interval.low, interval.high))
-    return f"{value:.1f} % ({low:.1f} to {high:.1f})"
+    value, low, high = (
+        _signed(100 * each, 1) for each in (interval.value, interval.low, interval.high)
+    )
+    return f"{value} % ({low} to {high})"
 
 
 def number(interval: Interval, digits: int = 3) -> str:
     """Return a value: ``0.641 (0.633 to 0.649)``."""
-    return (
-        f"{_signed(interval.value, digits)} "
-        f"({_signed(interval.low, digits)} to {_signed(interval.high, digits)})"
-    )
+    value, bounds = _parts(interval, digits)
+    return f"{value} ({bounds})"
+
+
+def in_brackets(name: str, interval: Interval, digits: int) -> str:
+    """Return a named value for within a sentence: ``(ratio 0.95, 0.75 to 1.19)``."""
+    value, bounds = _parts(interval, digits)
+    return f"({name} {value}, {bounds})"
 
 
 def pd(units: Units) -> str:
@@ -53,12 +59,12 @@ def by_ratio(units: Units, baseline: Units) -> str:
     comparison = intervals.ratio(units, baseline)
     found = comparison.interval
     if not comparison.settled:
-        return f"not told apart (ratio {number(found, 2)})"
+        return f"not told apart {in_brackets('ratio', found, 2)}"
     if found.value < 1:
-        low, high = 1 - found.high, 1 - found.low
-        return f"{1 - found.value:.0%} lower ({low:.0%} to {high:.0%})".replace("%", " %")
-    low, high = found.low - 1, found.high - 1
-    return f"{found.value - 1:.0%} higher ({low:.0%} to {high:.0%})".replace("%", " %")
+        low, high = 100 * (1 - found.high), 100 * (1 - found.low)
+        return f"{100 * (1 - found.value):.0f} % lower ({low:.0f} to {high:.0f})"
+    low, high = 100 * (found.low - 1), 100 * (found.high - 1)
+    return f"{100 * (found.value - 1):.0f} % higher ({low:.0f} to {high:.0f})"
 
 
 def by_difference(units: Units, baseline: Units) -> str:
@@ -66,10 +72,28 @@ def by_difference(units: Units, baseline: Units) -> str:
     comparison = intervals.difference(units, baseline)
     found = comparison.interval
     if not comparison.settled:
-        return f"not told apart (difference {number(found, 4)})"
+        return f"not told apart {in_brackets('difference', found, 4)}"
     word = "lower" if found.value < 0 else "higher"
     low, high = sorted((abs(found.low), abs(found.high)))
     return f"{abs(found.value):.4f} {word} ({low:.4f} to {high:.4f})"
+
+
+class Verdicts:
+    """What was compared, by what came out."""
+
+    def __init__(self) -> None:
+        self.lower: list[str] = []
+        self.higher: list[str] = []
+        self.open: list[str] = []
+
+    def add(self, name: str, comparison: Comparison) -> None:
+        """Put ``name`` where a ratio says it belongs."""
+        getattr(self, direction(comparison)).append(name)
+
+    def words(self, lower: str, higher: str, undecided: str) -> str:
+        """Say who came out how, each after its own words; leave out what has nobody."""
+        groups = ((lower, self.lower), (higher, self.higher), (undecided, self.open))
+        return "; ".join(f"{words} {listed(names)}" for words, names in groups if names)
 
 
 def direction(comparison: Comparison, *, none: float = 1.0) -> str:
@@ -84,6 +108,13 @@ def listed(words: Sequence[str]) -> str:
     if not words:
         return "none"
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _parts(interval: Interval, digits: int) -> tuple[str, str]:
+    value, low, high = (
+        _signed(each, digits) for each in (interval.value, interval.low, interval.high)
+    )
+    return value, f"{low} to {high}"
 
 
 def _signed(value: float, digits: int) -> str:
