@@ -56,18 +56,22 @@ def page(summary: Summary) -> Page:
     """Choose and format what a person reads; the whole table is in the files."""
     sweep = summary.sweep
     names = [each.arm.name for each in summary.arms]
+    ranked = any(not math.isnan(each.measured.ranking_loss.value) for each in summary.arms)
     return Page(
         title=f"{sweep.experiment}: accuracy, prediction difference and cost",
         headings=(
             "arm",
             "log loss",
             "− baseline",
-            "ranking loss",
+            "ranking loss" if ranked else "AUC",
             "relative PD",
             "÷ baseline",
             "lookups",
         ),
-        rows=tuple(_row(each, is_baseline=each.arm is sweep.baseline) for each in summary.arms),
+        rows=tuple(
+            _row(each, is_baseline=each.arm is sweep.baseline, ranked=ranked)
+            for each in summary.arms
+        ),
         baseline=names.index(sweep.baseline.name),
         notes=tuple(_notes(summary)),
     )
@@ -164,7 +168,8 @@ def _or_unknown(bound: float, digits: int) -> str:
     return "?" if math.isnan(bound) else f"{bound:.{digits}f}"
 
 
-def _row(summary: ArmSummary, *, is_baseline: bool) -> tuple[Cell, ...]:
+def _row(summary: ArmSummary, *, is_baseline: bool, ranked: bool) -> tuple[Cell, ...]:
+    """Return an arm's cells; data without groups to rank in (``ranked``) show the AUC of all."""
     measured, counted, versus = summary.measured, summary.counted, summary.versus_baseline
     if is_baseline:
         log_loss = relative_pd = Cell(text="baseline")
@@ -181,7 +186,7 @@ def _row(summary: ArmSummary, *, is_baseline: bool) -> tuple[Cell, ...]:
         Cell(text=summary.arm.name),
         Cell(text=plus_minus(measured.log_loss)),
         log_loss,
-        Cell(text=plus_minus(measured.ranking_loss, 3)),
+        Cell(text=plus_minus(measured.ranking_loss if ranked else measured.auc, 3)),
         Cell(text=percent(measured.relative_pd)),
         relative_pd,
         Cell(text="NaN" if math.isnan(counted.train_lookups) else lookups),

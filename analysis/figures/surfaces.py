@@ -24,7 +24,10 @@ class Surface:
 
 def loss_surfaces(surfaces: Sequence[Surface]) -> Figure:
     """Draw each surface in relief and, below it, from above with lines of equal loss."""
-    figure = Figure(figsize=(2.3 * len(surfaces), 4.9), layout="constrained")
+    figure = Figure(figsize=(2.3 * len(surfaces), 5.1), layout="constrained")
+    figure.suptitle(
+        "Loss over two inputs of one random network (an illustration)", x=0.0, ha="left"
+    )
     low = min(float(each.loss.min()) for each in surfaces)
     high = max(float(each.loss.max()) for each in surfaces)
     for number, surface in enumerate(surfaces, 1):

@@ -110,6 +110,17 @@ def test_the_terminals_table_fits_its_width_and_marks_the_baseline(directory):
     assert row.count("baseline") == 2
 
 
+def test_data_without_groups_show_the_auc_in_place_of_the_ranking_loss(tmp_path, directory):
+    alone = write_sweep(tmp_path)
+    for path in alone.rglob("predictions.parquet"):
+        predictions = pd.read_parquet(path)
+        predictions.assign(group=predictions["example"]).to_parquet(path, index=False)
+
+    assert "AUC" in shown(alone)
+    assert "ranking loss  " not in shown(alone)
+    assert "ranking loss  " in shown(directory)
+
+
 def test_the_arithmetic_floor_stands_below_the_table(directory):
     assert "relu with arithmetic varied alone: relative PD 0.0" in shown(directory)
 
