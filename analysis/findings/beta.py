@@ -55,8 +55,8 @@ def find(found: Measured) -> Finding:
         table=_table(found),
         figure=_draw(found, families),
         caption=(
-            "Relative PD, and log loss beside ReLU's, against β, 95 % intervals; bands: ReLU and the "
-            "linear model."
+            "Relative PD, and log loss beside ReLU's, against β, 95 % intervals; bands: ReLU and "
+            "the linear model."
         ),
         verdict=_both(found, families),
         reading=tuple(_reading(found, families)),

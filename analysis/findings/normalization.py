@@ -46,8 +46,8 @@ def find(found: Measured) -> Finding:
         table=_table(found),
         figure=_draw(found),
         caption=(
-            "Relative PD, and log loss beside that of ReLU with layer normalisation; full: with it, "
-            "hollow: without."
+            "Relative PD, and log loss beside that of ReLU with layer normalisation; full: with "
+            "it, hollow: without."
         ),
         verdict=_verdict(found),
         reading=tuple(_reading(found)),
