@@ -220,6 +220,7 @@ def _notes(summary: Summary) -> Iterator[str]:
     for source in summary.sources:
         yield f"{sweep.baseline.name} with {source.source} varied alone: {_floor(source)}."
     yield from _missing(summary)
+    yield from _devices(summary)
     few = [each.arm.name for each in summary.arms if 0 < len(each.arm.done) < FEWEST_REPLICAS]
     if few:
         yield (
@@ -243,6 +244,17 @@ def _missing(summary: Summary) -> Iterator[str]:
     missing = [f"{each.name} {each.missing} of {each.planned}" for each in every if each.missing]
     if missing:
         yield f"Missing trials: {', '.join(missing)}."
+
+
+def _devices(summary: Summary) -> Iterator[str]:
+    """Say so where replicas were trained on different devices, whose rounding differs."""
+    every = [*(each.arm for each in summary.arms), *(each.trials for each in summary.sources)]
+    devices = sorted({device for each in every for device in each.devices})
+    if len(devices) > 1:
+        yield (
+            f"Trained on {' and '.join(devices)}: rounding differs between them, and counts as"
+            " prediction difference; engine.device names one for all."
+        )
 
 
 def _open(summary: Summary) -> Iterator[str]:

@@ -115,6 +115,12 @@ class Trials:
         )
 
     @cached_property
+    def devices(self) -> tuple[str, ...]:
+        """The kinds of device that finished replicas were trained on, such as cpu and cuda."""
+        told = (_read_json(trial.directory / "provenance.json") for trial in self.done)
+        return tuple(sorted({str(each["machine"]["device"]).split(":")[0] for each in told}))
+
+    @cached_property
     def cost(self) -> pd.DataFrame:
         """One row a finished replica: the numbers of ``cost.json``."""
         return pd.DataFrame([trial.numbers("cost.json") for trial in self.done])

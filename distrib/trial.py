@@ -23,6 +23,17 @@ from recsys.seeds import Seeds
 
 _DECIDING_LIBRARIES = ("torch", "torchrec", "numpy")
 _DECIDING_ROOMS = ("recsys", "distrib")
+_UNDECIDING = (
+    "recsys/data/readers/",  # the click log's fingerprint speaks for them
+    "recsys/data/download.py",
+    "distrib/failures.py",
+    "distrib/groups.py",
+    "distrib/retry.py",
+    "distrib/runner.py",
+    "distrib/session.py",
+    "distrib/tally.py",
+)
+"""What makes data or moves trials about, and so decides no result of a trial."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,12 +103,17 @@ def _rooms_digest() -> str:
     root = Path(__file__).resolve().parents[1]
     for room in _DECIDING_ROOMS:
         for path in sorted((root / room).rglob("*.py")):
-            digest.update(path.relative_to(root).as_posix().encode())
-            digest.update(path.read_bytes())
+            name = path.relative_to(root).as_posix()
+            if not name.startswith(_UNDECIDING):
+                digest.update(name.encode())
+                digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 @cache
 def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that decide a trained model."""
-    return {name: version(name) for name in _DECIDING_LIBRARIES}
+    """Return the versions of the libraries that decide a trained model.
+
+    Without the build (``+cpu``), which may differ between a driver and its workers.
+    """
+    return {name: version(name).split("+")[0] for name in _DECIDING_LIBRARIES}

@@ -171,6 +171,16 @@ def test_a_replica_that_diverged_makes_its_arm_nan_with_the_reason(tmp_path):
     assert "replica 2 predicts NaN or infinity" in " ".join(shown(tmp_path).split())
 
 
+def test_replicas_trained_on_different_devices_are_told_apart(tmp_path):
+    write_sweep(tmp_path)
+    assert "Trained on" not in shown(tmp_path)
+
+    gpu = tmp_path / "trials/relu1/provenance.json"
+    gpu.write_text('{"machine": {"device": "cuda:0"}}')
+
+    assert "Trained on cpu and cuda" in shown(tmp_path)
+
+
 def test_replicas_timed_together_have_no_bounds_of_speed(tmp_path):
     write_sweep(tmp_path)
     cost = (tmp_path / "trials/relu0/cost.json").read_text()

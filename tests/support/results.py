@@ -133,3 +133,4 @@ def _write_trial(
         "serve_us_per_example": 12.0 + replica,
     }
     (place / "cost.json").write_text(json.dumps(cost))
+    (place / "provenance.json").write_text(json.dumps({"machine": {"device": "cpu"}}))
