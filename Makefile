@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | clean | lock
+# make setup | demo | findings | test | lint | clean | lock
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ RESULTS := results/movielens
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo test lint clean lock
+.PHONY: setup demo findings test lint clean lock
 .DELETE_ON_ERROR:
 
 setup: $(INSTALLED) ## an environment in .venv with everything pinned; does nothing the second time
@@ -28,6 +28,9 @@ $(INSTALLED): requirements/cpu.txt pyproject.toml
 demo: $(MOVIELENS)/meta.json ## real data, every kind of arm, the trade-off table and its pictures
 	$(BIN)/soloist sweep movielens --output $(RESULTS)
 	@echo "The table in all formats and the figures: $(RESULTS)/report"
+
+findings: setup $(MOVIELENS)/meta.json ## experiments on the paper's conditions, into docs/findings.md
+	$(BIN)/python -m jobs.findings
 
 $(MOVIELENS)/meta.json: | $(INSTALLED)
 	$(BIN)/soloist prepare movielens --output $(MOVIELENS)

@@ -36,6 +36,8 @@ from analysis.findings.words import (
 from analysis.intervals import Interval
 from analysis.results import ArmResults
 
+#: For the others a larger β is less smooth.
+RISING = "smelu"
 RELU, LINEAR = "relu", "identity"
 TITLES = {"smelu": "SmeLU", "swish": "Swish", "gelu": "GELU", "softplus": "Softplus"}
 
@@ -155,21 +157,27 @@ def _reading(found: Measured, families: dict[str, list[ArmResults]]) -> list[str
         best = min(arms, key=lambda arm: found[arm.name].relative_pd.mean)
         each = found[best.name]
         slope = trend(found, arms)
+        trend_words = _trend_words(slope, rises_with_smoothness=name == RISING)
         sentences.append(
             f"**{TITLES[name]}**: lowest at β = {best.beta:g}, where its PD is "
             f"{by_ratio(each.relative_pd, relu.relative_pd)} beside ReLU's and its log loss "
-            f"{by_difference(each.log_loss, relu.log_loss)}. Over the grid {_trend_words(slope)} "
+            f"{by_difference(each.log_loss, relu.log_loss)}. Over the grid {trend_words} "
             f"{in_brackets('slope of log PD on log β', slope, 3)}."
         )
     return [*sentences, _linear(found)]
 
 
-def _trend_words(slope: Interval) -> str:
+def _trend_words(slope: Interval, *, rises_with_smoothness: bool) -> str:
+    """Say whether PD follows β over the grid, and whether smoother is then lower."""
     if settled_below(slope, 0):
-        return "PD falls as β grows"
+        return "PD falls as β grows: " + _smoother(lower=rises_with_smoothness)
     if settled_above(slope, 0):
-        return "PD rises as β grows"
+        return "PD rises as β grows: " + _smoother(lower=not rises_with_smoothness)
     return "PD has no trend in β that could be told from none"
+
+
+def _smoother(*, lower: bool) -> str:
+    return "the smoother, the lower" if lower else "the smoother, the higher, against the paper"
 
 
 def _both(found: Measured, families: dict[str, list[ArmResults]]) -> str:
@@ -201,9 +209,16 @@ def _both(found: Measured, families: dict[str, list[ArmResults]]) -> str:
 def _linear(found: Measured) -> str:
     relu, linear = found[RELU], found[LINEAR]
     best = min(found.estimates, key=lambda name: found[name].log_loss.mean)
+    worse = direction(intervals.difference(linear.log_loss, relu.log_loss), none=0.0) == "higher"
+    caution = (
+        "so what a layer's activation is worth shows in this data"
+        if worse
+        else "so this data does not show what an activation is worth at all: in one pass over it "
+        "the layers need none, and a lower log loss than ReLU's means no more than closer to linear"
+    )
     return (
         "The linear limit shows what a low PD alone is worth: without any activation PD is "
         f"{by_ratio(linear.relative_pd, relu.relative_pd)} and the log loss "
-        f"{by_difference(linear.log_loss, relu.log_loss)} beside ReLU's. The lowest log loss of "
-        f"all arms is that of `{best}`."
+        f"{by_difference(linear.log_loss, relu.log_loss)} beside ReLU's, {caution}. The lowest log "
+        f"loss of all arms is that of `{best}`."
     )

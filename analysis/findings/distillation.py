@@ -14,8 +14,6 @@ from analysis.findings.words import (
     by_difference,
     by_ratio,
     difference_cell,
-    direction,
-    listed,
     loss,
     pd,
     ratio_cell,
@@ -155,21 +153,16 @@ def _beside_smelu(found: Measured) -> str:
         if name not in (RELU, SMELU)
         and _lookups(arm, "serve_lookups") == _lookups(found.arms[SMELU], "serve_lookups")
     ]
-    better = [
-        name
-        for name in rivals
-        if direction(intervals.ratio(found[name].relative_pd, smelu.relative_pd)) == "lower"
-    ]
+    verdicts = Verdicts()
+    for name in rivals:
+        verdicts.add(TITLES[name], intervals.ratio(smelu.relative_pd, found[name].relative_pd))
     best = min(rivals, key=lambda name: found[name].relative_pd.mean)
-    verdict = (
-        f"**Against the paper**: {listed([TITLES[name] for name in better])} serve as few lookups "
-        "as one SmeLU(1) and have a lower PD."
-        if better
-        else "**For the paper**: nothing that serves as few lookups has a lower PD than one "
-        "SmeLU(1)."
+    words = verdicts.words(
+        "lower than that of", "higher than that of", "not told apart from that of"
     )
     return (
-        f"{verdict} The lowest PD among them is that of {TITLES[best]}: "
+        f"{verdicts.for_the_paper()} Among arms that serve as few lookups, SmeLU(1)'s PD is "
+        f"{words}. The lowest PD among them is that of {TITLES[best]}: "
         f"{by_ratio(found[best].relative_pd, smelu.relative_pd)} beside SmeLU's, with a log loss "
         f"{by_difference(found[best].log_loss, smelu.log_loss)}. SmeLU's own PD is "
         f"{by_ratio(smelu.relative_pd, found[RELU].relative_pd)} beside ReLU's."

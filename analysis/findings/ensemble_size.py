@@ -52,7 +52,7 @@ def find(found: Measured) -> Finding:
             "(lines); dotted: 1/√K from K = 1. Right: log loss beside one ReLU's. Band: one "
             "SmeLU(1)."
         ),
-        verdict=_verdict(falls),
+        verdict=_verdict(found, falls),
         reading=tuple(_reading(found, falls)),
     )
 
@@ -151,16 +151,24 @@ def _percent_ticks(axes: Axes) -> None:
 def _reading(found: Measured, falls: dict[str, Fall]) -> list[str]:
     return [
         *(_fall_words(found, kind, fall) for kind, fall in falls.items()),
-        *(_beside_smelu(found, kind) for kind in TITLES),
+        _beside_smelu(found, "shared"),
         _accuracy(found),
     ]
 
 
-def _verdict(falls: dict[str, Fall]) -> str:
+def _verdict(found: Measured, falls: dict[str, Fall]) -> str:
     separate, shared = falls["separate"], falls["shared"]
+    against = _against(found, "separate")
+    if against.higher:
+        verdict = "**Against the paper**: one SmeLU(1) does not replace every ensemble here."
+    elif against.open:
+        verdict = "**Undecided**: one SmeLU(1) is not told apart from every ensemble."
+    else:
+        verdict = "**For the paper**: one SmeLU(1) has a lower PD than every ensemble."
     return (
-        f"With tables of their own {_root_words(separate.exponent)}. {_floor_words(separate)} With "
-        f"shared tables {_root_words(shared.exponent)}. {_floor_words(shared)}"
+        f"{verdict} {_beside_smelu(found, 'separate')} With tables of their own "
+        f"{_root_words(separate.exponent)}. {_floor_words(separate)} With shared tables "
+        f"{_root_words(shared.exponent)}. {_floor_words(shared)}"
     )
 
 
@@ -192,16 +200,20 @@ def _floor_words(fall: Fall) -> str:
     return f"A floor above 0 is not shown: at most {100 * b.high:.1f} %."
 
 
-def _beside_smelu(found: Measured, kind: str) -> str:
-    smelu = found[SMELU]
+def _against(found: Measured, kind: str) -> Verdicts:
+    """Compare one SmeLU with every ensemble; lower means that SmeLU's PD is."""
     verdicts = Verdicts()
     for count in COMPONENTS[1:]:
         ensemble = found[_arm(kind, count)].relative_pd
-        verdicts.add(str(count), intervals.ratio(smelu.relative_pd, ensemble))
-    return (
-        f"One SmeLU(1) beside ReLU ensembles with {TITLES[kind]}: its PD is "
-        f"{verdicts.words('lower than with K =', 'higher than with K =', 'not told apart at K =')}."
+        verdicts.add(str(count), intervals.ratio(found[SMELU].relative_pd, ensemble))
+    return verdicts
+
+
+def _beside_smelu(found: Measured, kind: str) -> str:
+    words = _against(found, kind).words(
+        "lower than with K =", "higher than with K =", "not told apart at K ="
     )
+    return f"One SmeLU(1) beside ReLU ensembles with {TITLES[kind]}: its PD is {words}."
 
 
 def _accuracy(found: Measured) -> str:

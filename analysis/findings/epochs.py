@@ -116,13 +116,5 @@ def _lead(found: Measured) -> str:
     for count in EPOCHS:
         relu, smelu = (found[f"{name}_{count}"].relative_pd for name in TITLES)
         verdicts.add(str(count), intervals.ratio(smelu, relu))
-    if verdicts.higher:
-        verdict = "**Against the paper** for some numbers of passes."
-    elif not verdicts.open:
-        verdict = "**For the paper** after any number of passes tried."
-    else:
-        verdict = "**Undecided** for some numbers of passes."
-    return (
-        f"{verdict} SmeLU's PD by number of passes is "
-        f"{verdicts.words('lower than ReLU’s for', 'higher for', 'not told apart for')}."
-    )
+    words = verdicts.words("lower than ReLU's for", "higher for", "not told apart for")
+    return f"{verdicts.for_the_paper()} SmeLU's PD by number of passes is {words}."

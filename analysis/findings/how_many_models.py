@@ -124,9 +124,9 @@ def _verdict(found: Measured, pairs: dict[str, Floats]) -> str:
     ratio = by_ratio(found["smelu"].relative_pd, found["relu"].relative_pd)
     ordered = {models: _ordered(pairs, models) for models in (2, 8)}
     verdict = (
-        "**For the paper**: two models are enough to order these two arms."
+        "**For measuring with two models**: they are enough to order these two arms."
         if ordered[2] >= ENOUGH
-        else "**Against the paper**: two models do not reliably order these two arms."
+        else "**Against measuring with two models**: they do not reliably order these two arms."
     )
     return (
         f"{verdict} SmeLU's PD is {ratio} beside ReLU's over all pairs; a choice of two models of "

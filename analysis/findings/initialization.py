@@ -140,13 +140,9 @@ def _lead(found: Measured) -> str:
         if f"smelu_{source}" in found.estimates:
             ours, theirs = (found[f"{name}_{source}"].relative_pd for name in ("smelu", "relu"))
             verdicts.add(words, intervals.ratio(ours, theirs))
-    if verdicts.higher:
-        verdict = "**Against the paper** for some sources."
-    elif verdicts.open:
-        verdict = "**Undecided** for some sources."
-    else:
-        verdict = "**For the paper**, whatever the source."
+    words = verdicts.words("lower than ReLU's with", "higher with", "not told apart with")
+    rounding = [pd(found[f"{name}_arithmetic"].relative_pd) for name in ("relu", "smelu")]
     return (
-        f"{verdict} SmeLU's PD is "
-        f"{verdicts.words('lower than ReLU’s with', 'higher with', 'not told apart with')}."
+        f"{verdicts.for_the_paper()} SmeLU's PD is {words}. What rounding alone grows to: "
+        f"{rounding[0]} with ReLU, {rounding[1]} with SmeLU."
     )

@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from analysis import intervals
 from analysis.intervals import Comparison, Interval, Units
 
+#: Ratios below are said as a factor.
+SMALL = 0.1
+UNDECIDED = "**Undecided**."
+
 
 def percent(interval: Interval) -> str:
     """Return a share: ``12.6 % (11.9 to 13.3)``."""
@@ -60,6 +64,9 @@ def by_ratio(units: Units, baseline: Units) -> str:
     found = comparison.interval
     if not comparison.settled:
         return f"not told apart {in_brackets('ratio', found, 2)}"
+    if found.value < SMALL:
+        times = [f"{1 / each:,.0f}" for each in (found.value, found.high, found.low)]
+        return f"{times[0]} times lower ({times[1]} to {times[2]})"
     if found.value < 1:
         low, high = 100 * (1 - found.high), 100 * (1 - found.low)
         return f"{100 * (1 - found.value):.0f} % lower ({low:.0f} to {high:.0f})"
@@ -90,6 +97,14 @@ class Verdicts:
         """Put ``name`` where a ratio says it belongs."""
         getattr(self, direction(comparison)).append(name)
 
+    def for_the_paper(self) -> str:
+        """Say what it means for the paper, which promises lower values."""
+        if self.higher:
+            return "**Against the paper**, at least in part."
+        if not self.open:
+            return "**For the paper**, throughout."
+        return "**For the paper** in part, undecided for the rest." if self.lower else UNDECIDED
+
     def words(self, lower: str, higher: str, undecided: str) -> str:
         """Say who came out how, each after its own words; leave out what has nobody."""
         groups = ((lower, self.lower), (higher, self.higher), (undecided, self.open))
@@ -119,4 +134,6 @@ def _parts(interval: Interval, digits: int) -> tuple[str, str]:
 
 def _signed(value: float, digits: int) -> str:
     text = f"{value:.{digits}f}"
+    if value and not float(text):
+        text = f"{value:.1e}"
     return text.replace("-", "−")
