@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analysis import intervals
 from analysis.errors import ResultsError
@@ -129,6 +130,7 @@ def _draw(found: Measured) -> Figure:
         panel.axvline(none, color="#777777", linestyle="--", linewidth=0.9)
         panel.invert_yaxis()
         panel.set_xlabel(label)
+        panel.xaxis.set_major_locator(MaxNLocator(5))
     return figure
 
 

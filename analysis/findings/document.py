@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from analysis.errors import ResultsError
 from analysis.figures.style import save_png, styled
 from analysis.findings import (
     beta,
@@ -79,16 +80,19 @@ holds here need not hold elsewhere, and what does not show here may.
 
 
 def _provenance(trial: Path) -> str:
-    """Say by what a trial was trained; empty where it does not tell."""
+    """Say what a trial was trained by."""
     path = trial / "provenance.json"
-    if not path.exists():
-        return ""
-    told = json.loads(path.read_text(encoding="utf-8"))
-    machine = f"{told['machine']['device']} ({told['machine']['processor']})"
-    return (
-        f"Trained by Soloist {told['soloist']} (code {told['code']}), PyTorch "
-        f"{told['libraries']['torch']}, on {machine}."
-    )
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        by = (
+            f"Soloist {told['soloist']} (code {told['code']}), PyTorch {told['libraries']['torch']}"
+        )
+        machine = told["machine"]
+        return f"Trained by {by}, on {machine['device']} ({machine['processor']})."
+    except (OSError, ValueError, KeyError) as error:
+        raise ResultsError(
+            f"{path}: {type(error).__name__} {error}, expected what a trial writes"
+        ) from None
 
 
 def _in_short(findings: Mapping[str, Finding]) -> str:

@@ -41,8 +41,8 @@ def find(found: Measured) -> Finding:
         question=(
             "Replicas see the same examples in orders that differ within a window, from none to "
             "all of the training split. Does PD grow with the window, and does SmeLU keep its "
-            "lead? At width 0 nothing but rounding is left to vary, so PD must be 0; to measure the "
-            "stored order at all, the second set varies the initialisation beside the shuffle."
+            "lead? At width 0 nothing but rounding is left to vary, so PD must be 0; to measure "
+            "the stored order at all, the second set varies the initialisation beside the shuffle."
         ),
         table=_table(found),
         figure=_draw(found),

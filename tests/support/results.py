@@ -133,4 +133,10 @@ def _write_trial(
         "serve_us_per_example": 12.0 + replica,
     }
     (place / "cost.json").write_text(json.dumps(cost))
-    (place / "provenance.json").write_text(json.dumps({"machine": {"device": "cpu"}}))
+    provenance = {
+        "soloist": "0.0.0",
+        "code": "synthetic",
+        "libraries": {"torch": "0.0.0"},
+        "machine": {"device": "cpu", "processor": "synthetic"},
+    }
+    (place / "provenance.json").write_text(json.dumps(provenance))
