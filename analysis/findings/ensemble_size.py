@@ -25,7 +25,7 @@ from analysis.findings.words import Verdicts, by_difference, by_ratio, loss, num
 from analysis.intervals import Interval
 
 SINGLE, SMELU = "relu", "smelu"
-COMPONENTS = (1, 2, 3, 4, 6, 8)
+COMPONENTS = (1, 2, 3, 4, 5, 6, 7, 8)
 TITLES = {"separate": "tables of their own", "shared": "shared tables"}
 ROOT = -0.5
 
