@@ -88,7 +88,7 @@ class ClickLogWriter:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise DataError(f"{self._directory}: another preparation is writing it") from None
-            stack.callback(shutil.rmtree, self._partial, ignore_errors=True)
+            stack.callback(self._clear)
             self._restore_replaced()
             check_free(self._directory, replace=self._replace)
             for leftover in self._partial.iterdir():
@@ -146,10 +146,15 @@ class ClickLogWriter:
         self._stack.close()
         return ClickLog.open(self._directory)
 
+    def _clear(self) -> None:
+        """Remove the hidden directory, but never the only whole log there is."""
+        self._restore_replaced()
+        shutil.rmtree(self._partial, ignore_errors=True)
+
     def _restore_replaced(self) -> None:
-        """Bring back the log that a preparation had put aside when it died between two renames."""
+        """Bring back the log that was put aside if what was to replace it never took its place."""
         aside = self._partial / _ASIDE
-        if aside.exists() and not self._directory.exists():
+        if os.path.lexists(aside) and not os.path.lexists(self._directory):
             aside.rename(self._directory)
 
     def _create(
@@ -284,7 +289,10 @@ def _is_empty(directory: Path) -> bool:
 
 
 def _publish(log: Path, directory: Path, aside: Path) -> None:
-    """Rename ``log`` to ``directory``; a log that it replaces is put aside, to be removed."""
+    """Rename ``log`` to ``directory``; a log that it replaces is put aside, to be removed.
+
+    If this is cut short between the two, the writer brings the old one back as it leaves.
+    """
     if directory.exists() and not _is_empty(directory):
         directory.rename(aside)
     log.rename(directory)

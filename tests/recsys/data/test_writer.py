@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -236,6 +237,44 @@ def test_a_replacement_that_fails_leaves_the_old_log(tmp_path):
         writer.append("train", random_rows(4))
 
     ClickLog.open(log.directory).verify()
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize(
+    ("moved", "happens", "left"),
+    [
+        ("output", False, "old"),
+        ("output", True, "old"),
+        ("log", False, "old"),
+        ("log", True, "new"),
+    ],
+)
+def test_a_replacement_interrupted_at_a_rename_leaves_one_log_whole(
+    tmp_path, monkeypatch, kind, moved, happens, left
+):
+    old = written_log(tmp_path / "output")
+    rename = Path.rename
+
+    def interrupted(path, to):
+        """Stop where the old log moves away (`output`) or where the new one (`log`) moves in."""
+        if path.name != moved or happens:
+            rename(path, to)
+        if path.name == moved:
+            raise kind("stopped")
+
+    def replace_it():
+        with ClickLogWriter(old.directory, SCHEMA, replace=True) as writer:
+            writer.append("train", random_rows(4))
+            monkeypatch.setattr(Path, "rename", interrupted)
+            writer.finish()
+
+    with pytest.raises(kind, match="stopped"):
+        replace_it()
+
+    found = ClickLog.open(old.directory)
+    found.verify()
+    assert (found.fingerprint == old.fingerprint) == (left == "old")
+    assert names_in(tmp_path) == ["output"]
 
 
 def test_what_is_no_click_log_is_never_replaced(tmp_path):
