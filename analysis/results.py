@@ -117,8 +117,7 @@ class Trials:
     @cached_property
     def devices(self) -> tuple[str, ...]:
         """The kinds of device that finished replicas were trained on, such as cpu and cuda."""
-        told = (_read_json(trial.directory / "provenance.json") for trial in self.done)
-        return tuple(sorted({str(each["machine"]["device"]).split(":")[0] for each in told}))
+        return tuple(sorted({_device(trial.directory / "provenance.json") for trial in self.done}))
 
     @cached_property
     def cost(self) -> pd.DataFrame:
@@ -243,6 +242,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ResultsError(f"{path}: holds {type(value).__name__}, expected a JSON object")
     return value
+
+
+def _device(path: Path) -> str:
+    machine = _read_json(path).get("machine")
+    if not isinstance(machine, dict) or "device" not in machine:
+        raise ResultsError(f"{path}: has no machine.device, expected the device trained on")
+    return str(machine["device"]).split(":")[0]
 
 
 def _is_number(value: object) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from distrib.errors import TrialFailed
 from distrib.provenance import provenance
 from distrib.staleness import StalenessHistogram
 from distrib.trial import Trial, TrialResult
@@ -96,20 +97,36 @@ class Watch:
 
     def evaluate(self, arm: Arm) -> None:
         """Add a point: the arm as it is now."""
-        logits = [
-            arm.config.served_logits(without_gradient(arm, batch.to(self._device)))
-            for batch in self._batches.same_rows(self._rows, self._batch_size)
-        ]
+        logits = torch.cat(
+            [
+                arm.config.served_logits(without_gradient(arm, batch.to(self._device)))
+                for batch in self._batches.same_rows(self._rows, self._batch_size)
+            ],
+            1,
+        )
+        found = logits.float().cpu().numpy()
+        _refuse_divergence(found, self._seen)
         self.points.append(
             Point(
                 examples=self._seen,
                 progressive_log_loss=(self._loss / (self._seen - self._seen_before)).cpu().numpy(),
                 rows=self._rows,
-                logits=torch.cat(logits, 1).float().cpu().numpy(),
+                logits=found,
             )
         )
         self._seen_before = self._seen
         self._loss.zero_()
+
+
+def _refuse_divergence(logits: npt.NDArray[np.float32], examples: int) -> None:
+    """Raise TrialFailed if a replica of ``logits`` ``[R, n]`` predicts NaN or infinity."""
+    diverged = ~np.isfinite(logits).all(axis=1)
+    if diverged.any():
+        which = ", ".join(str(replica) for replica in np.flatnonzero(diverged))
+        raise TrialFailed(
+            f"replica {which} of the {len(logits)} in this process diverged: it predicts NaN or "
+            f"infinity after {examples} examples; a lower learning rate may help"
+        )
 
 
 def results(
@@ -147,6 +164,7 @@ def results(
         train_examples_per_second=train_examples_per_second,
     )
     found = np.concatenate(logits, axis=1)
+    _refuse_divergence(found, len(log.splits["train"]) * recipe.stream.epochs)
     return [
         TrialResult(
             example=rows,

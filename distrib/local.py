@@ -37,7 +37,7 @@ class Trained:
     lookups: LookupCounter
     """Of all phases; an example counts once."""
     examples_per_second: float
-    """Over all replicas, evaluation not counted"""
+    """Over all replicas; one that is trained on in two phases counts once, evaluation not at all"""
     points: list[Point]
 
 
@@ -102,7 +102,9 @@ def fit(
                     started = time.perf_counter()
         seconds += time.perf_counter() - started
     assert arm is not None
-    trained = stream.examples * len(recipe.arm.phases) * len(seeds)
     return Trained(
-        arm=arm, lookups=counter, examples_per_second=trained / seconds, points=watch.points
+        arm=arm,
+        lookups=counter,
+        examples_per_second=stream.examples * len(seeds) / seconds,
+        points=watch.points,
     )

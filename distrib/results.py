@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def _write_files(place: Path, trial: Trial, result: TrialResult) -> None:
     predictions.to_parquet(place / "predictions.parquet", index=False)
     result.progress.to_parquet(place / "progress.parquet", index=False)
     result.progress_predictions.to_parquet(place / "progress_predictions.parquet", index=False)
-    _write_json(place / "metrics.json", result.metrics)
+    defined = {name: None if isnan(value) else value for name, value in result.metrics.items()}
+    _write_json(place / "metrics.json", defined)
     _write_json(place / "cost.json", result.cost.as_dict())
     _write_json(place / "provenance.json", result.provenance)
     if result.staleness is not None:
@@ -71,4 +73,4 @@ def _write_files(place: Path, trial: Trial, result: TrialResult) -> None:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n")
+    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")

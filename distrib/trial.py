@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from distrib.staleness import StalenessHistogram
 from distrib.store.recording import Recording
 from recsys.config import Recipe
 from recsys.cost import Cost
+from recsys.errors import ConfigError
 from recsys.models.config import ModelConfig, OwnConfig
 from recsys.models.own.source import source_digest
 from recsys.seeds import Seeds
@@ -102,7 +103,8 @@ def _rooms_digest() -> str:
     digest = hashlib.sha256()
     root = Path(__file__).resolve().parents[1]
     for room in _DECIDING_ROOMS:
-        for path in sorted((root / room).rglob("*.py")):
+        sources = [*(root / room).rglob("*.py"), *(root / room).rglob("*.cpp")]
+        for path in sorted(sources):
             name = path.relative_to(root).as_posix()
             if not name.startswith(_UNDECIDING):
                 digest.update(name.encode())
@@ -116,4 +118,15 @@ def library_versions() -> dict[str, str]:
 
     Without the build (``+cpu``), which may differ between a driver and its workers.
     """
-    return {name: version(name).split("+")[0] for name in _DECIDING_LIBRARIES}
+    versions = {name: version(name).split("+")[0] for name in _DECIDING_LIBRARIES}
+    return versions | {"fbgemm": _fbgemm_version()}
+
+
+def _fbgemm_version() -> str:
+    """Return FBGEMM's version, whose builds are packages of different names."""
+    for build in ("fbgemm-gpu-cpu", "fbgemm-gpu"):
+        try:
+            return version(build).split("+")[0]
+        except PackageNotFoundError:
+            continue
+    raise ConfigError("FBGEMM: not installed; expected fbgemm-gpu-cpu or fbgemm-gpu")

@@ -77,14 +77,13 @@ def train(
         one_pass = _Pass(arm, trainer, stream, trials, phase.name, staleness)
         seconds += one_pass.run(counter, on_progress, watch if is_last else None)
     assert arm is not None
-    trained = stream.examples * len(recipe.arm.phases) * len(trials)
     return results(
         log,
         trials,
         arm,
         make_embeddings,
         train_lookups=counter.lookups(),
-        train_examples_per_second=trained / seconds,
+        train_examples_per_second=stream.examples * len(trials) / seconds,
         points=watch.points,
         staleness=staleness,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
 import typer
 
@@ -43,12 +44,24 @@ _FORWARDED = {
 
 def main() -> None:
     """Run the job that the command line names."""
+    _find_modules_here()
     app = typer.Typer(help=_HELP, no_args_is_help=True, **STYLE)
     app.callback()(lambda: None)
     for name, summary in JOBS.items():
         app.command(name, help=summary, context_settings=_FORWARDED)(_forward(name))
     app.command("benchmark", context_settings=_FORWARDED)(_benchmark)
     app(prog_name="soloist")
+
+
+def _find_modules_here() -> None:
+    """Let a user's own models be imported from the working directory, as ``python -m`` does.
+
+    An installed script has its own directory there instead. Ray's workers get the working
+    directory of the process that started them from Ray.
+    """
+    here = str(Path.cwd())
+    if not sys.flags.safe_path and sys.path[:1] != [here]:
+        sys.path.insert(0, here)
 
 
 def _forward(name: str) -> Callable[[typer.Context], None]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -37,6 +39,8 @@ def guarded(function: Callable[..., Any]) -> Callable[..., None]:
             _stop(error, BAD_INPUT)
         except TrialFailed as error:
             _stop(error, FAILED)
+        except OSError as error:
+            _stop(_told(error), FAILED)
         except KeyboardInterrupt:
             _stop("interrupted; what was finished is kept, the same command goes on", INTERRUPTED)
 
@@ -57,6 +61,28 @@ def run(
     app = typer.Typer(**STYLE)
     app.command(**settings)(guarded(function))
     app(args=arguments, prog_name=program)
+
+
+def check_output(directory: Path) -> None:
+    """Make sure, before any work, that a directory can be written.
+
+    Raises:
+        ConfigError: it cannot; says why.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"--output {directory}: found {error.strerror}, expected a directory to write to"
+        ) from None
+
+
+def _told(error: OSError) -> str:
+    """Return what the system says in one line."""
+    place = f"{error.filename}: " if error.filename else ""
+    return place + (error.strerror or str(error))
 
 
 def _stop(reason: object, status: int) -> None:

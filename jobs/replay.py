@@ -56,11 +56,21 @@ def _read(place: Path) -> tuple[Trial, pd.DataFrame, dict[str, str]]:
             f"{error.filename}: not there; expected a finished trial of the async engine "
             "that was recorded (engine.record=true)"
         ) from None
-    trial = Trial(
-        recipe=Recipe.model_validate(config["recipe"]),
-        seeds=Seeds(**config["seeds"]),
-        data_fingerprint=config["data_fingerprint"],
-    )
+    except ValueError as error:  # pyarrow's is one, and json's
+        first = str(error).splitlines()[0]
+        raise DataError(f"{place}: not a whole recorded trial ({first})") from None
+    try:
+        trial = Trial(
+            recipe=Recipe.model_validate(config["recipe"]),
+            seeds=Seeds(**config["seeds"]),
+            data_fingerprint=config["data_fingerprint"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise DataError(
+            f"{place / 'config.json'}: {type(error).__name__} {first}; "
+            "expected what this version of Soloist writes"
+        ) from None
     return trial, orders, digests
 
 

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from typer import Option
 
-from distrib.failures import raise_for
+from distrib.failures import Failure, raise_for
 from distrib.groups import Group, missing_groups
 from distrib.results import is_done
 from distrib.runner import run_groups
 from distrib.session import ray_session, terminated_like_interrupted
 from jobs.arguments import ExperimentName, Overrides
-from jobs.command import run
+from jobs.command import check_output, run
 from jobs.display import Display
 from jobs.loading import load_experiment
 from jobs.planning import PlannedArm, manifest, open_click_log, plan, write_manifest
@@ -63,17 +63,19 @@ def sweep(
         trials = sum(len(group.trials) for group in groups)
         print(f"{trials} trials to train in {len(groups)} processes, into {directory}")
         return
+    check_output(directory)
     write_manifest(directory, manifest(configured, planned))
-    _train(log, directory, groups)
-    report(directory)
-
-
-def _train(log: ClickLog, directory: Path, groups: Sequence[Group]) -> None:
-    if not groups:
-        return
-    with Display() as display, ray_session(), terminated_like_interrupted():
-        failures = run_groups(log, directory, groups, observe=display)
+    failures = _train(log, directory, groups)
+    if any(is_done(directory, trial) for arm in planned for trial in arm.trials):
+        report(directory)
     raise_for(failures, sum(len(group.trials) for group in groups))
+
+
+def _train(log: ClickLog, directory: Path, groups: Sequence[Group]) -> list[Failure]:
+    if not groups:
+        return []
+    with Display() as display, ray_session(), terminated_like_interrupted():
+        return run_groups(log, directory, groups, observe=display)
 
 
 def _plan_table(planned: Sequence[PlannedArm], directory: Path) -> Table:

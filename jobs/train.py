@@ -13,7 +13,7 @@ from distrib.groups import Group
 from distrib.results import write_trial
 from distrib.runner import Status
 from jobs.arguments import ExperimentName, Overrides
-from jobs.command import run
+from jobs.command import check_output, run
 from jobs.display import Display
 from jobs.documents import unknown
 from jobs.loading import load_experiment
@@ -54,6 +54,8 @@ def train(
         raise ConfigError(
             f"--replica: found {replica}, expected less than the arm's {len(planned.trials)}"
         )
+    if output is not None:
+        check_output(output)
     trial = planned.trials[replica]
     with Display() as display:
         watch = _watch(display, Group(title=arm, trials=(trial,)), log)

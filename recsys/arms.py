@@ -200,7 +200,11 @@ class SelfEnsemble(_Arm):
 
 
 class Distilled(_Arm):
-    """A student that learns from the labels and from an ensemble; the student alone is served."""
+    """A student that learns from the labels and from an ensemble; the student alone is served.
+
+    Training reads (K + 1) T tables an example. An offline teacher is read in its own pass and again
+    in its student's: (2K + 1) T.
+    """
 
     kind: Literal["distilled"] = "distilled"
     components: Components = 3

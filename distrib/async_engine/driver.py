@@ -157,7 +157,7 @@ def _result(
         arm,
         make_embeddings,
         train_lookups=lookups.lookups(),
-        train_examples_per_second=sum(each.seen.examples for each in passed) / seconds,
+        train_examples_per_second=passed[-1].seen.examples / seconds,
         points=watch.points,
         staleness=[staleness],
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from distrib.errors import TrialFailed
 from distrib.local import train
 from recsys import metrics
 from recsys.config import OptimizerConfig
@@ -197,6 +200,28 @@ def test_an_offline_teacher_costs_its_lookups_in_both_passes(log) -> None:
 
     assert cost.train_lookups == pytest.approx(5 * single.train_lookups)
     assert cost.serve_lookups == pytest.approx(single.serve_lookups)
+
+
+def test_a_replica_that_diverges_is_refused_by_name(log) -> None:
+    wild = small_recipe(optimizer={"sparse_learning_rate": 1e38, "dense_learning_rate": 1e38})
+
+    with pytest.raises(TrialFailed, match="replica 0, 1 of the 2 in this process diverged"):
+        train(log, trials(log, wild, 2))
+
+
+def test_an_example_trained_on_in_two_phases_counts_once_in_the_speed(log, monkeypatch) -> None:
+    # Every look at the clock takes a second, and each phase is looked at twice an interval.
+    seconds = itertools.count()
+    monkeypatch.setattr("distrib.local.time.perf_counter", lambda: float(next(seconds)))
+    online = {"kind": "distilled", "components": 2}
+    recipes = [
+        small_recipe(arm={**online, "teacher": teacher}, evaluation={"points": 1})
+        for teacher in ("online", "offline")
+    ]
+
+    speeds = [train(log, trials(log, r, 1))[0].cost.train_examples_per_second for r in recipes]
+
+    assert speeds[1] < speeds[0]
 
 
 def test_trials_that_differ_in_more_than_seeds_are_not_fused(log) -> None:

@@ -50,6 +50,16 @@ def test_a_trial_directory_holds_what_the_contract_names(trained, tmp_path) -> N
     assert json.loads((place / "config.json").read_text()) == trial.as_dict()
 
 
+def test_a_metric_that_the_data_leave_undefined_is_null(trained, tmp_path) -> None:
+    trial, result = trained
+    ungrouped = replace(result, metrics=result.metrics | {"gauc": float("nan")})
+
+    place = write_trial(tmp_path, trial, ungrouped)
+
+    assert json.loads((place / "metrics.json").read_text())["gauc"] is None
+    assert "NaN" not in (place / "metrics.json").read_text()
+
+
 def test_a_write_that_breaks_off_leaves_nothing(trained, tmp_path, monkeypatch) -> None:
     trial, result = trained
 

@@ -75,8 +75,8 @@ def test_a_group_trains_in_a_process_of_its_own_as_the_engine_trains_it_here(log
 
 
 def test_a_failing_trial_leaves_its_traceback_and_takes_no_other_with_it(log, tmp_path):
-    # A learning rate beyond float32 makes the first step infinite, and what is served NaN.
-    poisoned = small_recipe(optimizer={"sparse_learning_rate": 1e39, "dense_learning_rate": 1e39})
+    # A learning rate at the end of float32 makes the first step infinite, and predictions NaN.
+    poisoned = small_recipe(optimizer={"sparse_learning_rate": 1e38, "dense_learning_rate": 1e38})
     bad = Group(title="poisoned", trials=tuple(trials(log, poisoned, 2)))
     good = Group(title="good", trials=tuple(trials(log, small_recipe(), 1)))
 
@@ -86,6 +86,7 @@ def test_a_failing_trial_leaves_its_traceback_and_takes_no_other_with_it(log, tm
     assert {failure.trial.digest for failure in failures} == {t.digest for t in bad.trials}
     for failure in failures:
         assert failure.title == "poisoned"
+        assert "replica 0 of the 1 in this process diverged" in failure.reason
         assert "\n" not in failure.reason
         assert "Traceback (most recent call last)" in failure.report.read_text()
         assert not is_done(tmp_path, failure.trial)

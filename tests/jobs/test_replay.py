@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -85,3 +86,24 @@ def test_staleness_lies_beside_the_trial(recorded) -> None:
 
     assert told["updates"] == {"pushes": 1, "mean": 1.0, "max": 1, "histogram": {"1": 1}}
     assert told["examples"]["max"] == 320
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", "{"),
+        ("config.json", "{}"),
+        ("digests.json", "{"),
+        ("order.parquet", "no parquet"),
+    ],
+)
+def test_a_damaged_recording_is_refused_in_one_line(recorded, tmp_path, name, content) -> None:
+    place, log = recorded
+    damaged = shutil.copytree(place, tmp_path / "damaged")
+    (damaged / name).write_text(content)
+
+    with pytest.raises(DataError) as refused:
+        replay(damaged, data=log.directory)
+
+    assert str(damaged) in str(refused.value)
+    assert "\n" not in str(refused.value)

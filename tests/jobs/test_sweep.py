@@ -136,7 +136,8 @@ def test_a_killed_and_an_interrupted_sweep_go_on_with_what_is_missing(experiment
 def test_a_failed_trial_is_listed_and_ends_the_sweep_with_status_1(
     experiment, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr("jobs.sweep.report", lambda directory: None)
+    reported: list[Path] = []
+    monkeypatch.setattr("jobs.sweep.report", reported.append)
     directory = tmp_path / "results"
     words = ["replicas=1", "arms.smelu.optimizer.sparse_learning_rate=1e39"]
 
@@ -149,7 +150,21 @@ def test_a_failed_trial_is_listed_and_ends_the_sweep_with_status_1(
     assert summary == "soloist: 1 of 2 trials failed:"
     assert failure.startswith("  smelu: ")
     assert failure.endswith(f"({report.resolve()})")
+    assert reported == [directory]
     assert len(finished(directory)) == 1
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_trained(
+    experiment, tmp_path, capsys
+):
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(SystemExit) as ended:
+        guarded(sweep)(experiment, [], output=tmp_path / "file" / "results")
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2
+    assert line.endswith("found Not a directory, expected a directory to write to")
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(experiment, tmp_path, capsys):
