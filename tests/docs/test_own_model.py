@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 
 from distrib.local import train
 from recsys.config import Recipe
+from tests.support.experiments import small_experiment, write_experiment
 from tests.support.logs import TRUTH, small_log, small_recipe, trials
 from tests.support.shared import ROOT
 
@@ -43,3 +47,39 @@ def test_an_example_trains_as_an_arm(tmp_path, model) -> None:
     tables_read = len(log.schema.single_valued) + TRUTH.longest_bag / 2
     assert first.cost.serve_lookups == pytest.approx(2 * tables_read, rel=0.2)
     assert (first.logit != second.logit).any()
+
+
+SCRIPT = "import sys; from jobs.cli import main; sys.exit(main())"
+"""What an installer writes as ``soloist``. Python puts the script's own directory on the path."""
+
+
+def soloist(script: Path, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    script.parent.mkdir()
+    script.write_text(SCRIPT, encoding="utf-8")
+    return subprocess.run(
+        [sys.executable, str(script), *arguments],
+        cwd=folder,
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_installed_command_finds_a_model_in_the_working_directory(tmp_path) -> None:
+    log = small_log(tmp_path, replace(TRUTH, rows=400))
+    document = small_experiment(log.directory, replicas=1)
+    document["defaults"]["model"] = yaml.safe_load(MODEL)
+    document["arms"] = {"relu": {"activation": "relu"}}
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "my_models.py").write_text(dict(MODULES)["my_models.py"], encoding="utf-8")
+    write_experiment(folder / "mine.yaml", document)
+
+    ran = soloist(
+        tmp_path / "bin" / "soloist", "sweep", "mine.yaml", "--output", "out", folder=folder
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert len(list(folder.glob("out/trials/*/DONE"))) == 1
