@@ -6,6 +6,7 @@ of models and what each cluster of examples adds to their error. Clusters are th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,7 +14,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.intervals import Units
+from analysis.intervals import SINGLE_GROUP, Units
 from analysis.prediction_difference import relative_difference
 from analysis.rankings import group_swaps
 from recsys.metrics import group_auc, group_codes, log_losses
@@ -21,6 +22,15 @@ from recsys.metrics import group_auc, group_codes, log_losses
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Estimator = Callable[["Sample"], Units]
+Range = tuple[float, float]
+
+POSITIVE: Range = (0.0, math.inf)
+SHARE: Range = (0.0, 1.0)
+#: A relative difference is largest where one of two predictions is 0.
+RELATIVE: Range = (0.0, 2.0)
+
+ALL_POSITIVE_IN_ONE = "all positive labels lie in one group of examples"
+ALL_NEGATIVE_IN_ONE = "all negative labels lie in one group of examples"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +67,7 @@ def sample(
 
 def log_loss(sample: Sample) -> Units:
     """Return the mean log loss of each model, in nats."""
-    return _jackknife(sample, np.divide, _losses(sample), _sizes(sample))
+    return _jackknife(sample, np.divide, _losses(sample), _sizes(sample), within=POSITIVE)
 
 
 def normalized_entropy(sample: Sample) -> Units:
@@ -70,7 +80,10 @@ def normalized_entropy(sample: Sample) -> Units:
 
     if sample.labels.min() == sample.labels.max():
         return _undefined(sample, 1, "all labels are the same")
-    return _jackknife(sample, entropy_normalized, _losses(sample), positives, _sizes(sample))
+    sums = (_losses(sample), positives, _sizes(sample))
+    return _jackknife(
+        sample, entropy_normalized, *sums, within=POSITIVE, unbounded=_one_sided(sample)
+    )
 
 
 def calibration(sample: Sample) -> Units:
@@ -78,7 +91,9 @@ def calibration(sample: Sample) -> Units:
     if not sample.labels.any():
         return _undefined(sample, 1, "no label is positive")
     promised = np.stack([_per_group(sample, model) for model in sample.predictions])
-    return _jackknife(sample, np.divide, promised, _per_group(sample, sample.labels))
+    positives = _per_group(sample, sample.labels)
+    alone = ALL_POSITIVE_IN_ONE if np.count_nonzero(positives) == 1 else ""
+    return _jackknife(sample, np.divide, promised, positives, within=POSITIVE, unbounded=alone)
 
 
 def roc_auc(sample: Sample) -> Units:
@@ -96,7 +111,14 @@ def roc_auc(sample: Sample) -> Units:
         ]
     )
     scale = np.sqrt(sample.groups / max(sample.groups - 1, 1))
-    return _units(sample, values, influence * scale, _sizes(sample), order=1)
+    return _units(
+        sample,
+        values,
+        influence * scale,
+        _sizes(sample),
+        within=SHARE,
+        unbounded=_one_sided(sample),
+    )
 
 
 def gauc(sample: Sample) -> Units:
@@ -119,7 +141,7 @@ def relative_pd(sample: Sample) -> Units:
             for p, q in combinations(sample.predictions, 2)
         ]
     )
-    return _jackknife(sample, np.divide, differences, _sizes(sample), order=2)
+    return _jackknife(sample, np.divide, differences, _sizes(sample), order=2, within=RELATIVE)
 
 
 def swap_rate(sample: Sample) -> Units:
@@ -130,7 +152,8 @@ def swap_rate(sample: Sample) -> Units:
     swapped, pairs = group_swaps(sample.predictions, ones, sample.codes, sample.groups)
     if not pairs.any():
         return _undefined(sample, 2, "no group has two examples")
-    return _jackknife(sample, np.divide, swapped, pairs, order=2)
+    alone = "only one group has two examples" if np.count_nonzero(pairs) == 1 else ""
+    return _jackknife(sample, np.divide, swapped, pairs, order=2, within=SHARE, unbounded=alone)
 
 
 def _gauc(sample: Sample, statistic: Callable[[Floats, Floats], Floats]) -> Units:
@@ -143,34 +166,62 @@ def _gauc(sample: Sample, statistic: Callable[[Floats, Floats], Floats]) -> Unit
         impressions[both] = size[both]
     if not impressions.any():
         return _undefined(sample, 1, "no group has both labels")
-    return _jackknife(sample, statistic, won, impressions)
+    alone = "only one group has both labels" if np.count_nonzero(impressions) == 1 else ""
+    return _jackknife(sample, statistic, won, impressions, within=SHARE, unbounded=alone)
+
+
+def _one_sided(sample: Sample) -> str:
+    """Return why a metric of both labels has no value without one group; empty where it has."""
+    positives = _per_group(sample, sample.labels)
+    if np.count_nonzero(positives) == 1:
+        return ALL_POSITIVE_IN_ONE
+    return ALL_NEGATIVE_IN_ONE if np.count_nonzero(_sizes(sample) - positives) == 1 else ""
 
 
 def _jackknife(
-    sample: Sample, statistic: Callable[..., Floats], *sums: Floats, order: int = 1
+    sample: Sample,
+    statistic: Callable[..., Floats],
+    *sums: Floats,
+    within: Range,
+    order: int = 1,
+    unbounded: str = "",
 ) -> Units:
     """Return the units of a statistic of sums over groups, ``(U, G)`` or ``(G,)`` each.
 
-    The last of ``sums`` is what groups count by.
+    The last of ``sums`` is what groups count by. ``unbounded`` says why the statistic is undefined
+    without one of the groups; then no influence is known.
     """
     totals = [np.asarray(each.sum(axis=-1)) for each in sums]
     values = statistic(*totals)
+    if unbounded:
+        influence = np.zeros((len(values), sample.groups))
+        return _units(sample, values, influence, sums[-1], within, order, unbounded)
     with np.errstate(divide="ignore", invalid="ignore"):
         without = statistic(
             *[total[..., None] - each for total, each in zip(totals, sums, strict=True)]
         )
     counting = int(np.count_nonzero(np.any(np.vstack(sums), axis=0)))
     influence = (values[:, None] - without) * np.sqrt((counting - 1) / counting)
-    return _units(sample, values, influence, sums[-1], order)
+    return _units(sample, values, influence, sums[-1], within, order)
 
 
-def _units(sample: Sample, values: Floats, influence: Floats, weight: Floats, order: int) -> Units:
+def _units(
+    sample: Sample,
+    values: Floats,
+    influence: Floats,
+    weight: Floats,
+    within: Range,
+    order: int = 1,
+    unbounded: str = "",
+) -> Units:
     return Units(
         values=values,
         influence=influence,
         replicas=sample.replicas,
         order=order,
         clusters=float(weight.sum() ** 2 / (weight**2).sum()),
+        within=within,
+        unbounded=SINGLE_GROUP if sample.groups == 1 else unbounded,
     )
 
 

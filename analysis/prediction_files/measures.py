@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.estimators import POSITIVE, RELATIVE, SHARE, Range
 from analysis.intervals import Units
 from analysis.prediction_difference import (
     Kernel,
@@ -37,7 +38,7 @@ class Measure:
     """A metric of each file (``order`` 1) or pair of files (2).
 
     ``sums`` gives one part's sums over groups, ``(K, G)``; ``moments`` gathers them, and ``finish``
-    makes the metric of them.
+    makes the metric of them, which lies ``within`` its range.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Measure:
     sums: Sums
     moments: Moments
     finish: Callable[[Moments], Units]
+    within: Range
 
     def add(self, rows: Rows) -> None:
         """Take one part in."""
@@ -52,7 +54,7 @@ class Measure:
 
     def units(self) -> Units:
         """Return the metric of what was taken in."""
-        return self.finish(self.moments)
+        return replace(self.finish(self.moments), within=self.within)
 
 
 def accuracy_measures(parts: Spilled) -> list[Measure]:
@@ -60,18 +62,19 @@ def accuracy_measures(parts: Spilled) -> list[Measure]:
     models = len(parts.files)
     edge = parts.resolution
     measures = [
-        _ratio("log loss", 1, models, partial(_losses, edge=edge), NO_ROWS),
+        _ratio("log loss", 1, models, partial(_losses, edge=edge), NO_ROWS, POSITIVE),
         Measure(
             name="NE",
             order=1,
             sums=partial(_losses_and_positives, edge=edge),
             moments=Moments(sums=models + 2),
             finish=_normalized_entropy,
+            within=POSITIVE,
         ),
-        _ratio("calibration", 1, models, _promised, "no label is positive"),
+        _ratio("calibration", 1, models, _promised, "no label is positive", POSITIVE),
     ]
     if parts.is_grouped:
-        measures.append(_ratio("GAUC", 1, models, _ordered, "no group has both labels"))
+        measures.append(_ratio("GAUC", 1, models, _ordered, "no group has both labels", SHARE))
     return measures
 
 
@@ -95,9 +98,13 @@ def difference_measures(parts: Spilled, threshold: float, top_k: int) -> list[Me
     if parts.is_grouped:
         forms["swap rate"] = _swaps
         forms[f"top-{top_k} overlap"] = partial(_overlaps, k=top_k)
+    ranges = {"relative PD": RELATIVE, "logit PD": POSITIVE}
     return [
-        *(_ratio(name, 2, pairs, sums, NO_PAIRS) for name, sums in forms.items()),
-        *(_ratio(name, 1, 1, sums, NO_ROWS) for name, sums in deviations.items()),
+        *(
+            _ratio(name, 2, pairs, sums, NO_PAIRS, ranges.get(name, SHARE))
+            for name, sums in forms.items()
+        ),
+        *(_ratio(name, 1, 1, sums, NO_ROWS, POSITIVE) for name, sums in deviations.items()),
     ]
 
 
@@ -122,15 +129,20 @@ def auc_units(parts: Spilled, histograms: Sequence[Histogram]) -> Units:
         ]
         moments.add(np.stack([*influence, _weight(rows)]))
     slopes = np.column_stack([np.eye(models), np.zeros(models)])
-    return moments.units(values, slopes, tuple(range(models)), 1)
+    return replace(moments.units(values, slopes, tuple(range(models)), 1), within=SHARE)
 
 
-def _ratio(name: str, order: int, units: int, sums: Sums, undefined: str) -> Measure:
+def _ratio(name: str, order: int, units: int, sums: Sums, undefined: str, within: Range) -> Measure:
     def finish(moments: Moments) -> Units:
         return moments.ratios(order, undefined)
 
     return Measure(
-        name=name, order=order, sums=sums, moments=Moments(sums=units + 1), finish=finish
+        name=name,
+        order=order,
+        sums=sums,
+        moments=Moments(sums=units + 1),
+        finish=finish,
+        within=within,
     )
 
 

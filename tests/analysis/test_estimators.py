@@ -104,3 +104,44 @@ def test_what_is_undefined_is_nan_with_the_reason(estimator, labels, groups, mod
     interval = intervals.estimate(units)
     assert np.isnan([interval.value, interval.low, interval.high]).all()
     assert interval.reason == reason
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("estimator", "labels", "reason"),
+    [
+        (estimators.normalized_entropy, [1, 1, 0, 0, 0, 0], "all positive labels lie in one group"),
+        (estimators.normalized_entropy, [0, 0, 1, 1, 1, 1], "all negative labels lie in one group"),
+        (estimators.calibration, [1, 1, 0, 0, 0, 0], "all positive labels lie in one group"),
+        (estimators.roc_auc, [1, 0, 0, 0, 0, 0], "all positive labels lie in one group"),
+        (estimators.gauc, [1, 0, 0, 0, 1, 1], "only one group has both labels"),
+    ],
+)
+def test_a_metric_that_rests_on_one_of_three_groups_has_a_value_but_no_bounds(
+    estimator, labels, reason
+):
+    found = estimators.sample(np.array(labels), PREDICTIONS[:, :6], np.repeat([0, 1, 2], 2))
+    interval = intervals.estimate(estimator(found))
+    assert np.isfinite(interval.value)
+    assert np.isnan([interval.low, interval.high]).all()
+    assert interval.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "highest"),
+    [
+        (estimators.roc_auc, 1.0),
+        (estimators.gauc, 1.0),
+        (estimators.ranking_loss, 1.0),
+        (estimators.swap_rate, 1.0),
+        (estimators.relative_pd, 2.0),
+    ],
+)
+def test_bounds_lie_within_the_range_of_the_metric(estimator, highest):
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        labels, groups = np.tile([0, 1], 4), np.repeat(range(4), 2)
+        predictions = np.abs(rng.choice([labels, 1 - labels], 3) - rng.uniform(1e-9, 0.6, (3, 8)))
+        units = estimator(estimators.sample(labels, predictions, groups))
+        interval = intervals.estimate(units, positive=units.order == 2)
+        assert 0.0 <= interval.low <= interval.high <= highest
