@@ -22,7 +22,7 @@ from tests.support.findings import (
 from tests.support.logs import small_log
 
 MOST_BYTES_OF_A_FIGURE = 150_000
-DECISIVE = ("shuffle_width", "normalization", "epochs", "distillation")
+DECISIVE = ("beta", "shuffle_width", "normalization", "epochs", "distillation")
 
 
 @pytest.fixture(scope="module")
