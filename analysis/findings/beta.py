@@ -24,15 +24,12 @@ from analysis.findings.drawing import (
 )
 from analysis.findings.finding import Finding, Measured, Table, settled_above, settled_below
 from analysis.findings.words import (
+    beside,
     by_difference,
     by_ratio,
-    difference_cell,
     direction,
     in_brackets,
     listed,
-    loss,
-    pd,
-    ratio_cell,
 )
 from analysis.intervals import Interval
 from analysis.results import ArmResults
@@ -92,16 +89,12 @@ def _table(found: Measured) -> Table:
     relu = found[RELU]
     rows = []
     for name, arm in found.arms.items():
-        each = found[name]
         beta = "" if math.isnan(arm.beta) else f"{arm.beta:g}"
         rows.append(
             (
                 TITLES.get(arm.activation, arm.activation),
                 beta,
-                pd(each.relative_pd),
-                "" if name == RELU else ratio_cell(each.relative_pd, relu.relative_pd),
-                loss(each.log_loss),
-                "" if name == RELU else difference_cell(each.log_loss, relu.log_loss),
+                *beside(found[name], relu),
             )
         )
     return Table(

@@ -12,12 +12,9 @@ from analysis.findings.drawing import panels
 from analysis.findings.finding import Finding, Measured, Table
 from analysis.findings.words import (
     Verdicts,
+    beside,
     by_difference,
     by_ratio,
-    difference_cell,
-    loss,
-    pd,
-    ratio_cell,
 )
 from analysis.results import ArmResults
 
@@ -73,14 +70,10 @@ def _table(found: Measured) -> Table:
     relu = found[RELU]
     rows = []
     for name, title in TITLES.items():
-        arm = found[name]
         rows.append(
             (
                 title,
-                pd(arm.relative_pd),
-                "" if name == RELU else ratio_cell(arm.relative_pd, relu.relative_pd),
-                loss(arm.log_loss),
-                "" if name == RELU else difference_cell(arm.log_loss, relu.log_loss),
+                *beside(found[name], relu),
                 _lookups(found.arms[name], "train_lookups"),
                 _lookups(found.arms[name], "serve_lookups"),
             )

@@ -18,14 +18,11 @@ from analysis.findings.drawing import (
 )
 from analysis.findings.finding import Finding, Measured, Table, settled_above, settled_below
 from analysis.findings.words import (
+    beside,
     by_difference,
     by_ratio,
-    difference_cell,
     direction,
-    loss,
     number,
-    pd,
-    ratio_cell,
 )
 from analysis.intervals import Interval
 
@@ -81,17 +78,7 @@ def _table(found: Measured) -> Table:
     for suffix, normalised in (("", "yes"), (PLAIN, "no")):
         relu = found[f"{RELU}{suffix}"]
         for name, title in TITLES.items():
-            arm = found[f"{name}{suffix}"]
-            rows.append(
-                (
-                    title,
-                    normalised,
-                    pd(arm.relative_pd),
-                    "" if name == RELU else ratio_cell(arm.relative_pd, relu.relative_pd),
-                    loss(arm.log_loss),
-                    "" if name == RELU else difference_cell(arm.log_loss, relu.log_loss),
-                )
-            )
+            rows.append((title, normalised, *beside(found[f"{name}{suffix}"], relu)))
     return Table(
         headings=(
             "arm",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from analysis import intervals
 from analysis.intervals import Comparison, Interval, Units
+from analysis.summary import Estimates
 
 #: Ratios below are said as a factor.
 SMALL = 0.1
@@ -56,6 +57,17 @@ def difference_cell(units: Units, baseline: Units) -> str:
     comparison = intervals.difference(units, baseline)
     text = number(comparison.interval, 4)
     return f"**{text}**" if comparison.settled else text
+
+
+def beside(arm: Estimates, baseline: Estimates) -> tuple[str, str, str, str]:
+    """Return cells: relative PD, its ratio, log loss, its difference; blank for the baseline."""
+    same = arm is baseline
+    return (
+        pd(arm.relative_pd),
+        "" if same else ratio_cell(arm.relative_pd, baseline.relative_pd),
+        loss(arm.log_loss),
+        "" if same else difference_cell(arm.log_loss, baseline.log_loss),
+    )
 
 
 def by_ratio(units: Units, baseline: Units) -> str:

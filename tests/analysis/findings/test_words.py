@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.findings.words import Verdicts, by_difference, by_ratio, listed, percent
+from analysis.findings.words import Verdicts, beside, by_difference, by_ratio, listed, percent
 from analysis.intervals import Interval, Units, difference, ratio
+from analysis.summary import Estimates
 
 
 def models(mean: float, scatter: float, seed: int = 0) -> Units:
@@ -63,3 +64,14 @@ def test_differences_and_ratios_agree_on_what_is_settled():
     low, high = models(0.6, 0.0001), models(0.65, 0.0001, seed=1)
     assert ratio(low, high).settled
     assert difference(low, high).settled
+
+
+def test_an_arm_is_set_beside_the_baseline_and_the_baseline_beside_nothing():
+    arm, baseline = (
+        Estimates(log_loss=each, ranking_loss=each, relative_pd=each)
+        for each in (models(0.6, 0.0001), models(1.0, 0.0001, seed=1))
+    )
+    relative_pd, relative, log_loss, loss_difference = beside(arm, baseline)
+    assert (relative_pd[:6], relative[:6], log_loss[:5]) == ("60.0 %", "**0.60", "0.600")
+    assert loss_difference.startswith("**−0.4000")
+    assert beside(baseline, baseline)[1::2] == ("", "")
