@@ -136,10 +136,10 @@ def as_latex(shown: Page) -> str:
 
 
 def plus_minus(interval: Interval, digits: int = 4) -> str:
-    """Return a value with the half width of its interval, which lies evenly about it."""
+    """Return a value with the half width of its interval, or the wider side of a clipped one."""
     if math.isnan(interval.value):
         return "NaN"
-    half = (interval.high - interval.low) / 2.0
+    half = max(interval.high - interval.value, interval.value - interval.low)
     return f"{interval.value:.{digits}f}±{_or_unknown(half, digits)}"
 
 
