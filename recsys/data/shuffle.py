@@ -57,7 +57,7 @@ def _words(start: int, stop: int, seed: int) -> npt.NDArray[np.uint64]:
     return np.asarray(words, np.uint64)[start - count * _WORDS_PER_COUNT :]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)  # as many as replicas are trained side by side, who ask in turn
 def _permutation(length: int, seed: int) -> npt.NDArray[np.int64]:
     """Return the full shuffle, read-only; kept, since a stream asks for it window by window."""
     rows = np.argsort(_words(0, length, seed), kind="stable")
