@@ -154,6 +154,8 @@ def results(
         counter.count(served.tables, batch)
         with torch.no_grad():
             logits.append(served_logits(served, batch.to(device)).float().cpu().numpy())
+    found = np.concatenate(logits, axis=1)
+    _refuse_divergence(found, len(log.splits["train"]) * recipe.stream.epochs)
     cost = _cost(
         log,
         recipe,
@@ -163,8 +165,6 @@ def results(
         serve_lookups=counter.lookups(),
         train_examples_per_second=train_examples_per_second,
     )
-    found = np.concatenate(logits, axis=1)
-    _refuse_divergence(found, len(log.splits["train"]) * recipe.stream.epochs)
     return [
         TrialResult(
             example=rows,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from analysis.results import MANIFEST
+from analysis.writing import write_whole
 from distrib.results import trial_directory
 from distrib.trial import Trial
 from jobs.experiment import DataConfig, Experiment
@@ -107,10 +109,8 @@ def manifest(
 
 def write_manifest(directory: Path, contents: dict[str, Any]) -> None:
     """Write ``sweep.json``, whole or not at all."""
-    directory.mkdir(parents=True, exist_ok=True)
-    unfinished = directory / ".sweep.json"
-    unfinished.write_text(json.dumps(contents, indent=2) + "\n")
-    unfinished.replace(directory / "sweep.json")
+    text = json.dumps(contents, indent=2) + "\n"
+    write_whole(directory / MANIFEST, lambda unfinished: unfinished.write_text(text))
 
 
 def _row(arm: PlannedArm, root: Path) -> dict[str, Any]:
