@@ -20,13 +20,11 @@ from distrib.training import (
     train_step,
 )
 from distrib.trial import Trial, TrialResult
-from recsys.cost import LookupCounter
+from recsys.cost import LookupCounter, sampling_interval
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Stream
 from recsys.embeddings import fused_collection
 from recsys.module import Arm, EmbeddingFactory
-
-_UNIQUE_ROW_SAMPLES = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +78,7 @@ def fit(
     recipe, seeds = trials[0].recipe, [trial.seeds for trial in trials]
     stream = Stream(log, "train", recipe.stream, seeds)
     watch = Watch(log, recipe, len(seeds), device, stream.batch_count)
-    counter = LookupCounter(unique_every=max(stream.batch_count // _UNIQUE_ROW_SAMPLES, 1))
+    counter = LookupCounter(unique_every=sampling_interval(stream.batch_count))
     arm: Arm | None = None
     seconds = 0.0
     for phase in recipe.arm.phases:

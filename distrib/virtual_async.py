@@ -28,7 +28,7 @@ from distrib.training import Progress, arm_of_phase, refuse_unfit, set_arithmeti
 from distrib.trial import Trial, TrialResult
 from distrib.window_trainer import WindowTrainer, not_finite
 from distrib.windows import Windows
-from recsys.cost import LookupCounter
+from recsys.cost import LookupCounter, sampling_interval
 from recsys.data.batch import Batch
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Stream
@@ -36,8 +36,6 @@ from recsys.embeddings import fused_collection
 from recsys.engines import VirtualAsyncEngine
 from recsys.module import Arm
 from recsys.seeds import Seeds, generator
-
-_UNIQUE_ROW_SAMPLES = 16
 
 
 def train(
@@ -58,7 +56,7 @@ def train(
 
     stream = Stream(log, "train", recipe.stream, [trial.seeds for trial in trials])
     watch = Watch(log, recipe, len(trials), device, stream.batch_count)
-    counter = LookupCounter(unique_every=max(stream.batch_count // _UNIQUE_ROW_SAMPLES, 1))
+    counter = LookupCounter(unique_every=sampling_interval(stream.batch_count))
     staleness = [StalenessHistogram() for _ in trials]
     arm: Arm | None = None
     seconds = 0.0

@@ -30,6 +30,11 @@ class Lookups:
     """Distinct (table, row) pairs read by one replica's mini-batch."""
 
 
+def sampling_interval(count: int) -> int:
+    """Return n, so that every n-th of ``count`` batches or windows makes a sample of about 16."""
+    return max(count // 16, 1)
+
+
 class LookupCounter:
     """Counts the rows that tables read, from the batches that they are given.
 

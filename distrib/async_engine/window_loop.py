@@ -22,12 +22,11 @@ from distrib.store.routes import carry
 from distrib.store.shard import Version
 from distrib.window_trainer import Change, WindowTrainer, not_finite
 from distrib.windows import Windows
-from recsys.cost import LookupCounter
+from recsys.cost import LookupCounter, sampling_interval
 from recsys.data.stream import Stream
 
 _ASK_AGAIN_S = (0.002, 0.05)
 """First and longest pause of a worker that is told to hold"""
-_UNIQUE_ROW_SAMPLES = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +116,7 @@ class WindowLoop:
         started = time.perf_counter()
         window = self._post.windows[lease.window]
         batches = list(self._post.stream.batches(window.first_batch, window.last_batch))
-        every = max(len(self._post.windows) // _UNIQUE_ROW_SAMPLES, 1)
+        every = sampling_interval(len(self._post.windows))
         lookups = LookupCounter(len(batches) if window.number % every == 0 else None)
         for batch in batches:
             lookups.count(self._trainer.arm.tables, batch, again=not self._post.counts_examples)
