@@ -8,16 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from analysis import intervals
 from analysis.figures.style import looks
 from analysis.findings.drawing import (
     DODGE,
-    LOSS_LABEL,
-    PD_LABEL,
     draw_level,
     draw_series,
+    label_panels,
+    logarithmic_x,
     loss_differences,
     panels,
     pd_intervals,
@@ -129,14 +128,10 @@ def _draw(found: Measured, families: dict[str, list[ArmResults]]) -> Figure:
                 va="center",
             )
     ticks = sorted({arm.beta for arms in families.values() for arm in arms})
-    for each, label in zip(axes, (PD_LABEL, LOSS_LABEL.format("ReLU's")), strict=True):
-        each.set_xscale("log")
-        each.xaxis.set_major_locator(FixedLocator(ticks))
-        each.xaxis.set_minor_locator(NullLocator())
-        each.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    logarithmic_x(axes, ticks)
+    for each in axes:
         each.tick_params(axis="x", labelsize=7.5)
-        each.set_xlabel("β")
-        each.set_ylabel(label)
+    label_panels(axes, "ReLU's", x="β")
     axes[0].set_ylim(bottom=0)
     handles, labels = axes[0].get_legend_handles_labels()
     shown = [

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from analysis import intervals
 from analysis.figures.style import GREY, Look
@@ -34,6 +35,22 @@ def pd_intervals(arms: Sequence[Estimates]) -> list[Interval]:
 def loss_differences(arms: Sequence[Estimates], baseline: Estimates) -> list[Interval]:
     """Return how far the log loss of each arm lies from the baseline's."""
     return [intervals.difference(arm.log_loss, baseline.log_loss).interval for arm in arms]
+
+
+def label_panels(axes: Sequence[Axes], beside: str, *, x: str = "") -> None:
+    """Label a panel of relative PD and one of log loss ``beside`` a baseline, and what ``x`` is."""
+    for each, label in zip(axes, (PD_LABEL, LOSS_LABEL.format(beside)), strict=True):
+        each.set_xlabel(x)
+        each.set_ylabel(label)
+
+
+def logarithmic_x(axes: Sequence[Axes], ticks: Sequence[float], *, base: int = 10) -> None:
+    """Make the x axes logarithmic, with plain numbers at ``ticks`` alone."""
+    for each in axes:
+        each.set_xscale("log", base=base)
+        each.xaxis.set_major_locator(FixedLocator(ticks))
+        each.xaxis.set_minor_locator(NullLocator())
+        each.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def draw_series(

@@ -11,10 +11,10 @@ from analysis import intervals
 from analysis.figures.style import GREY, Look, looks
 from analysis.findings.drawing import (
     DODGE,
-    LOSS_LABEL,
-    PD_LABEL,
     draw_level,
     draw_series,
+    label_panels,
+    logarithmic_x,
     loss_differences,
     panels,
     pd_intervals,
@@ -120,13 +120,8 @@ def _draw(found: Measured, falls: dict[str, Fall]) -> Figure:
     )
     draw_level(axes[0], pd_intervals([found[SMELU]])[0], "one SmeLU(1)", scale=100)
     draw_level(axes[1], loss_differences([found[SMELU]], found[SINGLE])[0], "one SmeLU(1)")
-    for each, label in zip(axes, (PD_LABEL, LOSS_LABEL.format("one ReLU's")), strict=True):
-        each.set_xscale("log")
-        each.xaxis.set_major_locator(FixedLocator(COMPONENTS))
-        each.xaxis.set_minor_locator(NullLocator())
-        each.xaxis.set_major_formatter(ScalarFormatter())
-        each.set_xlabel("components, K")
-        each.set_ylabel(label)
+    logarithmic_x(axes, COMPONENTS)
+    label_panels(axes, "one ReLU's", x="components, K")
     _percent_ticks(axes[0])
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from analysis import intervals
 from analysis.figures.style import looks
 from analysis.findings.drawing import (
     DODGE,
-    LOSS_LABEL,
-    PD_LABEL,
     draw_series,
+    label_panels,
+    logarithmic_x,
     loss_differences,
     panels,
     pd_intervals,
@@ -85,13 +84,8 @@ def _draw(found: Measured) -> Figure:
         x = [count * DODGE ** list(TITLES).index(name) for count in EPOCHS]
         draw_series(axes[0], x, pd_intervals(arms), look[name], label=title, scale=100)
         draw_series(axes[1], x, loss_differences(arms, found[FIRST]), look[name], label=title)
-    for each, label in zip(axes, (PD_LABEL, LOSS_LABEL.format("ReLU's after one")), strict=True):
-        each.set_xscale("log", base=2)
-        each.xaxis.set_major_locator(FixedLocator(EPOCHS))
-        each.xaxis.set_minor_locator(NullLocator())
-        each.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        each.set_xlabel("passes over the training split")
-        each.set_ylabel(label)
+    logarithmic_x(axes, EPOCHS, base=2)
+    label_panels(axes, "ReLU's after one", x="passes over the training split")
     axes[0].set_ylim(bottom=0)
     axes[0].legend()
     return figure

@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 from analysis import intervals
 from analysis.figures.style import looks
 from analysis.findings.drawing import (
-    LOSS_LABEL,
-    PD_LABEL,
     draw_series,
+    label_panels,
     loss_differences,
     panels,
     pd_intervals,
@@ -111,10 +110,10 @@ def _draw(found: Measured) -> Figure:
                     scale=scale,
                     hollow=bool(suffix),
                 )
-    for each, label in zip(axes, (PD_LABEL, LOSS_LABEL.format("ReLU's with it")), strict=True):
+    for each in axes:
         each.set_xticks(range(len(TITLES)), list(TITLES.values()))
         each.set_xlim(-0.5, len(TITLES) - 0.5)
-        each.set_ylabel(label)
+    label_panels(axes, "ReLU's with it")
     axes[0].set_ylim(bottom=0)
     return figure
 

@@ -7,9 +7,8 @@ from matplotlib.figure import Figure
 from analysis import intervals
 from analysis.figures.style import looks
 from analysis.findings.drawing import (
-    LOSS_LABEL,
-    PD_LABEL,
     draw_series,
+    label_panels,
     loss_differences,
     panels,
     pd_intervals,
@@ -117,10 +116,9 @@ def _draw(found: Measured) -> Figure:
                 joined=not suffix,
                 hollow=bool(suffix),
             )
-    for each, label in zip(axes, (PD_LABEL, LOSS_LABEL.format("ReLU's at 2000")), strict=True):
+    for each in axes:
         each.set_xticks(range(len(WIDTHS)), WIDTHS)
-        each.set_xlabel("width of the shuffle, examples")
-        each.set_ylabel(label)
+    label_panels(axes, "ReLU's at 2000", x="width of the shuffle, examples")
     axes[0].set_ylim(bottom=0)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=4)
