@@ -56,6 +56,7 @@ class Ledger:
         max_staleness: most windows of others that may be applied between a worker's pull and its
             push; None: any number. 0: one worker after another.
         warm_up: so many windows at the start are trained one after another.
+        start_with: so many workers must have asked before the first window is granted.
         applied: windows that need no training, after a recovery.
         leases: granted before.
         cut: no window from this on is granted before all that come before are applied, so that
@@ -66,10 +67,14 @@ class Ledger:
     lease_s: float = float("inf")
     max_staleness: int | None = None
     warm_up: int = 0
+    start_with: int = 1
     applied: set[int] = field(default_factory=set)
     cut: int | None = None
     leases: int = 0
     _next: int = 0
+    _asked: set[str] = field(default_factory=set)
+    """Who asked before the first grant"""
+    _has_started: bool = False
     _returned: list[int] = field(default_factory=list)
     _outstanding: dict[int, _Outstanding] = field(default_factory=dict)
     _failures: dict[int, int] = field(default_factory=dict)
@@ -91,6 +96,8 @@ class Ledger:
         """Return a lease on the first window that may be trained now."""
         if self.is_finished:
             return Finished()
+        if not self._may_start(worker):
+            return Hold()
         window = self._first_free()
         if window is None or not self._keeps_bounds(worker):
             return Hold()
@@ -146,6 +153,12 @@ class Ledger:
         for lease in lost:
             self.give_back(lease)
         return lost
+
+    def _may_start(self, worker: str) -> bool:
+        if not self._has_started:
+            self._asked.add(worker)
+            self._has_started = len(self._asked) >= self.start_with
+        return self._has_started
 
     def _first_free(self) -> int | None:
         while self._returned and self._returned[0] in self.applied:

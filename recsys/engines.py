@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Discriminator, Field, PositiveInt, Tag
+from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
 
 from recsys.frozen import Frozen
 
@@ -79,6 +79,11 @@ class AsyncEngine(_Windowed):
     name: Literal["async"] = "async"
     store: Literal["server"] = Field("server", description="server: rows on Ray actors")
     shards: PositiveInt = Field(1, description="actors that hold the rows")
+    start_with: PositiveInt = Field(
+        1,
+        description="workers that must be there before the first window is leased; for studies, "
+        "in which a worker that comes late would make all others less stale",
+    )
     lease_s: float = Field(
         30.0, gt=0, description="seconds without a sign of life after which a window is taken back"
     )
@@ -87,6 +92,14 @@ class AsyncEngine(_Windowed):
     )
     snapshot_every: PositiveInt = Field(1000, description="windows from snapshot to snapshot")
     record: bool = Field(False, description="keep the order of pulls and pushes, for a replay")
+
+    @model_validator(mode="after")
+    def _starts_with_workers_it_has(self) -> Self:
+        if self.start_with > self.workers:
+            raise ValueError(
+                f"start_with: found {self.start_with}, expected at most workers, {self.workers}"
+            )
+        return self
 
 
 ENGINE_KINDS: dict[str, type[BaseEngine]] = {

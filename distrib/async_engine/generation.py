@@ -56,6 +56,7 @@ class Generation:
             lease_s=engine.lease_s,
             max_staleness=engine.max_staleness,
             warm_up=engine.warm_up,
+            start_with=engine.start_with,
             applied=set(range(start.windows)),
             leases=start.leases,
             cut=self._cut_after(start.windows),

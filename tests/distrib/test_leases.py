@@ -126,6 +126,16 @@ def test_without_staleness_one_worker_follows_another() -> None:
     assert ledger.grant("b", 0) == Hold()
 
 
+def test_the_first_window_waits_for_the_workers_that_are_to_start_together() -> None:
+    ledger = Ledger(9, start_with=2)
+
+    assert [ledger.grant("a", 0), ledger.grant("a", 0)] == [Hold(), Hold()]
+    assert windows_of(ledger.grant("b", 0), ledger.grant("a", 0)) == [0, 1]
+
+    ledger.bury(["b"])
+    assert windows_of(ledger.grant("a", 0)) == [0]
+
+
 def test_warm_up_trains_one_window_after_another_and_then_lets_go() -> None:
     ledger = Ledger(5, warm_up=1)
     first = ledger.grant("a", 0)
