@@ -74,11 +74,16 @@ class Predictions:
 
 @dataclass(frozen=True, kw_only=True)
 class Trials:
-    """The replicas of one training, as planned and as finished."""
+    """The replicas of one training, as planned in ``places`` and as finished."""
 
     name: str
-    planned: int
+    places: tuple[Path, ...]
     done: tuple[Trial, ...]
+
+    @property
+    def planned(self) -> int:
+        """Trials that there are to be."""
+        return len(self.places)
 
     @property
     def missing(self) -> int:
@@ -210,7 +215,7 @@ def _arm(directory: Path, entry: dict[str, Any]) -> ArmResults:
     trials = _trials(directory, entry["name"], entry["trials"])
     return ArmResults(
         name=trials.name,
-        planned=trials.planned,
+        places=trials.places,
         done=trials.done,
         kind=str(entry["kind"]),
         model=str(entry["model"]),
@@ -223,7 +228,7 @@ def _arm(directory: Path, entry: dict[str, Any]) -> ArmResults:
 def _trials(directory: Path, name: str, places: list[str]) -> Trials:
     return Trials(
         name=str(name),
-        planned=len(places),
+        places=tuple(directory / place for place in places),
         done=tuple(
             Trial(directory=directory / place, replica=number)
             for number, place in enumerate(places)

@@ -22,15 +22,18 @@ class Failure:
     reason: str
     """One line"""
     report: Path
-    """The file with the traceback"""
+    """The file that holds the reason and the traceback"""
 
 
 def write_failure(directory: Path, title: str, trial: Trial, reason: str, text: str) -> Failure:
-    """Leave the traceback in the trial's directory, which the next try's result replaces."""
+    """Leave the reason and, below it, the traceback in the trial's directory.
+
+    The next try's result replaces the directory.
+    """
     place = trial_directory(directory, trial)
     place.mkdir(parents=True, exist_ok=True)
     report = place / ERROR
-    report.write_text(text)
+    report.write_text(f"{reason}\n\n{text}")
     return Failure(title=title, trial=trial, reason=reason, report=report)
 
 

@@ -23,6 +23,7 @@ from distrib.groups import Group
 from distrib.resources import task_requirements
 from distrib.results import write_trial
 from distrib.retry import Decision, Ending, decide
+from distrib.status import Running, Status
 from distrib.tally import TallyReader, TallyWriter
 from distrib.trial import Trial
 from recsys.data.click_log import ClickLog
@@ -30,18 +31,6 @@ from recsys.errors import ConfigError, DataError
 
 _WAIT_S = 0.5
 _CANCEL_S = 10.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Status:
-    """How far a run is. Work is counted in examples through one tower."""
-
-    trials_done: int
-    trials_failed: int
-    trials: int
-    examples_done: int
-    work_done: float
-    work: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,10 +141,19 @@ class _Run:
         told = self._tally.read()
         examples = sum(group.examples(self._log) for group in self._finished)
         work = float(sum(group.work(self._log) for group in self._finished))
+        running = []
         for attempt in self.running.values():
-            trained = told.get(attempt.name, 0)
+            group, trained = attempt.group, told.get(attempt.name, 0)
             examples += trained
-            work += attempt.group.work(self._log) * trained / attempt.group.examples(self._log)
+            work += group.work(self._log) * trained / group.examples(self._log)
+            running.append(
+                Running(
+                    title=group.title,
+                    trials=tuple(trial.digest for trial in group.trials),
+                    examples_done=trained,
+                    examples=group.examples(self._log),
+                )
+            )
         return Status(
             trials_done=sum(len(group.trials) for group in self._finished),
             trials_failed=len(self.failures),
@@ -163,6 +161,7 @@ class _Run:
             examples_done=examples,
             work_done=work,
             work=self._work,
+            running=tuple(running),
         )
 
     def close(self) -> None:

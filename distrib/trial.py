@@ -32,6 +32,7 @@ _UNDECIDING = (
     "distrib/retry.py",
     "distrib/runner.py",
     "distrib/session.py",
+    "distrib/status.py",
     "distrib/tally.py",
 )
 """What makes data or moves trials about, and so decides no result of a trial."""

@@ -13,7 +13,7 @@ _LINE_EVERY_S = 15.0
 
 
 class Advance(Protocol):
-    """What a display needs to know; ``distrib.runner.Status`` is one."""
+    """What a display needs to know; ``distrib.status.Status`` is one."""
 
     @property
     def trials_done(self) -> int: ...

@@ -16,12 +16,14 @@ from distrib.groups import Group, missing_groups
 from distrib.results import is_done
 from distrib.runner import run_groups
 from distrib.session import ray_session, terminated_like_interrupted
+from distrib.status import Status
 from jobs.arguments import ExperimentName, Overrides
 from jobs.command import check_output, run
 from jobs.display import Display
 from jobs.loading import load_experiment
 from jobs.planning import PlannedArm, manifest, open_click_log, plan, write_manifest
 from jobs.report import report
+from jobs.status_file import StatusFile
 from recsys.data.click_log import ClickLog
 
 
@@ -74,8 +76,18 @@ def sweep(
 def _train(log: ClickLog, directory: Path, groups: Sequence[Group]) -> list[Failure]:
     if not groups:
         return []
-    with Display() as display, ray_session(), terminated_like_interrupted():
-        return run_groups(log, directory, groups, observe=display)
+    with (
+        Display() as display,
+        StatusFile(directory) as file,
+        ray_session(),
+        terminated_like_interrupted(),
+    ):
+
+        def observe(status: Status) -> None:
+            display(status)
+            file(status)
+
+        return run_groups(log, directory, groups, observe=observe)
 
 
 def _plan_table(planned: Sequence[PlannedArm], directory: Path) -> Table:

@@ -11,7 +11,7 @@ from typer import Option
 from distrib import engines
 from distrib.groups import Group
 from distrib.results import write_trial
-from distrib.runner import Status
+from distrib.status import Status
 from jobs.arguments import ExperimentName, Overrides
 from jobs.command import check_output, run
 from jobs.display import Display

@@ -17,7 +17,8 @@ import pytest
 from distrib.engines import train
 from distrib.groups import Group
 from distrib.results import is_done, trial_directory, write_trial
-from distrib.runner import Status, run_groups
+from distrib.runner import run_groups
+from distrib.status import Status
 from distrib.trial import Trial
 from recsys.data.click_log import ClickLog
 from tests.support.logs import small_log, small_recipe, trials

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from distrib.runner import Status
+from distrib.status import Status
 from jobs.display import Display, describe
 
 

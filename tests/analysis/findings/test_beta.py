@@ -47,7 +47,7 @@ def estimates(effect: tuple[float, float], seed: int) -> Estimates:
 def arm(name: str, activation: str, value: float = float("nan")) -> ArmResults:
     return ArmResults(
         name=name,
-        planned=8,
+        places=(),
         done=(),
         kind="single",
         model="",

@@ -1,0 +1,78 @@
+"""``status.json``: what the driver of a running sweep tells to whoever reads its directory."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+from analysis.writing import write_whole
+from distrib.status import Running, Status
+
+STATUS = "status.json"
+_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Told:
+    """A status, when its run began and when it was told: seconds of the Unix epoch."""
+
+    began_s: float
+    told_s: float
+    status: Status
+
+    @property
+    def elapsed_s(self) -> float:
+        return self.told_s - self.began_s
+
+
+class StatusFile:
+    """Keeps ``status.json`` up to date within the block; it is gone when the run is over.
+
+    A driver that dies leaves the file behind: its age tells.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / STATUS
+        self._began_s = time.time()
+        self._next_s = 0.0
+
+    def __enter__(self) -> StatusFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._path.unlink(missing_ok=True)
+
+    def __call__(self, status: Status) -> None:
+        """Write a status, at most once a second."""
+        now = time.time()
+        if now < self._next_s:
+            return
+        self._next_s = now + _EVERY_S
+        told = Told(began_s=self._began_s, told_s=now, status=status)
+        text = json.dumps(asdict(told)) + "\n"
+        write_whole(self._path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+
+
+def read_status(directory: Path) -> Told | None:
+    """Return what the driver told last; None where none runs, and ended as it should."""
+    try:
+        value = json.loads((directory / STATUS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    status = value["status"]
+    running = tuple(
+        Running(**(each | {"trials": tuple(each["trials"])})) for each in status["running"]
+    )
+    return Told(
+        began_s=value["began_s"],
+        told_s=value["told_s"],
+        status=Status(**(status | {"running": running})),
+    )
