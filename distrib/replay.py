@@ -21,8 +21,10 @@ from distrib.store.parameters import Parameters, join, part_of
 from distrib.store.routes import Route, carry
 from distrib.store.shard import Push, Served, Shard, fresh
 from distrib.training import Progress, arm_of_phase, refuse_unfit, set_arithmetic
+from distrib.transfer import Transfer
 from distrib.trial import Trial
-from distrib.window_trainer import Prepared, WindowTrainer
+from distrib.window_trainer import WindowTrainer
+from distrib.window_training import Prepared
 from distrib.windows import Windows
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Stream
@@ -70,7 +72,7 @@ def replay(
             [trial.seeds],
             phase,
             batch_count=stream.batch_count,
-            device=device,
+            transfer=Transfer(device),
             delta_scale=recipe.engine.delta_scale,
         )
         layout = layout_of(arm.tables, arm.dense, 1, recipe.optimizer)

@@ -25,6 +25,7 @@ from distrib.store.layout import Layout
 from distrib.store.parameters import Parameters, Rows
 from distrib.store.shard import Pulled, Push, Shard, Version, fresh
 from distrib.training import Progress, arm_of_phase, refuse_unfit, set_arithmetic
+from distrib.transfer import Transfer
 from distrib.trial import Trial, TrialResult
 from distrib.window_trainer import WindowTrainer, not_finite
 from distrib.windows import Windows
@@ -68,7 +69,7 @@ def train(
             [trial.seeds for trial in trials],
             phase,
             batch_count=stream.batch_count,
-            device=device,
+            transfer=Transfer(device),
             delta_scale=_engine(trials).delta_scale,
         )
         is_last = phase == recipe.arm.phases[-1]

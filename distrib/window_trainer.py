@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchrec.modules.embedding_configs import EmbeddingBagConfig
 
-from distrib.store.compact import Compacted, CompactTables
+from distrib.store.compact import CompactTables
 from distrib.store.layout import layout_of, pack_dense, unpack_dense
-from distrib.store.parameters import Floats, Parameters, Rows, tensor_of
+from distrib.store.parameters import Floats, Parameters, tensor_of
 from distrib.training import dense_optimizer, train_step
+from distrib.transfer import Transfer
+from distrib.window_training import Carried, Change, Outcome, Prepared, Staged, Training
 from distrib.windows import Window
 from recsys.arms import Logits, Phase
 from recsys.config import Recipe
@@ -23,30 +23,6 @@ from recsys.data.batch import Batch
 from recsys.data.schema import Schema
 from recsys.module import Arm
 from recsys.seeds import Seeds
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Prepared:
-    """A window ready to be trained, and what must be pulled for it."""
-
-    window: Window
-    compacted: Compacted
-    rows: tuple[tuple[Rows, ...], ...]
-    """For each replica, for each slab: the distinct rows, ascending"""
-    examples: int
-    """Per replica"""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Change:
-    """What training a window did to each replica."""
-
-    parameters: tuple[Parameters, ...]
-    """After minus before, for each replica the records of its prepared rows; weights scaled"""
-    progressive_loss: npt.NDArray[np.float64]
-    """``[R]``: log loss of what would be served, each example before it was trained on, summed"""
-    is_finite: bool
-    """False if a loss or a changed value is NaN or infinite: such a change may not be pushed"""
 
 
 class WindowTrainer:
@@ -58,7 +34,7 @@ class WindowTrainer:
         seeds: one for each replica.
         phase: the pass over the stream, and with it the groups of towers.
         batch_count: batches of the whole stream.
-        device: where to train.
+        transfer: to where to train.
         delta_scale: factor on the change of weights (not of accumulators, which count).
 
     Raises:
@@ -73,13 +49,14 @@ class WindowTrainer:
         phase: Phase,
         *,
         batch_count: int,
-        device: torch.device,
+        transfer: Transfer,
         delta_scale: float = 1.0,
     ) -> None:
         self._phase = phase
         self._replicas = len(seeds)
         self._batch_count = batch_count
-        self._device = device
+        self._transfer = transfer
+        self._device = device = transfer.device
         self._delta_scale = delta_scale
         groups = recipe.arm.layout(recipe.model.embedding_dim)
         self.arm = Arm(
@@ -125,48 +102,96 @@ class WindowTrainer:
             examples=sum(batch.examples for batch in batches),
         )
 
+    def stage(self, prepared: Prepared, pulled: Sequence[Parameters]) -> Staged:
+        """Send a window to the device with what was pulled for it; returns at once.
+
+        ``pulled`` is one ``Parameters`` for each replica, whose memory becomes the trainer's.
+        """
+        slabs = [_stacked([p.slabs[s] for p in pulled]) for s in range(len(self.layout.slabs))]
+        dense = np.stack([p.dense for p in pulled])
+        return Staged(
+            prepared=prepared,
+            batches=self._transfer.send(prepared.compacted.batches),
+            records=self._transfer.send([tensor_of(each) for each in (*slabs, dense)]),
+        )
+
+    def start(
+        self,
+        staged: Staged,
+        carried: Carried | None = None,
+        on_batch: Callable[[int], None] = lambda _: None,
+    ) -> Training:
+        """Train a window, once what was started before is trained.
+
+        ``on_batch`` is called with the number of examples after each batch: on a GPU, after it is
+        handed over.
+        """
+        return Training(
+            staged.prepared,
+            lambda: self._train(staged, carried, on_batch),
+            now=self._transfer.runs_ahead,
+        )
+
     def train(
         self,
         prepared: Prepared,
         pulled: Sequence[Parameters],
         on_batch: Callable[[int], None] = lambda _: None,
     ) -> Change:
-        """Train a window on what was pulled for it, one ``Parameters`` for each replica.
+        """Train a window on what was pulled for it, one ``Parameters`` for each replica."""
+        return self.start(self.stage(prepared, pulled), on_batch=on_batch).change()
 
-        ``on_batch`` is called with the number of examples after each batch.
-        """
-        before = [_stacked([p.slabs[s] for p in pulled]) for s in range(len(self.layout.slabs))]
-        dense_before = np.stack([p.dense for p in pulled])
-        self._tables.load(before)
-        self._load_dense(dense_before)
+    def _train(
+        self, staged: Staged, carried: Carried | None, on_batch: Callable[[int], None]
+    ) -> Outcome:
+        before = self._transfer.take(staged.records)
+        if carried is not None:
+            self._carry(before, carried)
+        *slabs, dense = before
+        self._tables.load(slabs)
+        self._load_dense(dense)
+        losses, served = self._train_batches(staged, on_batch)
+        changes = (*self._tables.read([len(each) for each in slabs]), self._read_dense())
+        for change, value in zip(changes, before, strict=True):
+            change.sub_(value)
+        finite = torch.stack([torch.isfinite(each).all() for each in (losses, *changes)]).all()
+        self._scale(changes)
+        return Outcome(
+            changes=changes,
+            told=self._transfer.fetch((finite, served)),
+            fetched=self._transfer.fetch(changes),
+        )
+
+    def _train_batches(
+        self, staged: Staged, on_batch: Callable[[int], None]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the summed training losses and the served ones, ``(R,)`` each."""
+        losses = torch.zeros(self._replicas, device=self._device)
         served = torch.zeros(self._replicas, dtype=torch.float64, device=self._device)
-        trained_for = torch.zeros(self._replicas, device=self._device)
-        for number, on_host in enumerate(
-            prepared.compacted.batches, start=prepared.window.first_batch
-        ):
-            batch = on_host.to(self._device)
-            logits, losses = train_step(
+        first = staged.prepared.window.first_batch
+        for number, batch in enumerate(self._transfer.take(staged.batches), start=first):
+            logits, loss = train_step(
                 self.arm,
                 self._optimizer,
                 batch,
                 phase=self._phase.name,
                 progress=number / self._batch_count,
             )
-            trained_for += losses
+            losses += loss
             served += self._served_loss(logits, batch)
             on_batch(batch.examples * batch.replicas)
-        after = self._tables.read([len(each) for each in before])
-        changes = [np.subtract(a, b, out=a) for a, b in zip(after, before, strict=True)]
-        dense = self._read_dense() - dense_before
-        finite = bool(torch.isfinite(trained_for).all()) and all(
-            bool(torch.isfinite(tensor_of(each)).all()) for each in (*changes, dense)
-        )
-        self._scale(changes, dense)
-        return Change(
-            parameters=self._by_replica(prepared, changes, dense),
-            progressive_loss=served.cpu().numpy(),
-            is_finite=finite,
-        )
+        return losses, served
+
+    def _carry(self, before: Sequence[Tensor], carried: Carried) -> None:
+        """Add a change as a shard will, in the same precision, so that the result is the same."""
+        changes = carried.training.outcome().changes
+        places = [tensor_of(each) for pair in carried.shared for each in pair]
+        there = self._transfer.take(self._transfer.send(places))
+        for values, change, to, at in zip(
+            before[:-1], changes[:-1], there[::2], there[1::2], strict=True
+        ):
+            values.index_add_(0, to, change.index_select(0, at))
+        before[-1].add_(changes[-1])
 
     def _served_loss(self, logits: Logits, batch: Batch) -> Tensor:
         if self.arm.config.served.group not in logits:
@@ -174,41 +199,22 @@ class WindowTrainer:
         found = self.arm.config.served_logits(logits).detach()
         return binary_cross_entropy_with_logits(found, batch.labels, reduction="none").sum(1)
 
-    def _load_dense(self, dense: Floats) -> None:
-        arrived = tensor_of(dense).to(self._device, non_blocking=True)
-        unpack_dense(arrived[:, 0], self._weights)
+    def _load_dense(self, dense: Tensor) -> None:
+        unpack_dense(dense[:, 0], self._weights)
         if self._sums:
-            unpack_dense(arrived[:, 1], self._sums)
+            unpack_dense(dense[:, 1], self._sums)
 
-    def _read_dense(self) -> Floats:
+    def _read_dense(self) -> Tensor:
         parts = [pack_dense(self._weights, self._replicas)]
         if self._sums:
             parts.append(pack_dense(self._sums, self._replicas))
-        return torch.stack(parts, 1).cpu().numpy()
+        return torch.stack(parts, 1)
 
-    def _scale(self, changes: Sequence[Floats], dense: Floats) -> None:
+    def _scale(self, changes: Sequence[Tensor]) -> None:
         if self._delta_scale != 1:
-            for slab, change in zip(self.layout.slabs, changes, strict=True):
+            for slab, change in zip(self.layout.slabs, changes[:-1], strict=True):
                 change[:, : slab.width] *= self._delta_scale
-            dense[:, 0] *= self._delta_scale
-
-    def _by_replica(
-        self, prepared: Prepared, changes: Sequence[Floats], dense: Floats
-    ) -> tuple[Parameters, ...]:
-        ends = [0] * len(changes)
-        found = []
-        for replica, rows in enumerate(prepared.rows):
-            starts, ends = ends, [end + len(each) for end, each in zip(ends, rows, strict=True)]
-            found.append(
-                Parameters(
-                    slabs=tuple(
-                        change[start:end]
-                        for change, start, end in zip(changes, starts, ends, strict=True)
-                    ),
-                    dense=dense[replica],
-                )
-            )
-        return tuple(found)
+            changes[-1][:, 0] *= self._delta_scale
 
 
 def not_finite(window: Window) -> str:

@@ -13,7 +13,7 @@ from distrib.staleness import Staleness
 from distrib.store.parameters import Parameters
 from distrib.store.routes import Route
 from distrib.store.shard import Pulled, Push, Version
-from distrib.window_trainer import Prepared
+from distrib.window_training import Prepared
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +53,12 @@ class StoreClient:
                 for shard, rows in zip(self._shards, route.rows, strict=True)
             ),
         )
+
+    def has_arrived(self, pulling: Pulling) -> bool:
+        """Tell whether ``pulled`` would return at once."""
+        replies = list(pulling.replies)
+        here, _ = ray.wait(replies, num_returns=len(replies), timeout=0)
+        return len(here) == len(replies)
 
     def pulled(self, pulling: Pulling) -> tuple[Parameters, list[Version]]:
         """Wait for a pull; return memory of one's own, and each shard's version."""

@@ -17,16 +17,18 @@ import ray
 from distrib.async_engine.client import Pulling, Pushing, StoreClient
 from distrib.async_engine.messages import Report, Seconds
 from distrib.leases import Hold, Lease
-from distrib.store.parameters import Parameters
-from distrib.store.routes import carry
+from distrib.store.routes import shared_rows
 from distrib.store.shard import Version
-from distrib.window_trainer import Change, WindowTrainer, not_finite
+from distrib.window_trainer import WindowTrainer, not_finite
+from distrib.window_training import Carried, Change, Staged, Training
 from distrib.windows import Windows
 from recsys.cost import LookupCounter, sampling_interval
 from recsys.data.stream import Stream
 
 _ASK_AGAIN_S = (0.002, 0.05)
 """First and longest pause of a worker that is told to hold"""
+_LOOK_AGAIN_S = 0.0005
+"""Pause between two looks at a GPU that trains"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +54,33 @@ class _Ahead:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class _Here:
+    """A window whose rows came, and are on their way to the device."""
+
+    ahead: _Ahead
+    staged: Staged
+    since: Sequence[Version]
+    bytes_pulled: int
+    pull_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Running:
+    """A window in training."""
+
+    here: _Here
+    training: Training
+    carried: Lease | None
+    """Whose change was added to what was pulled"""
+    compute_s: float
+    """Spent on setting it to work"""
+
+    @property
+    def pulling(self) -> Pulling:
+        return self.here.ahead.pulling
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Trained:
     """A window whose change is on its way to the shards."""
 
@@ -62,6 +91,10 @@ class _Trained:
 
 class WindowLoop:
     """Trains windows until none is left.
+
+    On a GPU a window is computed while the next one is prepared, pulled and sent to the device,
+    and while the change of the one before comes back and is pushed. On the CPU a window is
+    computed where its outcome is asked for, with the pull of the next under way.
 
     Raises what Ray raises when the dispatcher or a shard is gone.
     """
@@ -76,40 +109,49 @@ class WindowLoop:
         self._beat_at = time.monotonic()
         self._wait_s = 0.0
         self._unsettled: list[_Trained] = []
+        self._asked: Any = None
 
     def run(self) -> None:
-        ahead = self._wait_for_window()
-        carried: _Trained | None = None
-        while ahead is not None:
-            current = ahead
-            asked = self._dispatcher.next.remote(self._post.name)
-            started = time.perf_counter()
-            parameters, since = self._client.pulled(current.pulling)
-            if carried is not None:
-                pushing = carried.pushing
-                carry(parameters, current.pulling.route, pushing.change, pushing.pulling.route)
-            pull_s = time.perf_counter() - started
-            answer = ray.get(asked)
-            ahead = self._begin(answer) if isinstance(answer, Lease) else None
-            trained = self._train(current, parameters, since, carried, pull_s)
-            self._settle()
-            self._unsettled += [] if trained is None else [trained]
-            carried = trained
-            if ahead is None:
-                self._settle()
-                ahead = self._wait_for_window()
-                carried = None  # asked for after the push: what comes has the change in it
+        running = self._start_when_granted()
+        while running is not None:
+            running = self._round(running)
         self._settle()
 
-    def _wait_for_window(self) -> _Ahead | None:
-        """Return the next window, None when there is none any more."""
+    def _round(self, running: _Running) -> _Running | None:
+        """See a window through; return the next, in training, None when there is none any more."""
+        answer = ray.get(self._asked)
+        ahead = self._begin(answer) if isinstance(answer, Lease) else None
+        started = time.perf_counter()
+        here = self._stage_under(running, ahead)
+        is_finite = running.training.is_finite()
+        compute_s = running.compute_s + time.perf_counter() - started
+        following = None
+        if here is not None and is_finite:
+            following = self._start(here, running)
+        trained = self._push(running, compute_s) if is_finite else self._refuse(running)
+        self._settle()
+        self._unsettled += trained
+        if ahead is None:
+            self._settle()
+            return self._start_when_granted()
+        if following is None:
+            following = self._start(here or self._stage(ahead), running if is_finite else None)
+        return following
+
+    def _start_when_granted(self) -> _Running | None:
+        """Wait for a window and set it to work; None when there is none any more.
+
+        It is pulled after every change of one's own was pushed, so none has to be carried.
+        """
         started = time.perf_counter()
         pause, longest = _ASK_AGAIN_S
         while isinstance(answer := ray.get(self._dispatcher.next.remote(self._post.name)), Hold):
             time.sleep(pause)
             pause = min(2 * pause, longest)
         self._wait_s += time.perf_counter() - started
-        return self._begin(answer) if isinstance(answer, Lease) else None
+        if not isinstance(answer, Lease):
+            return None
+        return self._start(self._stage(self._begin(answer)), None)
 
     def _begin(self, lease: Lease) -> _Ahead:
         """Prepare a window and ask for its rows."""
@@ -124,52 +166,64 @@ class WindowLoop:
         pulling = self._client.pull(lease, prepared)
         return _Ahead(pulling=pulling, lookups=lookups, prepare_s=time.perf_counter() - started)
 
-    def _train(
-        self,
-        current: _Ahead,
-        parameters: Parameters,
-        since: Sequence[Version],
-        carried: _Trained | None,
-        pull_s: float,
-    ) -> _Trained | None:
-        """Train and push a window; None if its change may not be pushed."""
-        pulling = current.pulling
+    def _stage(self, ahead: _Ahead) -> _Here:
+        """Wait for a window's rows and send them to the device; meanwhile ask for the next."""
+        self._asked = self._dispatcher.next.remote(self._post.name)
         started = time.perf_counter()
-        change = self._trainer.train(pulling.prepared, [parameters], self._beat)
-        compute_s = time.perf_counter() - started
-        if not change.is_finite:
-            what = not_finite(pulling.prepared.window)
-            self._dispatcher.not_finite.remote(pulling.lease, what)
-            return None
+        parameters, since = self._client.pulled(ahead.pulling)
+        return _Here(
+            ahead=ahead,
+            staged=self._trainer.stage(ahead.pulling.prepared, [parameters]),
+            since=since,
+            bytes_pulled=parameters.bytes,
+            pull_s=time.perf_counter() - started,
+        )
+
+    def _stage_under(self, running: _Running, ahead: _Ahead | None) -> _Here | None:
+        """Stage the next window while a GPU trains; None if its rows have not come by then."""
+        here = None
+        while running.training.is_running:
+            if here is None and ahead is not None and self._client.has_arrived(ahead.pulling):
+                here = self._stage(ahead)
+            self._beat()
+            time.sleep(_LOOK_AGAIN_S)
+        return here
+
+    def _start(self, here: _Here, before: _Running | None) -> _Running:
+        """Set a window to work; what was pulled has not the change of the one ``before`` in it."""
         started = time.perf_counter()
+        carried = None
+        if before is not None:
+            shared = shared_rows(here.ahead.pulling.route, before.pulling.route)
+            carried = Carried(training=before.training, shared=shared)
+        training = self._trainer.start(here.staged, carried, lambda _: self._beat())
+        return _Running(
+            here=here,
+            training=training,
+            carried=None if before is None else before.pulling.lease,
+            compute_s=time.perf_counter() - started,
+        )
+
+    def _push(self, running: _Running, compute_s: float) -> list[_Trained]:
+        started = time.perf_counter()
+        change = running.training.change()
         (delta,) = change.parameters
-        own = None if carried is None else carried.pushing.pulling.lease
-        pushing = self._client.push(pulling, delta, since, own)
+        pushing = self._client.push(running.pulling, delta, running.here.since, running.carried)
         seconds = Seconds(
-            prepare=current.prepare_s,
-            pull=pull_s,
+            prepare=running.here.ahead.prepare_s,
+            pull=running.here.pull_s,
             compute=compute_s,
             push=time.perf_counter() - started,
             wait=self._wait_s,
         )
         self._wait_s = 0.0
-        return _Trained(pushing=pushing, report=self._report(current, change, parameters, seconds))
+        return [_Trained(pushing=pushing, report=_report(running.here, change, seconds))]
 
-    def _report(
-        self, current: _Ahead, change: Change, parameters: Parameters, seconds: Seconds
-    ) -> Report:
-        prepared = current.pulling.prepared
-        return Report(
-            lease=current.pulling.lease,
-            batches=prepared.window.last_batch - prepared.window.first_batch,
-            examples=prepared.examples,
-            progressive_loss=float(change.progressive_loss[0]),
-            lookups=current.lookups.totals(),
-            staleness=(),
-            bytes_pulled=parameters.bytes,
-            bytes_pushed=change.parameters[0].bytes,
-            seconds=seconds,
-        )
+    def _refuse(self, running: _Running) -> list[_Trained]:
+        """Tell of a window whose change may not be pushed; there is nothing to settle."""
+        what = not_finite(running.pulling.prepared.window)
+        self._dispatcher.not_finite.remote(running.pulling.lease, what)
+        return []
 
     def _settle(self) -> None:
         """Report the windows whose pushes were answered, which by now should be all."""
@@ -178,8 +232,23 @@ class WindowLoop:
             self._dispatcher.complete.remote(replace(trained.report, staleness=staleness))
         self._unsettled = []
 
-    def _beat(self, examples: int) -> None:
+    def _beat(self) -> None:
         now = time.monotonic()
         if now - self._beat_at > self._post.beat_s:
             self._beat_at = now
             self._dispatcher.heartbeat.remote(self._post.name)
+
+
+def _report(here: _Here, change: Change, seconds: Seconds) -> Report:
+    prepared = here.ahead.pulling.prepared
+    return Report(
+        lease=here.ahead.pulling.lease,
+        batches=prepared.window.last_batch - prepared.window.first_batch,
+        examples=prepared.examples,
+        progressive_loss=float(change.progressive_loss[0]),
+        lookups=here.ahead.lookups.totals(),
+        staleness=(),
+        bytes_pulled=here.bytes_pulled,
+        bytes_pushed=change.parameters[0].bytes,
+        seconds=seconds,
+    )

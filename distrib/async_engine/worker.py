@@ -10,6 +10,7 @@ from distrib.async_engine.client import StoreClient
 from distrib.async_engine.messages import Ending, Servers
 from distrib.async_engine.window_loop import Post, WindowLoop
 from distrib.training import set_arithmetic
+from distrib.transfer import Transfer
 from distrib.trial import Trial
 from distrib.window_trainer import WindowTrainer
 from distrib.windows import Windows
@@ -66,6 +67,10 @@ class Worker:
         """Return this worker's side of the store."""
         return StoreClient(servers.shards)
 
+    def make_transfer(self) -> Transfer:
+        """Return this worker's way to its device."""
+        return Transfer(self._device)
+
     def _make_trainer(self, phase: int) -> WindowTrainer:
         return WindowTrainer(
             self._trial.recipe,
@@ -73,6 +78,6 @@ class Worker:
             [self._trial.seeds],
             self._trial.recipe.arm.phases[phase],
             batch_count=self._stream.batch_count,
-            device=self._device,
+            transfer=self.make_transfer(),
             delta_scale=self._engine.delta_scale,
         )

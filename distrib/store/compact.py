@@ -14,7 +14,7 @@ from torchrec.modules.embedding_configs import EmbeddingBagConfig
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 
 from distrib.store.layout import Layout, replica_tables
-from distrib.store.parameters import Floats, Rows, tensor_of
+from distrib.store.parameters import Rows
 from recsys.config import OptimizerConfig
 from recsys.data.batch import Batch
 from recsys.embeddings import fused_collection
@@ -105,20 +105,19 @@ class CompactTables(nn.Module):
         return Compacted(batches=tuple(compacted), rows=tuple(rows))
 
     @torch.no_grad()
-    def load(self, records: Sequence[Floats]) -> None:
-        """Take the records of a window's distinct rows, one matrix for each slab."""
+    def load(self, records: Sequence[Tensor]) -> None:
+        """Take the records of a window's distinct rows, one matrix on the device per slab."""
         self._make_room([len(each) for each in records])
         for slab, weight, state, found in zip(
             self._layout.slabs, self._weights, self._states, records, strict=True
         ):
-            arrived = tensor_of(found).to(self._device, non_blocking=True)
-            weight[: len(found)].copy_(arrived[:, : slab.width])
+            weight[: len(found)].copy_(found[:, : slab.width])
             if state is not None:
-                state[: len(found)].copy_(arrived[:, slab.width :].reshape(-1, *state.shape[1:]))
+                state[: len(found)].copy_(found[:, slab.width :].reshape(-1, *state.shape[1:]))
 
     @torch.no_grad()
-    def read(self, counts: Sequence[int]) -> list[Floats]:
-        """Return the first records of each slab as they are now."""
+    def read(self, counts: Sequence[int]) -> list[Tensor]:
+        """Return copies of the first records of each slab as they are now, on the device."""
         found = []
         for slab, weight, state, count in zip(
             self._layout.slabs, self._weights, self._states, counts, strict=True
@@ -126,7 +125,7 @@ class CompactTables(nn.Module):
             parts = [weight[:count]]
             if state is not None:
                 parts.append(state[:count].reshape(count, slab.state))
-            found.append(torch.cat(parts, 1).cpu().numpy())
+            found.append(torch.cat(parts, 1))
         return found
 
     def _make_room(self, counts: Sequence[int]) -> None:

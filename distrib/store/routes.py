@@ -63,17 +63,31 @@ class Route:
         )
 
 
+Shared = tuple[tuple[Rows, Rows], ...]
+"""For each slab, where the rows of two windows that both touch stand in the one and the other."""
+
+
+def shared_rows(route: Route, other: Route) -> Shared:
+    """Return where the rows that two windows both touch stand among each one's."""
+    found = []
+    for rows, theirs in zip(route.window, other.window, strict=True):
+        places = np.searchsorted(rows, theirs)
+        if len(rows):
+            np.minimum(places, len(rows) - 1, out=places)
+            both = np.flatnonzero(rows[places] == theirs)
+        else:
+            both = np.empty(0, np.int64)
+        found.append((places[both], both))
+    return tuple(found)
+
+
 def carry(target: Parameters, route: Route, change: Parameters, changed: Route) -> None:
     """Add one's own change, still on its way, to what was pulled before a shard had it.
 
     The same addition in the same precision as the shard's, so the result is the same.
     """
-    for values, rows, by, at in zip(
-        target.slabs, route.window, change.slabs, changed.window, strict=True
+    for values, by, (to, at) in zip(
+        target.slabs, change.slabs, shared_rows(route, changed), strict=True
     ):
-        if not len(rows):
-            continue
-        places = np.minimum(np.searchsorted(rows, at), len(rows) - 1)
-        shared = rows[places] == at
-        values[places[shared]] += by[shared]
+        values[to] += by[at]
     target.dense[:] += change.dense

@@ -31,12 +31,26 @@ class Batch:
         """Examples per replica, B."""
         return self.labels.shape[1]
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device, *, non_blocking: bool = True) -> Batch:
         """Return the batch on a device."""
         if self.labels.device == device:
             return self
         return Batch(
-            labels=self.labels.to(device, non_blocking=True),
-            dense=self.dense.to(device, non_blocking=True),
-            sparse=self.sparse.to(device, non_blocking=True),
+            labels=self.labels.to(device, non_blocking=non_blocking),
+            dense=self.dense.to(device, non_blocking=non_blocking),
+            sparse=self.sparse.to(device, non_blocking=non_blocking),
         )
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in page-locked memory, from which a GPU copies by itself."""
+        return Batch(
+            labels=self.labels.pin_memory(),
+            dense=self.dense.pin_memory(),
+            sparse=self.sparse.pin_memory(),
+        )
+
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Keep the memory of a batch on a GPU until what ``stream`` has to do by now is done."""
+        self.labels.record_stream(stream)
+        self.dense.record_stream(stream)
+        self.sparse.record_stream(stream)

@@ -15,6 +15,7 @@ from distrib.replay import replay
 from distrib.store.recording import order_logs
 from recsys.config import Recipe
 from tests.support.counting import counted, counting_fields
+from tests.support.devices import WorkerThatRunsAhead
 from tests.support.dying import (
     in_background,
     servers_alive,
@@ -63,6 +64,16 @@ def test_a_worker_that_dies_between_the_pushes_to_two_shards_counts_once(
     assert windows_applied(result.recording) == [list(range(38))] * 2
     again = replay(log, trial, order_logs(result.recording.order))
     assert again == result.recording.digests
+
+
+def test_workers_whose_device_runs_ahead_count_every_example_once(log, monkeypatch) -> None:
+    monkeypatch.setattr(driver, "Worker", WorkerThatRunsAhead)
+    (trial,) = trials(log, recipe(2), 1)
+
+    (result,) = train(log, [trial])
+
+    assert tensors(result.recording.digests) == counted(log, 2)
+    assert replay(log, trial, order_logs(result.recording.order)) == result.recording.digests
 
 
 def test_every_example_counts_once_though_workers_shards_and_dispatcher_are_killed(

@@ -103,7 +103,8 @@ def test_compact_tables_train_as_whole_tables_do(sparse, replicas) -> None:
     window = [batch(replicas, seed) for seed in range(3)]
 
     found = compact.compact(window)
-    compact.load([slab[rows] for slab, rows in zip(slabs, found.rows, strict=True)])
+    pulled = [slab[rows] for slab, rows in zip(slabs, found.rows, strict=True)]
+    compact.load([torch.from_numpy(records) for records in pulled])
     for of_whole, of_compact in zip(window, found.batches, strict=True):
         expected = whole(of_whole.sparse).values()
         values = compact(of_compact.sparse).values()
@@ -113,7 +114,7 @@ def test_compact_tables_train_as_whole_tables_do(sparse, replicas) -> None:
     after = compact.read([len(rows) for rows in found.rows])
 
     for slab, whole_slab, rows, records in zip(layout.slabs, slabs, found.rows, after, strict=True):
-        whole_slab[rows] = records
+        whole_slab[rows] = records.numpy()
         ends = np.cumsum([0, *([slab.rows] * replicas)])
         for replica in range(replicas):
             own = [t for t in configs if t.name.startswith(f"r{replica}/")]
