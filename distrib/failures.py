@@ -8,9 +8,8 @@ from pathlib import Path
 
 from distrib.errors import TrialFailed
 from distrib.results import trial_directory
+from distrib.status import ERROR
 from distrib.trial import Trial
-
-ERROR = "error.txt"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: The file that a failed trial leaves in its directory: the reason in one line, the traceback.
+ERROR = "error.txt"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Running:

@@ -16,6 +16,7 @@ JOBS = {
     "train": "Train one replica of one arm here, and print what it achieves.",
     "sweep": "Train all replicas of all arms on Ray, and print the trade-off table.",
     "replay": "Train a recorded trial again in the same order, and prove that it is the same.",
+    "watch": "Show live how far a running sweep is, with the table so far.",
     "report": "Make table and figures of a sweep's directory again.",
     "compare": "Compare prediction files of any system: prediction difference and accuracy.",
 }

@@ -82,11 +82,12 @@ def describe(status: Advance, elapsed_s: float) -> str:
         words.append(f"{status.examples_done / elapsed_s:,.0f} examples/s")
     if 0 < status.work_done < status.work:
         left = elapsed_s * (status.work - status.work_done) / status.work_done
-        words.append(f"{_duration(left)} left")
+        words.append(f"{duration(left)} left")
     return ", ".join(words)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time as minutes and seconds, with hours where it has any."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -70,6 +70,10 @@ def test_a_group_trains_in_a_process_of_its_own_as_the_engine_trains_it_here(log
         assert provenance(tmp_path / "ray", trial)["fused_replicas"] == 2
     assert failures == []
     assert (seen[0].trials_done, seen[0].trials) == (0, 2)
+    (waiting,) = seen[0].running
+    assert (waiting.title, waiting.examples) == ("relu", group.examples(log))
+    assert waiting.trials == tuple(trial.digest for trial in group.trials)
+    assert seen[-1].running == ()
     assert seen[-1].trials_done == 2
     assert seen[-1].examples_done == group.examples(log) == 2 * len(log.splits["train"])
     assert seen[-1].work_done == seen[-1].work == group.work(log)
@@ -89,7 +93,8 @@ def test_a_failing_trial_leaves_its_traceback_and_takes_no_other_with_it(log, tm
         assert failure.title == "poisoned"
         assert "replica 0 of the 1 in this process diverged" in failure.reason
         assert "\n" not in failure.reason
-        assert "Traceback (most recent call last)" in failure.report.read_text()
+        report = failure.report.read_text()
+        assert report.startswith(f"{failure.reason}\n\nTraceback (most recent call last)")
         assert not is_done(tmp_path, failure.trial)
 
 

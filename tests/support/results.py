@@ -49,6 +49,7 @@ def write_sweep(
     seed: int = 0,
 ) -> Path:
     """Write a sweep of synthetic arms below ``directory`` and return it."""
+    directory.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     examples = _examples(rng)
     entries = [_arm_entry(arm, _write_arm(directory, arm, examples, rng)) for arm in arms]
