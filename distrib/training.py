@@ -12,8 +12,11 @@ from recsys.arms import Logits
 from recsys.config import OptimizerConfig, Recipe
 from recsys.data.batch import Batch
 from recsys.data.click_log import ClickLog
+from recsys.data.schema import Schema
+from recsys.embeddings import WithoutRows
 from recsys.errors import ConfigError
 from recsys.module import Arm, EmbeddingFactory, copy_group
+from recsys.seeds import Seeds
 
 Progress = Callable[[int], None]
 """Called with the number of examples trained, over all replicas, since the last call."""
@@ -78,6 +81,15 @@ def set_threads(recipe: Recipe) -> None:
     """Set this process's threads and precision of products."""
     torch.set_num_threads(recipe.engine.threads)
     torch.set_float32_matmul_precision(recipe.engine.matmul_precision)
+
+
+def shape_of_phase(
+    recipe: Recipe, schema: Schema, seeds: Sequence[Seeds], names: Sequence[str]
+) -> Arm:
+    """Return the phase's groups with their towers, but with tables that take no memory."""
+    layout = recipe.arm.layout(recipe.model.embedding_dim)
+    groups = [group for group in layout if group.name in names]
+    return Arm(recipe.arm, recipe.model, schema, seeds, WithoutRows, groups=groups)
 
 
 def arm_of_phase(

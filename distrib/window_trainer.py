@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
-from torchrec.modules.embedding_configs import EmbeddingBagConfig
 
 from distrib.store.compact import CompactTables
 from distrib.store.layout import layout_of, pack_dense, unpack_dense
 from distrib.store.parameters import Floats, Parameters, tensor_of
-from distrib.training import dense_optimizer, train_step
+from distrib.training import dense_optimizer, shape_of_phase, train_step
 from distrib.transfer import Transfer
 from distrib.window_training import Carried, Change, Outcome, Prepared, Staged, Training
 from distrib.windows import Window
@@ -21,7 +20,6 @@ from recsys.arms import Logits, Phase
 from recsys.config import Recipe
 from recsys.data.batch import Batch
 from recsys.data.schema import Schema
-from recsys.module import Arm
 from recsys.seeds import Seeds
 
 
@@ -58,15 +56,7 @@ class WindowTrainer:
         self._transfer = transfer
         self._device = device = transfer.device
         self._delta_scale = delta_scale
-        groups = recipe.arm.layout(recipe.model.embedding_dim)
-        self.arm = Arm(
-            recipe.arm,
-            recipe.model,
-            schema,
-            seeds,
-            _WithoutRows,
-            groups=[group for group in groups if group.name in phase.groups],
-        )
+        self.arm = shape_of_phase(recipe, schema, seeds, phase.groups)
         self.layout = layout_of(self.arm.tables, self.arm.dense, len(seeds), recipe.optimizer)
         self._tables = CompactTables(
             self.arm.tables, self.layout, len(seeds), recipe.optimizer, device
@@ -224,20 +214,6 @@ def not_finite(window: Window) -> str:
         "or infinity in its losses or in what it changed, expected finite numbers; a smaller "
         "learning rate or engine.delta_scale may help"
     )
-
-
-class _WithoutRows(nn.Module):
-    """Stands in for whole tables while an arm is built: shapes without memory."""
-
-    def __init__(self, tables: list[EmbeddingBagConfig]) -> None:
-        super().__init__()
-        self.embedding_bags = nn.ModuleDict()
-        for table in tables:
-            bag = nn.Module()
-            bag.weight = nn.Parameter(
-                torch.empty(table.num_embeddings, table.embedding_dim, device="meta")
-            )
-            self.embedding_bags[table.name] = bag
 
 
 def _stacked(pieces: Sequence[Floats]) -> Floats:

@@ -117,6 +117,20 @@ def fused_collection(
     )
 
 
+class WithoutRows(nn.Module):
+    """Stands in for a collection of tables: their shapes, on the meta device, without memory."""
+
+    def __init__(self, tables: Sequence[EmbeddingBagConfig]) -> None:
+        super().__init__()
+        self.embedding_bags = nn.ModuleDict()
+        for table in tables:
+            bag = nn.Module()
+            bag.weight = nn.Parameter(
+                torch.empty(table.num_embeddings, table.embedding_dim, device="meta")
+            )
+            self.embedding_bags[table.name] = bag
+
+
 def initialise_table(weight: Tensor, generator: torch.Generator) -> None:
     """Fill a table uniformly in ``±1/sqrt(rows)``, TorchRec's default range.
 
