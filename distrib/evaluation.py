@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from recsys.cost import Cost, LookupCounter, Lookups, dense_flops, latency, para
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Batches
 from recsys.module import Arm, EmbeddingFactory, served_logits, served_part, without_gradient
+from recsys.serving.weights import weights_of
 
 _SERVE_BATCH = 256
 
@@ -176,6 +178,7 @@ def results(
             progress=_progress(log, points, replica),
             progress_predictions=_progress_predictions(points, replica),
             provenance=provenance(trial, device, fused_replicas=len(trials)),
+            served_weights=partial(weights_of, served, replica),
             staleness=staleness[replica] if staleness is not None else None,
         )
         for replica, trial in enumerate(trials)

@@ -38,17 +38,20 @@ class Group:
         return [Group(title=self.title, trials=(trial,)) for trial in self.trials]
 
 
-def missing_groups(directory: Path, groups: Iterable[Group], *, fuse: int) -> list[Group]:
+def missing_groups(
+    directory: Path, groups: Iterable[Group], *, fuse: int, weights: bool = False
+) -> list[Group]:
     """Return what is yet to train of ``groups``: at most ``fuse`` trials each, evenly cut.
 
-    A trial that several groups ask for is trained once, in the first of them.
+    A trial that several groups ask for is trained once, in the first of them. Where ``weights`` are
+    wanted, a finished trial without them is trained again.
     """
     seen: set[str] = set()
     missing: list[Group] = []
     for group in groups:
         rest = []
         for trial in group.trials:
-            if trial.digest not in seen and not is_done(directory, trial):
+            if trial.digest not in seen and not is_done(directory, trial, weights=weights):
                 rest.append(trial)
             seen.add(trial.digest)
         pieces = -(-len(rest) // fuse)

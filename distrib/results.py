@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 
 from distrib.trial import Trial, TrialResult
+from recsys.errors import DataError
+from recsys.serving.weight_files import has_weights, write_weights
 
 DONE = "DONE"
 
@@ -21,33 +23,60 @@ def trial_directory(directory: Path, trial: Trial) -> Path:
     return directory / "trials" / trial.digest
 
 
-def is_done(directory: Path, trial: Trial) -> bool:
-    """Tell whether the trial's result is there, whole."""
-    return (trial_directory(directory, trial) / DONE).exists()
+def is_done(directory: Path, trial: Trial, *, weights: bool = False) -> bool:
+    """Tell whether the trial's result is there, whole; with its weights, where they are wanted."""
+    place = trial_directory(directory, trial)
+    return (place / DONE).exists() and (not weights or has_weights(place))
 
 
-def write_trial(directory: Path, trial: Trial, result: TrialResult) -> Path:
+def write_trial(
+    directory: Path, trial: Trial, result: TrialResult, *, keep_weights: bool = False
+) -> Path:
     """Write a trial below a sweep's ``directory`` and return its own directory.
 
     Everything goes to a temporary neighbour first, ``DONE`` last, then takes the trial's name.
-    What a failed try left under that name gives way; a result that is there already stays.
+    What a failed try left under that name gives way; a result that is there already stays, unless
+    it lacks the weights that are to be kept: then it gives way as a whole, so that weights and
+    predictions are always of one training.
     """
     place = trial_directory(directory, trial)
     unfinished = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
+    replaced = unfinished.with_suffix(".replaced")
     unfinished.mkdir(parents=True)
     try:
-        _write_files(unfinished, trial, result)
-        if (place / DONE).exists():
+        _write_files(unfinished, trial, result, keep_weights=keep_weights)
+        if is_done(directory, trial, weights=keep_weights):
             return place
         if place.exists():
-            shutil.rmtree(place)
+            place.rename(replaced)
         unfinished.rename(place)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
     return place
 
 
-def _write_files(place: Path, trial: Trial, result: TrialResult) -> None:
+def read_trial(place: Path) -> Trial:
+    """Return what was trained in a finished trial's directory.
+
+    Raises:
+        DataError: it is no finished trial, or of another version of Soloist.
+    """
+    path = place / "config.json"
+    if not (place / DONE).exists():
+        raise DataError(f"{place}: not a finished trial ({DONE} is not there)")
+    try:
+        return Trial.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    except (KeyError, TypeError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise DataError(
+            f"{path}: {type(error).__name__} {first}; expected what this version of Soloist writes"
+        ) from None
+
+
+def _write_files(place: Path, trial: Trial, result: TrialResult, *, keep_weights: bool) -> None:
     _write_json(place / "config.json", trial.as_dict())
     predictions = pd.DataFrame(
         {
@@ -69,6 +98,8 @@ def _write_files(place: Path, trial: Trial, result: TrialResult) -> None:
     if result.recording is not None:
         result.recording.order.to_parquet(place / "order.parquet", index=False)
         _write_json(place / "digests.json", result.recording.digests)
+    if keep_weights:
+        write_weights(place, result.served_weights())
     (place / DONE).touch()
 
 

@@ -55,6 +55,7 @@ def run_groups(
     groups: Sequence[Group],
     *,
     observe: Callable[[Status], None] = lambda _: None,
+    keep_weights: bool = False,
 ) -> list[Failure]:
     """Train groups on the Ray that is there and write their trials below ``directory``.
 
@@ -66,6 +67,7 @@ def run_groups(
         directory: of the sweep; a path that workers reach too.
         groups: what to train.
         observe: called twice a second, and at the end.
+        keep_weights: of what is served, in the trials' directories.
 
     Returns:
         the trials that ended without a result.
@@ -73,7 +75,7 @@ def run_groups(
     Raises:
         KeyboardInterrupt: what ran is cancelled; what was finished is kept.
     """
-    run = _Run(log, directory.resolve(), groups)
+    run = _Run(log, directory.resolve(), groups, keep_weights=keep_weights)
     try:
         for group in sorted(groups, key=lambda each: each.work(log), reverse=True):
             run.submit(group)
@@ -89,9 +91,12 @@ def run_groups(
 class _Run:
     """The state of one call of ``run_groups``."""
 
-    def __init__(self, log: ClickLog, directory: Path, groups: Sequence[Group]) -> None:
+    def __init__(
+        self, log: ClickLog, directory: Path, groups: Sequence[Group], *, keep_weights: bool
+    ) -> None:
         self._log = log
         self._directory = directory
+        self._keep_weights = keep_weights
         self._tally = TallyReader()
         self._finished: list[Group] = []
         self._trials = sum(len(group.trials) for group in groups)
@@ -109,6 +114,7 @@ class _Run:
             [trial.digest for trial in group.trials],
             self._tally.actor,
             name,
+            self._keep_weights,
         )
         self.running[reference] = _Attempt(group=group, name=name, worker_deaths=worker_deaths)
 
@@ -182,10 +188,18 @@ def _train_group(
     digests: Sequence[str],
     tally: Any,
     attempt: str,
+    keep_weights: bool,
 ) -> Stopped | None:
     """Train one group and write its trials; an error of its own is returned as a value."""
     try:
-        _train_and_write(log_directory, directory, trials, digests, TallyWriter(tally, attempt))
+        _train_and_write(
+            log_directory,
+            directory,
+            trials,
+            digests,
+            TallyWriter(tally, attempt),
+            keep_weights=keep_weights,
+        )
     except (ConfigError, DataError) as error:
         return _stopped_by(error, Ending.BAD_INPUT)
     except Exception as error:
@@ -199,6 +213,8 @@ def _train_and_write(
     trials: Sequence[Trial],
     digests: Sequence[str],
     on_progress: Callable[[int], None],
+    *,
+    keep_weights: bool,
 ) -> None:
     from distrib.engines import train  # here, so that the driver need not wait for TorchRec
 
@@ -211,7 +227,7 @@ def _train_and_write(
     if log.fingerprint != trials[0].data_fingerprint:
         raise DataError(f"{log_directory}: not the click log that the sweep was planned with")
     for trial, result in zip(trials, train(log, trials, on_progress=on_progress), strict=True):
-        write_trial(directory, trial, result)
+        write_trial(directory, trial, result, keep_weights=keep_weights)
 
 
 def _stopped(reference: ray.ObjectRef[Stopped | None]) -> Stopped | None:

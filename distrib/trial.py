@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -21,12 +22,14 @@ from recsys.errors import ConfigError
 from recsys.models.config import ModelConfig, OwnConfig
 from recsys.models.own.source import source_digest
 from recsys.seeds import Seeds
+from recsys.serving.weights import ServedWeights
 
 _DECIDING_LIBRARIES = ("torch", "torchrec", "numpy")
 _DECIDING_ROOMS = ("recsys", "distrib")
 _UNDECIDING = (
     "recsys/data/readers/",  # the click log's fingerprint speaks for them
     "recsys/data/download.py",
+    "recsys/serving/",
     "distrib/failures.py",
     "distrib/groups.py",
     "distrib/retry.py",
@@ -53,6 +56,15 @@ class Trial:
             "seeds": asdict(self.seeds),
             "data_fingerprint": self.data_fingerprint,
         }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Trial:
+        """Return the trial of a ``config.json``; KeyError, TypeError, ValueError if it is none."""
+        return cls(
+            recipe=Recipe.model_validate(value["recipe"]),
+            seeds=Seeds(**value["seeds"]),
+            data_fingerprint=value["data_fingerprint"],
+        )
 
     @property
     def digest(self) -> str:
@@ -83,6 +95,8 @@ class TrialResult:
     progress_predictions: pd.DataFrame
     """examples, example, logit: the predictions behind ``progress``"""
     provenance: dict[str, Any]
+    served_weights: Callable[[], ServedWeights]
+    """Copies them when they are asked for: few trials keep theirs"""
     staleness: StalenessHistogram | None = None
     """Of the pushes of an asynchronous engine"""
     recording: Recording | None = None

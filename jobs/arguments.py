@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from typer import Argument
+from typer import Argument, Option
 
 from jobs.experiments import shipped_experiments
 
@@ -15,6 +15,14 @@ ExperimentName = Annotated[
         help="A YAML file, or a shipped experiment by its name: "
         f"{', '.join(shipped_experiments())}.",
         show_default=False,
+    ),
+]
+KeepWeights = Annotated[
+    bool,
+    Option(
+        "--keep-weights",
+        help="Keep the weights of what is served, for soloist export. A finished trial without "
+        "them is trained again.",
     ),
 ]
 Overrides = Annotated[

@@ -12,13 +12,12 @@ from typer import Option
 
 from distrib.errors import TrialFailed
 from distrib.replay import replay as train_again
+from distrib.results import read_trial
 from distrib.store.recording import order_logs
 from distrib.trial import Trial
 from jobs.command import run
-from recsys.config import Recipe
 from recsys.data.click_log import ClickLog
 from recsys.errors import DataError
-from recsys.seeds import Seeds
 
 
 def replay(
@@ -48,7 +47,6 @@ def replay(
 
 def _read(place: Path) -> tuple[Trial, pd.DataFrame, dict[str, str]]:
     try:
-        config = json.loads((place / "config.json").read_text())
         digests = json.loads((place / "digests.json").read_text())
         orders = pd.read_parquet(place / "order.parquet")
     except FileNotFoundError as error:
@@ -59,19 +57,7 @@ def _read(place: Path) -> tuple[Trial, pd.DataFrame, dict[str, str]]:
     except ValueError as error:  # pyarrow's is one, and json's
         first = str(error).splitlines()[0]
         raise DataError(f"{place}: not a whole recorded trial ({first})") from None
-    try:
-        trial = Trial(
-            recipe=Recipe.model_validate(config["recipe"]),
-            seeds=Seeds(**config["seeds"]),
-            data_fingerprint=config["data_fingerprint"],
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise DataError(
-            f"{place / 'config.json'}: {type(error).__name__} {first}; "
-            "expected what this version of Soloist writes"
-        ) from None
-    return trial, orders, digests
+    return read_trial(place), orders, digests
 
 
 if __name__ == "__main__":

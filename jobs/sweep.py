@@ -17,7 +17,7 @@ from distrib.results import is_done
 from distrib.runner import run_groups
 from distrib.session import ray_session, terminated_like_interrupted
 from distrib.status import Status
-from jobs.arguments import ExperimentName, Overrides
+from jobs.arguments import ExperimentName, KeepWeights, Overrides
 from jobs.command import check_output, run
 from jobs.display import Display
 from jobs.loading import load_experiment
@@ -40,6 +40,7 @@ def sweep(
             show_default=False,
         ),
     ] = None,
+    keep_weights: KeepWeights = False,
     dry_run: Annotated[
         bool, Option("--dry-run", help="Show what would be trained, and train nothing.")
     ] = False,
@@ -59,21 +60,24 @@ def sweep(
         directory,
         (Group(title=arm.title, trials=arm.trials) for arm in planned),
         fuse=configured.fuse,
+        weights=keep_weights,
     )
     if dry_run:
-        Console().print(_plan_table(planned, directory))
+        Console().print(_plan_table(planned, directory, weights=keep_weights))
         trials = sum(len(group.trials) for group in groups)
         print(f"{trials} trials to train in {len(groups)} processes, into {directory}")
         return
     check_output(directory)
     write_manifest(directory, manifest(configured, planned))
-    failures = _train(log, directory, groups)
+    failures = _train(log, directory, groups, keep_weights=keep_weights)
     if any(is_done(directory, trial) for arm in planned for trial in arm.trials):
         report(directory)
     raise_for(failures, sum(len(group.trials) for group in groups))
 
 
-def _train(log: ClickLog, directory: Path, groups: Sequence[Group]) -> list[Failure]:
+def _train(
+    log: ClickLog, directory: Path, groups: Sequence[Group], *, keep_weights: bool
+) -> list[Failure]:
     if not groups:
         return []
     with (
@@ -87,15 +91,15 @@ def _train(log: ClickLog, directory: Path, groups: Sequence[Group]) -> list[Fail
             display(status)
             file(status)
 
-        return run_groups(log, directory, groups, observe=observe)
+        return run_groups(log, directory, groups, observe=observe, keep_weights=keep_weights)
 
 
-def _plan_table(planned: Sequence[PlannedArm], directory: Path) -> Table:
+def _plan_table(planned: Sequence[PlannedArm], directory: Path, *, weights: bool) -> Table:
     table = Table("arm", "kind", "activation", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("components", "done"):
         table.add_column(column, justify="right")
     for arm in planned:
-        done = sum(is_done(directory, trial) for trial in arm.trials)
+        done = sum(is_done(directory, trial, weights=weights) for trial in arm.trials)
         config = arm.recipe.arm
         table.add_row(
             arm.title,

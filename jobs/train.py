@@ -12,7 +12,7 @@ from distrib import engines
 from distrib.groups import Group
 from distrib.results import write_trial
 from distrib.status import Status
-from jobs.arguments import ExperimentName, Overrides
+from jobs.arguments import ExperimentName, KeepWeights, Overrides
 from jobs.command import check_output, run
 from jobs.display import Display
 from jobs.documents import unknown
@@ -39,6 +39,7 @@ def train(
             show_default=False,
         ),
     ] = None,
+    keep_weights: KeepWeights = False,
 ) -> None:
     """Train one replica of an arm in this process and print what it achieves.
 
@@ -54,6 +55,8 @@ def train(
         raise ConfigError(
             f"--replica: found {replica}, expected less than the arm's {len(planned.trials)}"
         )
+    if keep_weights and output is None:
+        raise ConfigError("--keep-weights: found no --output, expected where to keep them")
     if output is not None:
         check_output(output)
     trial = planned.trials[replica]
@@ -61,7 +64,7 @@ def train(
         watch = _watch(display, Group(title=arm, trials=(trial,)), log)
         (result,) = engines.train(log, [trial], on_progress=watch)
     if output is not None:
-        print(write_trial(output, trial, result))
+        print(write_trial(output, trial, result, keep_weights=keep_weights))
     for name, value in {**result.metrics, **result.cost.as_dict()}.items():
         print(f"{name:28} {value:.6g}")
 

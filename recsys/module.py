@@ -81,7 +81,7 @@ class Arm(nn.Module):
         model: the shape of a component.
         schema: the features.
         seeds: one for each of the R replicas.
-        make_embeddings: how the engine holds tables.
+        make_embeddings: how the engine holds tables; those without memory are not initialised.
         groups: which groups of towers; by default all that ``config`` trains.
     """
 
@@ -128,6 +128,8 @@ class Arm(nn.Module):
         }
 
     def _initialise_tables(self) -> None:
+        if all(bag.weight.is_meta for bag in self.embeddings.embedding_bags.values()):
+            return
         for group in self.groups:
             for replica, seeds in enumerate(self.seeds):
                 for table_set in range(group.table_sets):
@@ -137,6 +139,14 @@ class Arm(nn.Module):
                     )
 
 
+def served_group(config: ArmConfig, groups: Sequence[Group]) -> Group:
+    """Return the group that answers requests, cut down to the towers and tables that do."""
+    served = config.served
+    (group,) = (one for one in groups if one.name == served.group)
+    towers = len(served.towers)
+    return replace(group, towers=towers, table_sets=1 if group.table_sets == 1 else towers)
+
+
 def served_part(arm: Arm, make_embeddings: EmbeddingFactory, replicas: Sequence[int]) -> Arm:
     """Return what answers requests, for some replicas: the served towers and their tables alone.
 
@@ -144,21 +154,13 @@ def served_part(arm: Arm, make_embeddings: EmbeddingFactory, replicas: Sequence[
     order of ``arm.config.served.towers``; the mean over them is what is served.
     """
     served = arm.config.served
-    (group,) = (one for one in arm.groups if one.name == served.group)
-    shared = group.table_sets == 1
     part = Arm(
         arm.config,
         arm.model,
         arm.schema,
         [arm.seeds[replica] for replica in replicas],
         make_embeddings,
-        groups=[
-            replace(
-                group,
-                towers=len(served.towers),
-                table_sets=1 if shared else len(served.towers),
-            )
-        ],
+        groups=[served_group(arm.config, arm.groups)],
     )
     part.dense.to(next(arm.dense.parameters()).device)
     copy_group(arm, part, served.group, towers=served.towers, replicas=replicas)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
@@ -58,6 +59,24 @@ class Stacked(nn.Module):
         logits, changed = run(parameters, buffers, dense, embedded)
         self._hold({name: buffer.detach() for name, buffer in changed.items()})
         return logits if logits.dim() == 3 else logits.unsqueeze(-1)
+
+    def apart(self) -> list[nn.Module]:
+        """Return copies of the n networks, each with weights of its own and alone in them."""
+        stacked = dict(self.frame.named_parameters()) | dict(self.frame.named_buffers())
+        count = len(next(iter(stacked.values())))
+        networks = []
+        for number in range(count):
+            network = copy.deepcopy(self.frame)
+            own: dict[str, Tensor] = {}
+            for name, tensors in stacked.items():
+                weight = tensors[number].detach().clone()
+                is_leaf = isinstance(tensors, nn.Parameter)
+                own[name] = nn.Parameter(weight, tensors.requires_grad) if is_leaf else weight
+            for place, name in self._places.items():
+                owner, _, leaf = place.rpartition(".")
+                setattr(network.get_submodule(owner), leaf, own[name])
+            networks.append(network)
+        return networks
 
     def _one(
         self, parameters: Mapping[str, Tensor], buffers: Weights, dense: Tensor, embedded: Tensor

@@ -10,9 +10,11 @@ import pytest
 
 from distrib import results
 from distrib.local import train
-from distrib.results import is_done, trial_directory, write_trial
+from distrib.results import is_done, read_trial, trial_directory, write_trial
 from recsys.config import OptimizerConfig
+from recsys.errors import DataError
 from recsys.seeds import Seeds
+from recsys.serving.weight_files import read_weights
 from tests.support.logs import small_log, small_recipe, trials
 
 
@@ -84,6 +86,66 @@ def test_what_a_failed_try_left_gives_way_to_the_result(trained, tmp_path) -> No
 
     assert is_done(tmp_path, trial)
     assert not (place / "error.txt").exists()
+
+
+def test_weights_that_are_asked_for_are_there_when_the_trial_is_done(trained, tmp_path) -> None:
+    trial, result = trained
+
+    place = write_trial(tmp_path, trial, result, keep_weights=True)
+
+    assert is_done(tmp_path, trial, weights=True)
+    found = read_weights(place).tables
+    assert {name: rows.tolist() for name, rows in found.items()} == {
+        name: rows.tolist() for name, rows in result.served_weights().tables.items()
+    }
+
+
+def test_a_result_without_the_weights_that_are_asked_for_gives_way_as_a_whole(
+    trained, tmp_path
+) -> None:
+    trial, result = trained
+    place = write_trial(tmp_path, trial, result)
+    (place / "mark").touch()
+    done_before = is_done(tmp_path, trial, weights=True)
+
+    write_trial(tmp_path, trial, result, keep_weights=True)
+
+    assert not done_before
+    assert is_done(tmp_path, trial, weights=True)
+    assert not (place / "mark").exists()
+    assert [path.name for path in (tmp_path / "trials").iterdir()] == [trial.digest]
+
+
+def test_a_result_with_weights_stays_when_it_is_trained_again_without(trained, tmp_path) -> None:
+    trial, result = trained
+    write_trial(tmp_path, trial, result, keep_weights=True)
+
+    write_trial(tmp_path, trial, result)
+
+    assert is_done(tmp_path, trial, weights=True)
+
+
+def test_what_was_trained_is_read_from_its_directory(trained, tmp_path) -> None:
+    trial, result = trained
+
+    assert read_trial(write_trial(tmp_path, trial, result)) == trial
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [("DONE", None, "not a finished trial"), ("config.json", "{}", "KeyError 'recipe'")],
+)
+def test_a_directory_that_is_no_finished_trial_is_refused(
+    trained, tmp_path, file, content, says
+) -> None:
+    trial, result = trained
+    place = write_trial(tmp_path, trial, result)
+    (place / file).unlink()
+    if content is not None:
+        (place / file).write_text(content)
+
+    with pytest.raises(DataError, match=says):
+        read_trial(place)
 
 
 def test_a_trial_s_name_follows_from_all_that_decides_it(trained) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from distrib.results import trial_directory
@@ -45,6 +46,14 @@ def finished(directory: Path) -> dict[str, int]:
     """Return the finished trials and when each was finished, in nanoseconds."""
     return {
         done.parent.name: done.stat().st_mtime_ns for done in directory.glob("trials/[!.]*/DONE")
+    }
+
+
+def predicted(directory: Path) -> dict[str, list[float]]:
+    """Return the logits of the finished trials."""
+    return {
+        path.parent.name: pd.read_parquet(path)["logit"].tolist()
+        for path in directory.glob("trials/[!.]*/predictions.parquet")
     }
 
 
@@ -97,6 +106,27 @@ def test_a_second_sweep_runs_nothing_and_a_changed_arm_its_own_trials_alone(
     assert relu < first.keys()
     assert third.keys() - first.keys() == smelu
     assert reported == [directory] * 3
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_weights_that_were_not_kept_cost_a_training_that_predicts_the_same(
+    experiment, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("jobs.sweep.report", lambda directory: None)
+    directory = tmp_path / "results"
+
+    sweep(experiment, output=directory)
+    without = finished(directory)
+    predictions = predicted(directory)
+    sweep(experiment, output=directory, keep_weights=True)
+    kept = finished(directory)
+    sweep(experiment, output=directory, keep_weights=True)
+
+    assert without.keys() == kept.keys()
+    assert not without.items() & kept.items()
+    assert predicted(directory) == predictions
+    assert len(list(directory.glob("trials/*/weights.pt"))) == 4
+    assert finished(directory) == kept
 
 
 @pytest.mark.timeout(5 * PATIENCE_S)

@@ -28,12 +28,12 @@ def experiment(log, tmp_path) -> str:
 def test_a_replica_is_kept_where_a_sweep_finds_it(experiment, log, tmp_path, capsys):
     _, smelu = plan(load_experiment(experiment), log)
 
-    train(experiment, "smelu", replica=1, output=tmp_path)
+    train(experiment, "smelu", replica=1, output=tmp_path, keep_weights=True)
 
     place, *lines = capsys.readouterr().out.splitlines()
     printed = dict(line.split() for line in lines)
     metrics = json.loads((tmp_path / place / "metrics.json").read_text())
-    assert [is_done(tmp_path, trial) for trial in smelu.trials] == [False, True]
+    assert [is_done(tmp_path, trial, weights=True) for trial in smelu.trials] == [False, True]
     assert float(printed["log_loss"]) == pytest.approx(metrics["log_loss"], rel=1e-5)
 
 
@@ -45,3 +45,8 @@ def test_an_unknown_arm_is_refused_with_the_nearest_one(experiment):
 def test_a_replica_that_the_arm_lacks_is_refused(experiment):
     with pytest.raises(ConfigError, match="found 2, expected less than the arm's 2"):
         train(experiment, "relu", replica=2)
+
+
+def test_weights_without_a_place_to_keep_them_are_refused(experiment):
+    with pytest.raises(ConfigError, match="--keep-weights: found no --output"):
+        train(experiment, "relu", keep_weights=True)

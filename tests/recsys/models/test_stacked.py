@@ -119,3 +119,20 @@ def test_drawing_leaves_the_global_generator_as_it_was() -> None:
     stack(DENSE[:1], EMBEDDED[:1])
 
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_networks_taken_apart_answer_as_they_did_in_the_stack_and_keep_their_ties() -> None:
+    stack = Stacked(_networks(), vectorised=True)
+    together = stack(DENSE, EMBEDDED)
+
+    apart = stack.apart()
+
+    for network in apart:
+        network.average.zero_()
+    one_by_one = [
+        one(dense, embedded) for one, dense, embedded in zip(apart, DENSE, EMBEDDED, strict=True)
+    ]
+    torch.testing.assert_close(together, torch.stack(one_by_one).unsqueeze(-1))
+    assert all(one.again is one.first for one in apart)
+    assert all(one.tied.weight is one.first.weight for one in apart)
+    assert [one.frozen.requires_grad for one in apart] == [False] * N

@@ -1,0 +1,101 @@
+"""``program.json``: what an exported program takes, reads and comes from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from recsys.data.schema import Schema
+from recsys.errors import DataError
+
+PROGRAM = "program.pt2"
+DESCRIPTION = "program.json"
+_FORMAT = "soloist program"
+_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableRead:
+    """A table, and the features that read it: a row for each id."""
+
+    features: tuple[str, ...]
+    rows: int
+    embedding_dim: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Description:
+    """What ``program.json`` says.
+
+    ``schema`` names the inputs and their order; an id is at least 0 and below its feature's
+    cardinality, and 0 stands for a missing or unknown value.
+    """
+
+    schema: Schema
+    tables: tuple[TableRead, ...]
+    arm: dict[str, Any]
+    model: dict[str, Any]
+    trial: dict[str, Any]
+    """Name, seeds, and the fingerprint of the click log"""
+    libraries: dict[str, str]
+    """With which the program was made"""
+    sha256: str
+    """Of ``program.pt2``"""
+
+    @property
+    def title(self) -> str:
+        """The arm in a few words."""
+        words = [str(self.arm["kind"]), str(self.arm["activation"])]
+        if self.arm["components"] > 1:
+            words.append(f"K={self.arm['components']}")
+        return " ".join(words)
+
+    def write(self, place: Path) -> None:
+        """Write it into a directory."""
+        told = {"format": _FORMAT, "version": _VERSION, **asdict(self)}
+        told["schema"] = self.schema.to_json()
+        (place / DESCRIPTION).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, place: Path) -> Description:
+        """Return the description in a directory.
+
+        Raises:
+            DataError: there is none, or not of this version.
+        """
+        path = place / DESCRIPTION
+        told = _read_json(path)
+        if (told.pop("format", None), told.pop("version", None)) != (_FORMAT, _VERSION):
+            raise DataError(f"{path}: not the description of a program in version {_VERSION}")
+        try:
+            return cls(
+                **told
+                | {
+                    "schema": Schema.from_json(told["schema"]),
+                    "tables": tuple(
+                        TableRead(**{**table, "features": tuple(table["features"])})
+                        for table in told["tables"]
+                    ),
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{path}: not a whole description ({error!r})") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; soloist export writes it") from None
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON ({error})") from None
+    return told if isinstance(told, dict) else {}
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

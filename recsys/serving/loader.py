@@ -1,0 +1,137 @@
+"""Load an exported program and ask it. PyTorch is all that this needs.
+
+Example::
+
+    model = load("exported/single")
+    probabilities = model(
+        dense,                                     # (B, D) float32
+        {"user": users, "item": items,             # (B,) int64 each
+         "tags": (tags, starts)},                  # (n,) and (B,) int64
+    )                                              # (B,) float32
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from recsys.errors import DataError
+from recsys.serving.description import PROGRAM, Description, sha256_of
+
+Bag = tuple[Tensor, Tensor]
+"""Ids ``(n,)`` of B examples one after another, and where each example's begin, ``(B,)``: int64"""
+
+
+class ServedModel:
+    """An exported program that can be called, and ``description``: what it takes."""
+
+    def __init__(self, description: Description, program: Callable[..., Tensor]) -> None:
+        self.description = description
+        self._program = program
+        schema = description.schema
+        self._bounds = torch.tensor([each.cardinality for each in schema.single_valued])
+
+    def __call__(self, dense: Tensor, sparse: Mapping[str, Tensor | Bag]) -> Tensor:
+        """Return the probabilities of B examples, ``(B,)`` float32.
+
+        Args:
+            dense: float32 ``(B, D)``, in the order of the schema; ``(B, 0)`` where it has none.
+            sparse: by feature, integers. A single-valued feature has its ids, ``(B,)``. A
+                multi-valued one has a pair: the ids of all examples one after another, ``(n,)``,
+                and where each example's begin, ``(B,)``; the first at 0.
+
+        Raises:
+            ValueError: a feature is missing, of another shape, or has an id beyond its table.
+        """
+        schema = self.description.schema
+        if dense.dim() != 2 or dense.shape[1] != len(schema.dense):
+            raise ValueError(f"dense: found {_size(dense)}, expected (B, {len(schema.dense)})")
+        missing = [each.name for each in schema.sparse if each.name not in sparse]
+        if missing:
+            raise ValueError(f"sparse: found no {missing[0]}, which the program takes")
+        examples = len(dense)
+        bags = tuple(
+            _bag(each.name, sparse[each.name], examples, each.cardinality)
+            for each in schema.multi_valued
+        )
+        with torch.inference_mode():
+            return self._program(dense.float(), self._ids(sparse, examples), bags)
+
+    def _ids(self, sparse: Mapping[str, Tensor | Bag], examples: int) -> Tensor:
+        """Return the ids of the single-valued features side by side, int64 ``(B, T)``."""
+        columns = []
+        for each in self.description.schema.single_valued:
+            column = sparse[each.name]
+            if not isinstance(column, Tensor) or column.shape != (examples,):
+                raise ValueError(
+                    f"{each.name}: found {_size(column)}, expected ids ({examples},) as in dense"
+                )
+            columns.append(column)
+        if not columns:
+            return torch.empty(examples, 0, dtype=torch.int64)
+        ids = torch.stack(columns, 1).to(torch.int64)
+        # A table's rows lie among others': an id beyond its own would read another feature's.
+        beyond = (ids < 0) | (ids >= self._bounds)
+        if beyond.any():
+            row, at = beyond.nonzero()[0].tolist()
+            each = self.description.schema.single_valued[at]
+            raise ValueError(_beyond(each.name, int(ids[row, at]), each.cardinality))
+        return ids
+
+
+def load(path: Path | str) -> ServedModel:
+    """Return the program that ``soloist export`` wrote to a directory.
+
+    Raises:
+        DataError: there is none, it is not what was written, or this PyTorch cannot read it.
+    """
+    place = Path(path)
+    description = Description.read(place)
+    file = place / PROGRAM
+    try:
+        whole = sha256_of(file) == description.sha256
+    except OSError as error:
+        raise DataError(f"{file}: {error.strerror}") from None
+    if not whole:
+        raise DataError(f"{file}: its content is not what was written (checksum)")
+    try:
+        program = torch.export.load(file)
+    except Exception as error:
+        # Whatever it is that another version of PyTorch objects to, the file is whole.
+        reason = str(error).strip().splitlines()[:1]
+        raise DataError(
+            f"{file}: PyTorch {torch.__version__} cannot load what "
+            f"{description.libraries.get('torch')} wrote: {type(error).__name__} {reason}"
+        ) from None
+    # What its guards would look at is looked at here, in words that a person understands.
+    return ServedModel(description, program.module(check_guards=False))
+
+
+def _bag(name: str, found: Tensor | Bag, examples: int, cardinality: int) -> Bag:
+    """Return a multi-valued feature's ids and starts as int64, once they fit together."""
+    if isinstance(found, Tensor) or len(found) != 2:
+        raise ValueError(f"{name}: found {_size(found)}, expected a pair: ids, starts")
+    ids, starts = (each.to(torch.int64) for each in found)
+    if ids.dim() != 1 or starts.shape != (examples,):
+        raise ValueError(
+            f"{name}: found ids {_size(ids)} and starts {_size(starts)}, "
+            f"expected (n,) and ({examples},) as in dense"
+        )
+    ends = torch.cat((starts, starts.new_tensor([len(ids)])))
+    if ends[0] != 0 or (ends.diff() < 0).any():
+        raise ValueError(f"{name}: expected starts from 0 that never fall, up to {len(ids)} ids")
+    beyond = (ids < 0) | (ids >= cardinality)
+    if beyond.any():
+        raise ValueError(_beyond(name, int(ids[beyond][0]), cardinality))
+    return ids, starts
+
+
+def _beyond(name: str, found: int, cardinality: int) -> str:
+    return f"{name}: found id {found}, expected 0 to {cardinality - 1}"
+
+
+def _size(found: object) -> str:
+    return str(tuple(found.shape)) if isinstance(found, Tensor) else f"a {type(found).__name__}"

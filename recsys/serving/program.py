@@ -1,0 +1,152 @@
+"""The served part of an arm in PyTorch operations alone, so that it can be exported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
+
+from recsys.data.schema import Schema
+from recsys.models.stacked import Stacked
+from recsys.module import Arm
+from recsys.serving.loader import Bag
+
+_MODES = {PoolingType.SUM: "sum", PoolingType.MEAN: "mean"}
+
+
+class Program(nn.Module):
+    """Probabilities ``(B,)`` of the served part of one replica, from copies of its weights.
+
+    Inputs, in the order of the schema: dense features ``(B, D)`` float32, ids of the single-valued
+    features ``(B, T)`` int64, and a ``Bag`` for each multi-valued feature.
+    """
+
+    def __init__(self, arm: Arm) -> None:
+        super().__init__()
+        (group,) = arm.groups
+        tables = list(arm.blueprints[group.name].tables)
+        rows = [
+            arm.table(0, group.name, table_set, table.name).detach().cpu()
+            for table_set in range(group.table_sets)
+            for table in tables
+        ]
+        self._towers, self._table_sets = group.towers, group.table_sets
+        self._head = arm.config.served.head
+        self.lookup = _Lookup(tables * group.table_sets, rows, arm.schema)
+        towers = arm.dense.towers[group.name]
+        # Networks that a user wrote run one by one, as written: torch.func is not to be exported.
+        self.towers = _InTurn(towers.apart()) if isinstance(towers, Stacked) else towers
+        self.eval().requires_grad_(False)
+
+    def forward(self, dense: Tensor, ids: Tensor, bags: tuple[Bag, ...]) -> Tensor:
+        sets = self.lookup(ids, bags).unflatten(1, (self._table_sets, -1)).transpose(0, 1)
+        embedded = sets.expand(self._towers, -1, -1)
+        logits = self.towers(dense.expand(self._towers, -1, -1), embedded)
+        return torch.sigmoid(logits[..., self._head].mean(0))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Read:
+    """A table that is read by a feature."""
+
+    columns: range
+    """Where its columns belong in what comes out"""
+    first_row: int
+    """Of the table, among all rows of its width"""
+    feature: int
+    """Number among the single-valued features, or among the multi-valued ones"""
+    mode: str | None
+    """How a bag is pooled; None for a single-valued feature"""
+
+
+class _Lookup(nn.Module):
+    """Rows ``(B, T)`` and bags to columns ``(B, C)`` of all tables, in the order of the tables."""
+
+    order: Tensor | None
+
+    def __init__(
+        self, tables: Sequence[EmbeddingBagConfig], rows: Sequence[Tensor], schema: Schema
+    ) -> None:
+        super().__init__()
+        self.widths = nn.ModuleList()
+        columns: list[int] = []
+        for width in sorted({table.embedding_dim for table in tables}):
+            one = _TablesOfAWidth(
+                torch.cat([each for each in rows if each.shape[1] == width]),
+                [read for read in _reads(tables, schema) if len(read.columns) == width],
+            )
+            self.widths.append(one)
+            columns += [column for read in one.reads for column in read.columns]
+        in_order = columns == sorted(columns)
+        self.register_buffer("order", None if in_order else torch.tensor(columns).argsort())
+
+    def forward(self, ids: Tensor, bags: tuple[Bag, ...]) -> Tensor:
+        found = torch.cat([one(ids, bags) for one in self.widths], 1)
+        return found if self.order is None else found.index_select(1, self.order)
+
+
+class _TablesOfAWidth(nn.Module):
+    """Tables under one another, so that all single-valued features are read by one operation."""
+
+    features: Tensor
+    first_rows: Tensor
+
+    def __init__(self, rows: Tensor, reads: Sequence[_Read]) -> None:
+        super().__init__()
+        singles = [read for read in reads if read.mode is None]
+        self._bags = [(read, read.mode) for read in reads if read.mode is not None]
+        self.reads = [*singles, *(read for read, _ in self._bags)]
+        self.rows = nn.Parameter(rows)
+        self.register_buffer("features", torch.tensor([read.feature for read in singles]))
+        self.register_buffer("first_rows", torch.tensor([read.first_row for read in singles]))
+
+    def forward(self, ids: Tensor, bags: tuple[Bag, ...]) -> Tensor:
+        pieces = []
+        if len(self.reads) > len(self._bags):
+            rows = ids.index_select(1, self.features) + self.first_rows
+            pieces.append(F.embedding(rows, self.rows).flatten(1))
+        for read, mode in self._bags:
+            values, starts = bags[read.feature]
+            rows = values + read.first_row
+            pieces.append(F.embedding_bag(rows, self.rows, starts, mode=mode))
+        return torch.cat(pieces, 1)
+
+
+class _InTurn(nn.Module):
+    """n networks one after another: ``(n, B, D)`` and ``(n, B, C)`` to ``(n, B, heads)``."""
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, dense: Tensor, embedded: Tensor) -> Tensor:
+        logits = torch.stack([one(dense[i], embedded[i]) for i, one in enumerate(self.networks)])
+        return logits if logits.dim() == 3 else logits.unsqueeze(-1)
+
+
+def _reads(tables: Sequence[EmbeddingBagConfig], schema: Schema) -> list[_Read]:
+    """Return who reads what, in the order of the tables and of each table's features."""
+    singles = [feature.name for feature in schema.single_valued]
+    bags = [feature.name for feature in schema.multi_valued]
+    first_rows = dict.fromkeys((table.embedding_dim for table in tables), 0)
+    reads: list[_Read] = []
+    column = 0
+    for table in tables:
+        width = table.embedding_dim
+        for name in table.feature_names:
+            is_single = name in singles
+            reads.append(
+                _Read(
+                    columns=range(column, column + width),
+                    first_row=first_rows[width],
+                    feature=(singles if is_single else bags).index(name),
+                    mode=None if is_single else _MODES[table.pooling],
+                )
+            )
+            column += width
+        first_rows[width] += table.num_embeddings
+    return reads

@@ -1,0 +1,98 @@
+"""The weights of what one replica serves, and the module that they make again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchrec.modules.embedding_modules import EmbeddingBagCollection
+
+from recsys.arms import ArmConfig
+from recsys.data.schema import Schema
+from recsys.errors import DataError
+from recsys.models.config import ModelConfig
+from recsys.module import Arm, served_group
+from recsys.seeds import Seeds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServedWeights:
+    """The served towers of one replica and the tables that they read, on the CPU."""
+
+    schema: Schema
+    tables: Mapping[str, Tensor]
+    """``SET/TABLE`` to rows ``(rows, embedding_dim)``; the sets are numbered"""
+    towers: Mapping[str, Tensor]
+    """The towers' ``state_dict``; first dimension: the served towers"""
+
+
+def weights_of(part: Arm, replica: int) -> ServedWeights:
+    """Copy the weights of one replica of a served part (``recsys.module.served_part``)."""
+    (group,) = part.groups
+    first = replica * group.towers
+    return ServedWeights(
+        schema=part.schema,
+        tables={
+            _table_key(table_set, name): _copy(rows)
+            for table_set in range(group.table_sets)
+            for name, rows in part.table_set(replica, group.name, table_set).items()
+        },
+        towers={
+            name: _copy(stacked[first : first + group.towers])
+            for name, stacked in part.dense.towers[group.name].state_dict().items()
+        },
+    )
+
+
+def rebuilt(weights: ServedWeights, config: ArmConfig, model: ModelConfig, seeds: Seeds) -> Arm:
+    """Return the served part that weights were taken from, one replica of it, on the CPU.
+
+    Its tables are an unsharded ``EmbeddingBagCollection``: it answers, it does not train.
+
+    Raises:
+        DataError: the weights are not those of this arm and model.
+        ConfigError: the model is a user's own and cannot be used.
+    """
+    group = served_group(config, config.layout(model.embedding_dim))
+    arm = Arm(
+        config,
+        model,
+        weights.schema,
+        [seeds],
+        lambda tables: EmbeddingBagCollection(tables=tables),
+        groups=[group],
+    )
+    tables = {
+        _table_key(table_set, name): rows
+        for table_set in range(group.table_sets)
+        for name, rows in arm.table_set(0, group.name, table_set).items()
+    }
+    _fill(tables, weights.tables)
+    _fill(arm.dense.towers[group.name].state_dict(), weights.towers)
+    return arm.eval()
+
+
+def _table_key(table_set: int, name: str) -> str:
+    return f"{table_set}/{name}"
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().clone()
+
+
+@torch.no_grad()
+def _fill(targets: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    for name in sorted(targets.keys() | found.keys()):
+        expected, there = _shape(targets, name), _shape(found, name)
+        if expected != there:
+            raise DataError(
+                f"weights: found {name} {there}, expected {expected}: "
+                "they are of another arm or model, or its code has changed"
+            )
+        targets[name].copy_(found[name])
+
+
+def _shape(tensors: Mapping[str, Tensor], name: str) -> str:
+    return str(tuple(tensors[name].shape)) if name in tensors else "not there"
