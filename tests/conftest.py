@@ -9,8 +9,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.support.s3 import S3
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +26,12 @@ def ray_cluster() -> Iterator[str]:
 
     with ray_session(cpus=2):
         yield ray.get_runtime_context().gcs_address
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """Start a server that answers as S3 does, for the session."""
+    from tests.support.s3 import s3_server
+
+    with s3_server() as server:
+        yield server

@@ -1,0 +1,76 @@
+"""A folder on any file system that pyarrow reaches: a path on this machine, ``s3://``, ``gs://`` …
+
+A URI may end in what the file system needs to know: ``s3://bucket/snapshots?region=eu-west-1``.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pyarrow import fs
+
+_WRITES_WHOLE = ("s3", "gcs", "abfs")
+"""File systems where a file appears when it is whole, and where folders need not be made"""
+
+
+class Folder:
+    """Reads and writes files by their names below one folder, which need not be there yet.
+
+    All methods raise OSError where the file system refuses.
+    """
+
+    def __init__(self, place: str, within: str = "") -> None:
+        if "://" in place:
+            self._system, path = fs.FileSystem.from_uri(place)
+        else:
+            self._system, path = fs.LocalFileSystem(), str(Path(place).absolute())
+        self._path = f"{path.rstrip('/')}/{within}".rstrip("/")
+        self._name = f"{_without_secrets(place)}/{within}".rstrip("/")
+
+    def __str__(self) -> str:
+        """Return its name for a person, without keys."""
+        return self._name
+
+    def read(self, name: str) -> bytes:
+        """Return a file's content.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        with self._system.open_input_stream(f"{self._path}/{name}") as stream:
+            return stream.read()
+
+    def write(self, name: str, content: bytes | memoryview) -> None:
+        """Write a file, whole or not at all, over what was there."""
+        path = f"{self._path}/{name}"
+        if self._system.type_name in _WRITES_WHOLE:
+            self._write(path, content)
+            return
+        self._system.create_dir(path.rpartition("/")[0], recursive=True)
+        self._write(f"{path}.part", content)
+        self._system.move(f"{path}.part", path)
+
+    def folders(self) -> list[str]:
+        """Return the names of the folders in it, sorted."""
+        selector = fs.FileSelector(self._path, allow_not_found=True)
+        found = self._system.get_file_info(selector)
+        return sorted(each.base_name for each in found if each.type == fs.FileType.Directory)
+
+    def delete(self, name: str) -> None:
+        """Delete a file, or a folder with all that is in it; it need not be there."""
+        path = f"{self._path}/{name}"
+        (found,) = self._system.get_file_info([path])
+        if found.type == fs.FileType.Directory:
+            self._system.delete_dir(path)
+        elif found.type != fs.FileType.NotFound:
+            self._system.delete_file(path)
+
+    def _write(self, path: str, content: bytes | memoryview) -> None:
+        with self._system.open_output_stream(path) as stream:
+            stream.write(content)
+
+
+def _without_secrets(place: str) -> str:
+    """Return a URI without user, key and settings."""
+    return re.sub(r"://[^/@]*@", "://", place).partition("?")[0].rstrip("/")
