@@ -72,9 +72,10 @@ class Interval:
 class Comparison:
     """How an arm differs from another: a difference (none is 0) or a ratio (none is 1).
 
-    ``more_replicas`` is how many more of each arm would settle an open comparison if the values
-    stayed as measured: 0 where it is settled, None where no number of replicas would. Fewer than
-    three settle nothing and leave it unknown how many would: None.
+    ``settled`` tells that the interval leaves out the value compared against, which is none unless
+    another was asked for. ``more_replicas`` is how many more of each arm would settle an open
+    comparison if the values stayed as measured: 0 where it is settled, None where no number of
+    replicas would. Fewer than three settle nothing and leave it unknown how many would: None.
     """
 
     interval: Interval
@@ -180,22 +181,29 @@ def each_of(count: int) -> float:
     return 1.0 - (1.0 - CONFIDENCE) / count
 
 
-def difference(units: Units, baseline: Units, *, confidence: float = CONFIDENCE) -> Comparison:
-    """Compare by the difference of the means: ``units - baseline``."""
+def difference(
+    units: Units, baseline: Units, *, confidence: float = CONFIDENCE, against: float = 0.0
+) -> Comparison:
+    """Compare the difference of the means, ``units - baseline``, with ``against``."""
     value = units.mean - baseline.mean
     parts = [(units, 1.0), (baseline, -1.0)]
-    return _comparison(value, parts, logarithmic=False, confidence=confidence)
+    return _comparison(value, against, parts, logarithmic=False, confidence=confidence)
 
 
-def ratio(units: Units, baseline: Units, *, confidence: float = CONFIDENCE) -> Comparison:
-    """Compare by the ratio of the means: ``units / baseline``, NaN where the baseline's is 0."""
+def ratio(
+    units: Units, baseline: Units, *, confidence: float = CONFIDENCE, against: float = 1.0
+) -> Comparison:
+    """Compare the ratio of the means, ``units / baseline``, with ``against``, which is above 0.
+
+    NaN where the baseline's is 0.
+    """
     parts = [(units, 1.0), (baseline, -1.0)]
     if baseline.mean == 0:
         return _unknown(parts, "the baseline's is 0")
     value = units.mean / baseline.mean
     if value > 0:
         parts = [(units, 1.0 / units.mean), (baseline, -1.0 / baseline.mean)]
-    return _comparison(value, parts, logarithmic=True, confidence=confidence)
+    return _comparison(value, against, parts, logarithmic=True, confidence=confidence)
 
 
 def combination(value: float, parts: list[tuple[Units, float]]) -> Interval:
@@ -208,16 +216,20 @@ def combination(value: float, parts: list[tuple[Units, float]]) -> Interval:
 
 
 def _comparison(
-    value: float, parts: list[tuple[Units, float]], *, logarithmic: bool, confidence: float
+    value: float,
+    against: float,
+    parts: list[tuple[Units, float]],
+    *,
+    logarithmic: bool,
+    confidence: float,
 ) -> Comparison:
     interval = _interval(value, parts, logarithmic and value > 0, confidence)
     if math.isnan(interval.low):
         return Comparison(interval=interval, settled=False, more_replicas=None)
-    none = 1.0 if logarithmic else 0.0
-    settled = interval.covers_replicas and not interval.contains(none)
+    settled = interval.covers_replicas and not interval.contains(against)
     if settled:
         return Comparison(interval=interval, settled=True, more_replicas=0)
-    effect = abs(math.log(value)) if logarithmic and value > 0 else abs(value)
+    effect = abs(math.log(value / against) if logarithmic and value > 0 else value - against)
     known = interval.covers_replicas
     more = _more_replicas(effect, _spread(parts), confidence) if known else None
     return Comparison(interval=interval, settled=False, more_replicas=more)
