@@ -34,6 +34,9 @@ class DataConfig(Frozen):
     options: dict[str, str | int | float | tuple[str, ...]] = Field(
         {}, description="of soloist prepare, by name; a list for one that is repeated"
     )
+    item: str | None = Field(
+        None, description="the feature that holds the item shown: PD is reported by its popularity"
+    )
 
     def prepare_command(self) -> str:
         """Return the command that makes the click log."""

@@ -23,6 +23,7 @@ from jobs.display import Display
 from jobs.loading import load_experiment
 from jobs.planning import PlannedArm, manifest, open_click_log, plan, write_manifest
 from jobs.report import report
+from jobs.slices import write_slices
 from jobs.status_file import StatusFile
 from recsys.data.click_log import ClickLog
 
@@ -68,6 +69,8 @@ def sweep(
         print(f"{trials} trials to train in {len(groups)} processes, into {directory}")
         return
     check_output(directory)
+    evaluation = planned[0].recipe.evaluation
+    write_slices(directory, log, evaluation.split, configured.data.item)
     write_manifest(directory, manifest(configured, planned))
     failures = _train(log, directory, groups, keep_weights=keep_weights)
     if any(is_done(directory, trial) for arm in planned for trial in arm.trials):
