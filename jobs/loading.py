@@ -32,6 +32,8 @@ _BY_NAME = cast(
     Mapping[str, Mapping[str, type[Frozen]]], {"model": MODEL_KINDS, "engine": ENGINE_KINDS}
 )
 _ARM_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+_IN_ORDER = ("local", "sync")
+"""Engines that apply updates in one order"""
 
 
 def load_experiment(name: str, overrides: Sequence[str] = ()) -> Experiment:
@@ -183,14 +185,15 @@ def _named(section: str, name: object, field: str) -> type[Frozen]:
 def _refuse_what_nothing_varies(experiment: Experiment) -> None:
     """Refuse to measure a source that no engine of this experiment has."""
     for name, arm in experiment.arms.items():
-        if arm.recipe.engine.name == "local" and Source.ASYNC in arm.replication.vary:
+        engine = arm.recipe.engine.name
+        if engine in _IN_ORDER and Source.ASYNC in arm.replication.vary:
             raise ConfigError(
-                f"arms.{name}: vary has async, but the local engine applies updates in one order; "
+                f"arms.{name}: vary has async, but the {engine} engine applies updates in one order; "
                 "expected init, shuffle, arithmetic or components"
             )
     engine = experiment.arms[experiment.baseline].recipe.engine.name
-    if engine == "local" and Source.ASYNC in experiment.sources:
+    if engine in _IN_ORDER and Source.ASYNC in experiment.sources:
         raise ConfigError(
-            "sources: found async, but the baseline's local engine applies updates in one order; "
+            f"sources: found async, but the baseline's {engine} engine applies updates in one order; "
             "expected init, shuffle, arithmetic or components"
         )

@@ -64,7 +64,7 @@ class Recipe(Frozen):
 
     @model_validator(mode="after")
     def _optimizer_fits(self) -> Recipe:
-        if self.engine.name == "local":
+        if self.engine.name in ("local", "sync"):
             return self
         for field in ("sparse", "dense"):
             found = getattr(self.optimizer, field)

@@ -75,12 +75,19 @@ class Columns(nn.Module):
             table.name: range(start, start + width)
             for table, start, width in zip(tables, starts, widths, strict=False)
         }
-        picked = [column for name in names for column in spans[name]]
+        self._picked = [column for name in names for column in spans[name]]
+        self.register_buffer("index", None, persistent=False)
+        self._read(self._picked)
+
+    def rearranged(self, places: Sequence[int]) -> None:
+        """Read from columns in another order: what was column i of all stands at ``places[i]``."""
+        self._read([places[column] for column in self._picked])
+
+    def _read(self, picked: Sequence[int]) -> None:
         self._first, self._count = picked[0], len(picked)
-        in_one_piece = picked == list(range(picked[0], picked[0] + len(picked)))
-        self.register_buffer(
-            "index", None if in_one_piece else torch.tensor(picked), persistent=False
-        )
+        in_one_piece = list(picked) == list(range(picked[0], picked[0] + len(picked)))
+        device = None if self.index is None else self.index.device
+        self.index = None if in_one_piece else torch.tensor(picked, device=device)
 
     def forward(self, values: Tensor) -> Tensor:
         if self.index is None:
@@ -106,15 +113,20 @@ def fused_collection(
             "optimizer.sparse: found adam on a CPU, where FBGEMM has none; "
             "expected rowwise_adagrad, adagrad or sgd"
         )
+    kind, settings = table_optimizer(optimizer)
+    return FusedEmbeddingBagCollection(
+        tables=tables, optimizer_type=kind, optimizer_kwargs=settings, device=device
+    )
+
+
+def table_optimizer(
+    optimizer: OptimizerConfig,
+) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+    """Return the optimiser of the tables as TorchRec is told of it: its class and its settings."""
     settings: dict[str, Any] = {"lr": optimizer.sparse_learning_rate}
     if optimizer.sparse != "sgd":
         settings["eps"] = optimizer.eps
-    return FusedEmbeddingBagCollection(
-        tables=tables,
-        optimizer_type=_OPTIMIZERS[optimizer.sparse],
-        optimizer_kwargs=settings,
-        device=device,
-    )
+    return _OPTIMIZERS[optimizer.sparse], settings
 
 
 class WithoutRows(nn.Module):

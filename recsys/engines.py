@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Discriminator, Field, PositiveInt, Tag, model_validator
+from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag, model_validator
 
 from recsys.frozen import Frozen
 
@@ -102,10 +102,52 @@ class AsyncEngine(_Windowed):
         return self
 
 
+ShardingKind = Literal["auto", "table_wise", "row_wise", "column_wise", "data_parallel"]
+
+
+class SyncEngine(BaseEngine):
+    """Ranks that train each batch together: Ray Train and TorchRec's DistributedModelParallel."""
+
+    name: Literal["sync"] = "sync"
+    workers: PositiveInt | tuple[PositiveInt, PositiveInt] = Field(
+        2, description="ranks; [least, most]: as many of them as there is room for, at any time"
+    )
+    sharding: ShardingKind = Field(
+        "auto", description="how tables lie on ranks; auto: TorchRec's planner decides"
+    )
+    table_sharding: dict[str, ShardingKind] = Field(
+        {}, description="of the tables whose names fit a pattern such as user_*; the last one counts"
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="of the towers' products; weights and tables are float32"
+    )
+    compile: bool = Field(False, description="torch.compile for the towers")
+    checkpoint_every: PositiveInt = Field(1000, description="batches from checkpoint to checkpoint")
+    checkpoints_kept: PositiveInt = Field(2, description="the newest ones")
+    max_failures: NonNegativeInt = Field(3, description="lost ranks after which a training fails")
+    tracking: Literal["tensorboard", "mlflow", "none"] = Field(
+        "tensorboard", description="who is told loss, speed and evaluation on the way"
+    )
+    track_every: PositiveInt = Field(50, description="batches from one told loss to the next")
+
+    @model_validator(mode="after")
+    def _least_is_not_most(self) -> Self:
+        least, most = self.worker_range
+        if least > most:
+            raise ValueError(f"workers: found [{least}, {most}], expected [least, most]")
+        return self
+
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """Least and most ranks."""
+        return self.workers if isinstance(self.workers, tuple) else (self.workers, self.workers)
+
+
 ENGINE_KINDS: dict[str, type[BaseEngine]] = {
     "local": LocalEngine,
     "virtual_async": VirtualAsyncEngine,
     "async": AsyncEngine,
+    "sync": SyncEngine,
 }
 """The engines by name."""
 
@@ -119,7 +161,8 @@ def _tag(value: object) -> str:
 EngineConfig = Annotated[
     Annotated[LocalEngine, Tag("local")]
     | Annotated[VirtualAsyncEngine, Tag("virtual_async")]
-    | Annotated[AsyncEngine, Tag("async")],
+    | Annotated[AsyncEngine, Tag("async")]
+    | Annotated[SyncEngine, Tag("sync")],
     Discriminator(_tag),
 ]
 """The configuration of one engine; ``local`` where none is named."""
