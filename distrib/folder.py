@@ -1,10 +1,11 @@
-"""A folder on any file system that pyarrow reaches: a path on this machine, ``s3://``, ``gs://`` …
+"""A folder on any file system that pyarrow reaches: a path on this machine, ``s3://``, ``gs://``.
 
 A URI may end in what the file system needs to know: ``s3://bucket/snapshots?region=eu-west-1``.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -48,8 +49,9 @@ class Folder:
             self._write(path, content)
             return
         self._system.create_dir(path.rpartition("/")[0], recursive=True)
-        self._write(f"{path}.part", content)
-        self._system.move(f"{path}.part", path)
+        part = f"{path}.{os.getpid()}.part"
+        self._write(part, content)
+        self._system.move(part, path)
 
     def folders(self) -> list[str]:
         """Return the names of the folders in it, sorted."""

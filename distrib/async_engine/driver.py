@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from torchrec.modules.embedding_configs import EmbeddingBagConfig
 
-from distrib.async_engine import snapshots
 from distrib.async_engine.crew import Crew
 from distrib.async_engine.messages import Seconds, Seen
-from distrib.async_engine.one_pass import OnePass, Passed, Progress, Training
+from distrib.async_engine.one_pass import OnePass, Passed, Training
+from distrib.async_engine.snapshots import Place, claimed
 from distrib.async_engine.worker import Worker
 from distrib.evaluation import Watch, results
 from distrib.resources import training_requirements
@@ -49,7 +49,7 @@ def train(
 
     Raises:
         ConfigError: as the local engine, and for a model with state that is not additive.
-        DataError: snapshots of another format, or of another run in the same place.
+        DataError: snapshots of another version, or another run in the same place.
         TrialFailed: a window gave NaN or infinity twice, or killed worker after worker.
     """
     refuse_unfit(log, trials)
@@ -59,9 +59,22 @@ def train(
 
 
 def _train(log: ClickLog, trial: Trial, on_progress: Told) -> TrialResult:
-    recipe, engine = trial.recipe, trial.recipe.engine
+    engine = trial.recipe.engine
     assert isinstance(engine, AsyncEngine)
     run = uuid.uuid4().hex[:12]
+    with claimed(engine.snapshots, trial, run) as place:
+        return _train_from(log, trial, run, place, on_progress)
+
+
+def _train_from(
+    log: ClickLog, trial: Trial, run: str, place: Place | None, on_progress: Told
+) -> TrialResult:
+    """Train a trial from its newest snapshot on, if there is one."""
+    recipe, engine = trial.recipe, trial.recipe.engine
+    assert isinstance(engine, AsyncEngine)
+    newest = None if place is None else place.newest()
+    passed: tuple[Passed, ...] = () if newest is None else newest.progress.passed
+    del newest  # the phase that it is of reads it again, once the workers are there
     stream = Stream(log, "train", recipe.stream, [trial.seeds])
     watch = Watch(log, recipe, 1, _CPU, stream.batch_count)
 
@@ -72,9 +85,6 @@ def _train(log: ClickLog, trial: Trial, on_progress: Told) -> TrialResult:
         options = {"name": f"soloist-{run}/{name}", **training_requirements(recipe)}
         return ray.remote(Worker).options(**options).remote(name, log.directory.resolve(), trial)
 
-    place = None
-    if engine.snapshots is not None:
-        place = snapshots.place(engine.snapshots, trial.digest)
     crew = Crew(engine.workers, hire)
     teller = _Teller(on_progress)
     training = Training(
@@ -86,7 +96,6 @@ def _train(log: ClickLog, trial: Trial, on_progress: Told) -> TrialResult:
         snapshots=place,
         told=teller,
     )
-    passed = _passed_before(place)
     arm: Arm | None = None
     try:
         for number, phase in enumerate(recipe.arm.phases):
@@ -108,7 +117,10 @@ def _train(log: ClickLog, trial: Trial, on_progress: Told) -> TrialResult:
             order=order_table([each.orders for each in passed]),
             digests=digests(arm, layout, parameters),
         )
-    return _result(log, trial, arm, make_embeddings, passed, watch, recording)
+    result = _result(log, trial, arm, make_embeddings, passed, watch, recording)
+    if place is not None:
+        result.provenance["snapshots_passed_over"] = place.passed_over
+    return result
 
 
 class _Teller:
@@ -126,15 +138,6 @@ class _Teller:
     def next_phase(self) -> None:
         """Count from nothing again."""
         self._told = 0
-
-
-def _passed_before(place: str | None) -> tuple[Passed, ...]:
-    """Return the phases that need no training, since a snapshot is of a later one."""
-    manifest = None if place is None else snapshots.newest_manifest(place)
-    if place is None or manifest is None:
-        return ()
-    progress: Progress = snapshots.read_progress(place, manifest)
-    return progress.passed
 
 
 def _result(

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from ray.exceptions import RayTaskError
 
-from distrib.async_engine import snapshots
 from distrib.async_engine.crew import Crew
 from distrib.async_engine.generation import Generation, ServersLost, Start
 from distrib.async_engine.messages import Seen, Status
+from distrib.async_engine.snapshots import Place
 from distrib.errors import TrialFailed
 from distrib.evaluation import Watch, WatchState
 from distrib.store.exchange import fill_arm, parameters_of
@@ -59,7 +59,7 @@ class Training:
     engine: AsyncEngine
     windows: Windows
     crew: Crew
-    snapshots: str | None
+    snapshots: Place | None
     """Where this trial's lie"""
     told: Callable[[Seen], None]
     """Called with what is applied, a few times a second"""
@@ -139,25 +139,25 @@ class OnePass:
 
     def _start(self) -> Start:
         """Return the newest snapshot of this phase, or the beginning."""
-        root = self._training.snapshots
-        manifest = None if root is None else snapshots.newest_manifest(root)
-        shards = self._training.engine.shards
-        if root is None or manifest is None or manifest.phase != self._phase:
+        place = self._training.snapshots
+        newest = None if place is None else place.newest()
+        if newest is None or newest.manifest.phase != self._phase:
+            shards = self._training.engine.shards
             whole = parameters_of(self._arm, self._layout, 0)
             if self._watch is not None and self._unwatched is not None:
                 self._watch.go_back(self._unwatched)
             self._watched = Seen()
             parts = tuple(fresh(part_of(whole, shard, shards)) for shard in range(shards))
             return Start(shards=parts, seen=Seen(), windows=0, leases=0)
-        progress: Progress = snapshots.read_progress(root, manifest)
+        progress: Progress = newest.progress
         if self._watch is not None and progress.watch is not None:
             self._watch.go_back(progress.watch)
         self._watched = progress.seen
         return Start(
-            shards=tuple(snapshots.read_shards(root, manifest)),
+            shards=newest.shards,
             seen=progress.seen,
-            windows=manifest.windows,
-            leases=manifest.leases,
+            windows=newest.manifest.windows,
+            leases=newest.manifest.leases,
         )
 
     def _attend(self, generation: Generation) -> Seen:
@@ -196,28 +196,23 @@ class OnePass:
             self._watch.evaluate(self._arm)
 
     def _save(self, generation: Generation, status: Status) -> None:
-        training, windows = self._training, status.seen.windows
-        assert training.snapshots is not None
-        manifest = snapshots.Manifest(
-            format=snapshots.FORMAT,
-            trial=training.trial,
-            run=training.run,
-            phase=self._phase,
-            windows=windows,
-            leases=status.leases,
-            shards=training.engine.shards,
-        )
+        place, windows = self._training.snapshots, status.seen.windows
+        assert place is not None
         progress = Progress(
             seen=status.seen,
             watch=None if self._watch is None else self._watch.state(),
             passed=self._passed,
         )
         try:
-            generation.write(training.snapshots, snapshots.snapshot_name(self._phase, windows))
-            snapshots.finish(training.snapshots, manifest, progress)
+            generation.write(place.root, place.begin(self._phase, windows))
+            place.finish(
+                self._phase,
+                windows,
+                leases=status.leases,
+                shards=self._training.engine.shards,
+                progress=progress,
+            )
         except (OSError, RayTaskError) as error:
-            raise TrialFailed(
-                f"engine.snapshots: {training.snapshots}: cannot be written: {error}"
-            ) from error
+            raise TrialFailed(f"engine.snapshots: {place}: cannot be written: {error}") from error
         self._losses = 0
         generation.pass_cut(windows)

@@ -1,32 +1,39 @@
 """Snapshots of all shards with the ledger, on any file system that pyarrow can write.
 
-A snapshot is a folder ``<phase>-<windows applied>``: a file for each shard, ``progress.pickle``
-(what the driver knows), and, last, ``manifest.json``, without which the folder is not a snapshot.
-Shards write their files themselves. Snapshots are as trusted as the code: only load your own.
+All snapshots of a trial lie in one folder, its *place*, which is named by what is trained:
+configuration, seeds and data. A snapshot is a folder ``<phase>-<windows applied>`` there: a file
+for each shard, ``progress.pickle`` (what the driver knows), and, last, ``manifest.json``, without
+which the folder is not a snapshot. Shards write their files themselves. Snapshots are as trusted as
+the code: only load your own.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import logging
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass
-from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from pyarrow import fs
 
+from distrib.async_engine.ownership import Ownership
+from distrib.folder import Folder
 from distrib.store.parameters import Parameters
 from distrib.store.shard import Served, ShardState, Version
-from recsys.errors import DataError
+from distrib.trial import Trial, code_digest, library_versions
+from recsys.errors import ConfigError, DataError
 
-FORMAT = 1
+FORMAT = 2
 _MANIFEST = "manifest.json"
 _PROGRESS = "progress.pickle"
 _KEPT = 2
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,8 +41,8 @@ class Manifest:
     """What a snapshot is of."""
 
     format: int
-    trial: str
-    """Digest of the trial, and with it of code and data"""
+    made_by: dict[str, str]
+    """Versions of the code and of the libraries that decide a result"""
     run: str
     """Who wrote it"""
     phase: int
@@ -43,11 +50,189 @@ class Manifest:
     """Exactly the windows with lower numbers are applied, on every shard"""
     leases: int
     shards: int
+    progress: str
+    """SHA-256 of that file"""
 
 
-def place(root: str, trial: str) -> str:
-    """Return where the snapshots of a trial lie."""
-    return f"{root.rstrip('/')}/{trial}"
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """A whole one."""
+
+    manifest: Manifest
+    shards: tuple[ShardState, ...]
+    progress: Any
+
+
+class Place:
+    """Where one run keeps the snapshots of one trial.
+
+    Args:
+        root: where all trials' places are.
+        name: the place's among them.
+        run: who writes.
+        made_by: versions of code and libraries.
+    """
+
+    def __init__(self, root: str, name: str, run: str, made_by: Mapping[str, str]) -> None:
+        self.root = root
+        self.ownership = Ownership(Folder(root, name), run)
+        self.passed_over: list[str] = []
+        """Snapshots that were not whole, with the reason"""
+        self._name = name
+        self._run = run
+        self._made_by = dict(made_by)
+        self._folder = Folder(root, name)
+
+    def __str__(self) -> str:
+        return str(self._folder)
+
+    def newest(self) -> Snapshot | None:
+        """Return the newest whole snapshot, None where there is none.
+
+        One that is damaged is passed over, which is told.
+
+        Raises:
+            DataError: it was made by another version of the code, a library or this format.
+        """
+        for name in reversed(self._folder.folders()):
+            try:
+                manifest = self._manifest(name)
+                if manifest is not None:
+                    return self._read(name, manifest)
+            except _Damaged as error:
+                what = f"{self}/{name}: passed over, since it is not whole: {error}"
+                if what not in self.passed_over:
+                    self.passed_over.append(what)
+                    _log.warning(what)
+        return None
+
+    def begin(self, phase: int, windows: int) -> str:
+        """Make room for a snapshot, and return the name below ``root`` that its shards write to.
+
+        Raises:
+            DataError: another run took the place over.
+        """
+        self.ownership.check()
+        name = snapshot_name(phase, windows)
+        self._folder.delete(name)  # an older one, damaged, may lie there
+        return f"{self._name}/{name}"
+
+    def finish(self, phase: int, windows: int, *, leases: int, shards: int, progress: Any) -> None:
+        """Make the files of all shards a snapshot; drop those that are older than the last two.
+
+        Raises:
+            DataError: another run took the place over.
+        """
+        self.ownership.check()
+        name = snapshot_name(phase, windows)
+        content = pickle.dumps(progress)
+        self._folder.write(f"{name}/{_PROGRESS}", content)
+        manifest = Manifest(
+            format=FORMAT,
+            made_by=self._made_by,
+            run=self._run,
+            phase=phase,
+            windows=windows,
+            leases=leases,
+            shards=shards,
+            progress=_digest(content),
+        )
+        self._folder.write(f"{name}/{_MANIFEST}", json.dumps(asdict(manifest), indent=2).encode())
+        for old in self._folder.folders()[:-_KEPT]:
+            self._folder.delete(old)
+
+    def _manifest(self, name: str) -> Manifest | None:
+        """Return a snapshot's manifest, None if its writer died before the end."""
+        try:
+            found = json.loads(self._folder.read(f"{name}/{_MANIFEST}"))
+            made_in = found["format"]
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, KeyError) as error:
+            raise _Damaged(f"{_MANIFEST} ({error})") from None
+        if made_in != FORMAT:
+            raise DataError(
+                f"{self}/{name}: found snapshot format {made_in!r}, expected {FORMAT}; {_WAY_OUT}"
+            )
+        try:
+            manifest = Manifest(**found)
+        except TypeError as error:
+            raise _Damaged(f"{_MANIFEST} ({error})") from None
+        self._refuse_another_version(name, manifest)
+        return manifest
+
+    def _refuse_another_version(self, name: str, manifest: Manifest) -> None:
+        made_by, here = manifest.made_by, self._made_by
+        keys = made_by.keys() | here
+        different = sorted(key for key in keys if made_by.get(key) != here.get(key))
+        if different:
+            found = ", ".join(f"{key} {made_by.get(key)}" for key in different)
+            expected = ", ".join(f"{key} {here.get(key)}" for key in different)
+            raise DataError(
+                f"{self}/{name}: found a snapshot made by {found}, expected {expected}, which "
+                f"would train something else; {_WAY_OUT}"
+            )
+
+    def _read(self, name: str, manifest: Manifest) -> Snapshot:
+        content = self._read_file(name, _PROGRESS)
+        if _digest(content) != manifest.progress:
+            raise _Damaged(f"{_PROGRESS} (not what was written)")
+        return Snapshot(
+            manifest=manifest,
+            shards=tuple(self._read_shard(name, manifest, i) for i in range(manifest.shards)),
+            progress=pickle.loads(content),
+        )
+
+    def _read_shard(self, name: str, manifest: Manifest, shard: int) -> ShardState:
+        file = _shard_file(shard)
+        try:
+            state = shard_state(self._read_file(name, file))
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise _Damaged(f"{file} ({error})") from None
+        if set(state.applied) != set(range(manifest.windows)):
+            raise _Damaged(f"{file} (of another snapshot)")
+        return state
+
+    def _read_file(self, name: str, file: str) -> bytes:
+        try:
+            return self._folder.read(f"{name}/{file}")
+        except FileNotFoundError:
+            raise _Damaged(f"{file} (missing)") from None
+
+
+class _Damaged(Exception):
+    """A snapshot is not whole."""
+
+
+_WAY_OUT = "delete it, name another place in engine.snapshots, or go on with what made it"
+
+
+@contextmanager
+def claimed(root: str | None, trial: Trial, run: str) -> Iterator[Place | None]:
+    """Have the place of a trial's snapshots for oneself; None where no root is given.
+
+    Raises:
+        ConfigError: it cannot be reached or written.
+        DataError: another run lives there.
+    """
+    if root is None:
+        yield None
+        return
+    made_by = {"code": code_digest(trial.recipe.model), **library_versions()}
+    try:
+        place = Place(root, place_name(trial), run, made_by)
+        place.ownership.claim()
+    except (OSError, ValueError) as error:  # pyarrow's are these
+        raise ConfigError(f"engine.snapshots: {error}; expected a place to write to") from None
+    try:
+        yield place
+    finally:
+        place.ownership.release()
+
+
+def place_name(trial: Trial) -> str:
+    """Return a name for what is trained, whatever version trains it."""
+    return _digest(json.dumps(trial.as_dict(), sort_keys=True).encode())[:16]
 
 
 def snapshot_name(phase: int, windows: int) -> str:
@@ -56,7 +241,7 @@ def snapshot_name(phase: int, windows: int) -> str:
 
 
 def write_shard(root: str, name: str, shard: int, state: ShardState) -> None:
-    """Write one shard's file."""
+    """Write one shard's file; ``name`` is what ``Place.begin`` returned."""
     arrays: dict[str, Any] = {f"slab{i}": slab for i, slab in enumerate(state.parameters.slabs)}
     held = io.BytesIO()
     np.savez(
@@ -69,117 +254,39 @@ def write_shard(root: str, name: str, shard: int, state: ShardState) -> None:
         order=np.array([astuple(served) for served in state.order], np.int64).reshape(-1, 5),
         **arrays,
     )
-    _write(root, f"{name}/shard-{shard}.npz", held.getbuffer())
+    Folder(root, name).write(_shard_file(shard), held.getbuffer())
 
 
-def read_shard(root: str, name: str, shard: int) -> ShardState:
-    """Read one shard's file.
-
-    Raises:
-        DataError: it is not whole.
-    """
-    try:
-        with np.load(io.BytesIO(_read(root, f"{name}/shard-{shard}.npz"))) as found:
-            slabs = sum(key.startswith("slab") for key in found.files)
-            return ShardState(
-                parameters=Parameters(
-                    slabs=tuple(found[f"slab{i}"] for i in range(slabs)), dense=found["dense"]
-                ),
-                version=Version(
-                    updates=int(found["version"][0]), examples=int(found["version"][1])
-                ),
-                applied={int(w): (int(lease), int(n)) for w, lease, n in found["applied"]},
-                order=tuple(
-                    Served(
-                        lease=int(lease),
-                        window=int(window),
-                        is_push=bool(is_push),
-                        applied=bool(applied),
-                        carried=int(carried),
-                    )
-                    for lease, window, is_push, applied, carried in found["order"]
-                ),
-            )
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise DataError(f"{root}/{name}/shard-{shard}.npz: not a whole shard ({error})") from None
-
-
-def finish(root: str, manifest: Manifest, progress: Any) -> None:
-    """Make the files of all shards a snapshot, and drop those that are older than the last two.
+def shard_state(content: bytes) -> ShardState:
+    """Return what ``write_shard`` wrote; the checksums in it are checked.
 
     Raises:
-        DataError: another run writes to the same place.
+        ValueError, KeyError, EOFError, BadZipFile: it is not whole.
     """
-    newest = newest_manifest(root)
-    if newest is not None and newest.run != manifest.run and _follows(newest, manifest):
-        raise DataError(
-            f"{root}: found a newer snapshot of run {newest.run} than those of this run, "
-            f"{manifest.run}; expected one run in one place"
+    with np.load(io.BytesIO(content)) as found:
+        slabs = sum(key.startswith("slab") for key in found.files)
+        return ShardState(
+            parameters=Parameters(
+                slabs=tuple(found[f"slab{i}"] for i in range(slabs)), dense=found["dense"]
+            ),
+            version=Version(updates=int(found["version"][0]), examples=int(found["version"][1])),
+            applied={int(w): (int(lease), int(n)) for w, lease, n in found["applied"]},
+            order=tuple(
+                Served(
+                    lease=int(lease),
+                    window=int(window),
+                    is_push=bool(is_push),
+                    applied=bool(applied),
+                    carried=int(carried),
+                )
+                for lease, window, is_push, applied, carried in found["order"]
+            ),
         )
-    name = snapshot_name(manifest.phase, manifest.windows)
-    _write(root, f"{name}/{_PROGRESS}", pickle.dumps(progress))
-    _write(root, f"{name}/{_MANIFEST}", json.dumps(asdict(manifest), indent=2).encode())
-    for old in _names(root)[:-_KEPT]:
-        system, path = _system(root)
-        system.delete_dir(f"{path}/{old}")
 
 
-def newest_manifest(root: str) -> Manifest | None:
-    """Return the newest whole snapshot's manifest, None where there is none.
-
-    Raises:
-        DataError: it was written by another version of this format.
-    """
-    for name in reversed(_names(root)):
-        try:
-            found = json.loads(_read(root, f"{name}/{_MANIFEST}"))
-        except FileNotFoundError:
-            continue  # its writer died before the end
-        if found.get("format") != FORMAT:
-            raise DataError(
-                f"{root}/{name}: found snapshot format {found.get('format')!r}, expected {FORMAT}"
-            )
-        return Manifest(**found)
-    return None
+def _shard_file(shard: int) -> str:
+    return f"shard-{shard}.npz"
 
 
-def read_progress(root: str, manifest: Manifest) -> Any:
-    """Return what the driver wrote with a snapshot."""
-    name = snapshot_name(manifest.phase, manifest.windows)
-    return pickle.loads(_read(root, f"{name}/{_PROGRESS}"))
-
-
-def read_shards(root: str, manifest: Manifest) -> Sequence[ShardState]:
-    """Return all shards of a snapshot."""
-    name = snapshot_name(manifest.phase, manifest.windows)
-    return [read_shard(root, name, shard) for shard in range(manifest.shards)]
-
-
-def _follows(one: Manifest, other: Manifest) -> bool:
-    return (one.phase, one.windows) >= (other.phase, other.windows)
-
-
-def _names(root: str) -> list[str]:
-    system, path = _system(root)
-    found = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
-    return sorted(each.base_name for each in found if each.type == fs.FileType.Directory)
-
-
-def _write(root: str, name: str, content: Any) -> None:
-    system, path = _system(root)
-    whole = f"{path}/{name}"
-    system.create_dir(whole.rsplit("/", 1)[0], recursive=True)
-    with system.open_output_stream(whole) as stream:
-        stream.write(content)
-
-
-def _read(root: str, name: str) -> bytes:
-    system, path = _system(root)
-    with system.open_input_stream(f"{path}/{name}") as stream:
-        return stream.read()
-
-
-def _system(root: str) -> tuple[fs.FileSystem, str]:
-    if "://" in root:
-        return fs.FileSystem.from_uri(root)
-    return fs.LocalFileSystem(), str(Path(root).absolute())
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
