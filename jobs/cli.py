@@ -17,6 +17,7 @@ JOBS = {
     "sweep": "Train all replicas of all arms on Ray, and print the trade-off table.",
     "replay": "Train a recorded trial again in the same order, and prove that it is the same.",
     "watch": "Show live how far a running sweep is, with the table so far.",
+    "export": "Write what a trial serves as a program that needs PyTorch alone.",
     "report": "Make table and figures of a sweep's directory again.",
     "compare": "Compare prediction files of any system: prediction difference and accuracy.",
 }

@@ -117,7 +117,10 @@ def _compare(arm: Arm, program: Program, traced: ExportedProgram) -> None:
 
 
 def _example(arm: Arm, examples: int) -> tuple[torch.Tensor, torch.Tensor, tuple[Bag, ...]]:
-    """Return random inputs of ``Program``."""
+    """Return random inputs of ``Program``; bag feature i has i + 2 ids an example.
+
+    No tensor is there twice: a trace would take two inputs that are one tensor for one input.
+    """
     schema = arm.schema
     generator = torch.Generator().manual_seed(examples)
     dense = torch.rand(examples, len(schema.dense), generator=generator)
@@ -126,11 +129,13 @@ def _example(arm: Arm, examples: int) -> tuple[torch.Tensor, torch.Tensor, tuple
         return torch.randint(cardinality, (count,), generator=generator)
 
     singles = [ids(each.cardinality, examples) for each in schema.single_valued]
-    starts = 2 * torch.arange(examples)
     return (
         dense,
         torch.stack(singles, 1) if singles else torch.empty(examples, 0, dtype=torch.int64),
-        tuple((ids(each.cardinality, 2 * examples), starts) for each in schema.multi_valued),
+        tuple(
+            (ids(each.cardinality, length * examples), length * torch.arange(examples))
+            for length, each in enumerate(schema.multi_valued, start=2)
+        ),
     )
 
 

@@ -27,6 +27,7 @@ def request_of(batch: Batch, schema: Schema) -> Request:
     sparse: dict[str, Tensor | Bag] = {}
     for feature in schema.sparse:
         bags = batch.sparse[feature_key(0, feature.name)]
-        rows = bags.values().long()
-        sparse[feature.name] = (rows, bags.offsets()[:-1].long()) if feature.multi_valued else rows
+        ids, lengths = bags.values().long(), bags.lengths().long()
+        starts = lengths.cumsum(0) - lengths
+        sparse[feature.name] = (ids, starts) if feature.multi_valued else ids
     return Request(dense=batch.dense[0], sparse=sparse)
