@@ -14,12 +14,13 @@ and, for a cluster on which every process has a core of its own, the rates of 64
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
-from os import cpu_count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,9 @@ from distrib.async_engine.shard_server import ShardServer
 from distrib.leases import Lease, Ledger
 from distrib.store.parameters import Parameters, part_of
 from distrib.store.shard import fresh
-from distrib.window_trainer import Prepared, WindowTrainer
+from distrib.transfer import Transfer
+from distrib.window_trainer import WindowTrainer
+from distrib.window_training import Prepared
 from distrib.windows import Windows
 from jobs.benchmark._criteo import recipe_of
 from recsys.data.click_log import ClickLog
@@ -61,7 +64,7 @@ class Use:
     worker: float
     dispatcher: float
     machine: float
-    """Of all processes there are"""
+    """Of all processes, Ray's own too"""
     seconds: float
 
     def a_window(self) -> Use:
@@ -106,7 +109,7 @@ class Model:
         return min(
             workers / (compute_s + self.worker(size)),
             1 / self.shard(size / shards),
-            (cpu_count() or 1) / (self.machine(size) + more_calls),
+            (os.cpu_count() or 1) / (self.machine(size) + more_calls),
         )
 
 
@@ -141,7 +144,7 @@ class _Windows:
             [Seeds()],
             recipe.arm.phases[0],
             batch_count=stream.batch_count,
-            device=torch.device("cpu"),
+            transfer=Transfer(torch.device("cpu")),
         )
         windows = Windows(stream.batch_count, length)
         prepared = tuple(
@@ -252,14 +255,16 @@ class _Sleepers:
 def _run(windows: _Windows, workers: int, shards: int, compute_s: float) -> Use:
     """Let workers pull and push for some seconds; return what everyone used meanwhile."""
     tags = {"trial": "benchmark", "run": "feeding"}
-    dispatcher = ray.remote(_Dispatcher).options(num_cpus=0).remote(Ledger(_MANY), Seen(), tags)
-    servers = [
+    dispatcher: Any = (
+        ray.remote(_Dispatcher).options(num_cpus=0).remote(Ledger(_MANY), Seen(), tags)
+    )
+    servers: list[Any] = [
         ray.remote(_Shard)
         .options(num_cpus=0)
         .remote(fresh(part_of(windows.parameters, shard, shards)), False)
         for shard in range(shards)
     ]
-    sleepers = (
+    sleepers: Any = (
         ray.remote(_Sleepers)
         .options(num_cpus=0, max_concurrency=4)
         .remote(windows.prepared, dispatcher, servers, compute_s)
@@ -290,15 +295,23 @@ def _run(windows: _Windows, workers: int, shards: int, compute_s: float) -> Use:
 def _reading(sleepers: Any, dispatcher: Any, shards: Sequence[Any]) -> Any:
     worker_s, trained = ray.get(sleepers.use.remote())
     cpu_s = ray.get([each.cpu_s.remote() for each in (dispatcher, *shards)])
-    return np.array([time.perf_counter(), _machine_cpu_s(), worker_s, trained, *cpu_s])
+    return np.array([time.perf_counter(), _cpu_s_of_all(), worker_s, trained, *cpu_s])
 
 
-def _machine_cpu_s() -> float:
-    """Return the CPU seconds that all processes have used since the machine started."""
-    with open("/proc/stat") as file:  # noqa: PTH123 - not a file of ours
-        fields = [int(field) for field in file.readline().split()[1:9]]
-    user, nice, system, _idle, _iowait, irq, softirq, _steal = fields
-    return (user + nice + system + irq + softirq) / 100
+def _cpu_s_of_all() -> float:
+    """Return the CPU seconds of this process and of all that it started, Ray's own too."""
+    parents, used = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it has ended
+        pid = int(stat.parent.name)
+        parents[pid], used[pid] = int(fields[1]), int(fields[11]) + int(fields[12])
+    ours = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in ours} - ours:
+        ours |= more
+    return sum(used[pid] for pid in ours) / os.sysconf("SC_CLK_TCK")
 
 
 def _fit(alone: dict[float, Use]) -> Model:
