@@ -17,7 +17,7 @@ from distrib.folder import Folder
 from distrib.processes import ProcessName, name_of, own_name
 from recsys.errors import DataError
 
-BEAT_S = 3.0
+BEAT_S = 2.0
 PATIENCE_S = 15.0
 """An owner that is silent for so long is taken for dead"""
 _FILE = "owner.json"

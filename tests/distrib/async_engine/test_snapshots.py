@@ -1,109 +1,225 @@
-"""Snapshots: whole or not there, never another's, the newest first."""
+"""Snapshots: whole or not there, never of another version, the newest whole one first."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from distrib.async_engine.snapshots import (
     FORMAT,
-    Manifest,
-    finish,
-    newest_manifest,
-    read_progress,
-    read_shards,
+    Place,
+    claimed,
+    place_name,
     snapshot_name,
     write_shard,
 )
 from distrib.store.parameters import Parameters
 from distrib.store.shard import Served, ShardState, Version
-from recsys.errors import DataError
+from distrib.trial import Trial
+from recsys.errors import ConfigError, DataError
+from recsys.seeds import Source, replica_seeds
+from tests.support.logs import small_recipe
+
+MADE_BY = {"code": "c0de", "torch": "2.13.0"}
+PLACE = "trial"
 
 
-def state(seed: int) -> ShardState:
+def state(windows: int, seed: int) -> ShardState:
     rng = np.random.default_rng(seed)
     return ShardState(
         parameters=Parameters(
             slabs=(rng.random((3, 2), np.float32), rng.random((4, 5), np.float32)),
             dense=rng.random((2, 6), np.float32),
         ),
-        version=Version(updates=2, examples=64),
-        applied={0: (0, 32), 1: (3, 32)},
+        version=Version(updates=windows, examples=32 * windows),
+        applied={window: (window, 32) for window in range(windows)},
         order=(Served(lease=3, window=1, is_push=True, applied=True, carried=0),),
     )
 
 
-def manifest(windows: int, run: str = "mine") -> Manifest:
-    return Manifest(format=FORMAT, trial="t", run=run, phase=0, windows=windows, leases=9, shards=2)
+def place(root: object, made_by: dict[str, str] = MADE_BY) -> Place:
+    return Place(str(root), PLACE, "mine", made_by)
 
 
-def write(root: str, windows: int, run: str = "mine") -> None:
+def write(place: Place, windows: int) -> None:
+    name = place.begin(0, windows)
     for shard in range(2):
-        write_shard(root, snapshot_name(0, windows), shard, state(windows + shard))
-    finish(root, manifest(windows, run), {"windows": windows})
+        write_shard(place.root, name, shard, state(windows, seed=shard))
+    place.finish(0, windows, leases=9, shards=2, progress={"windows": windows})
+
+
+def assert_is(found, windows: int) -> None:
+    assert found.manifest.windows == windows
+    assert found.progress == {"windows": windows}
+    for shard, read in enumerate(found.shards):
+        expected = state(windows, seed=shard)
+        for a, b in zip(read.parameters.slabs, expected.parameters.slabs, strict=True):
+            np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(read.parameters.dense, expected.parameters.dense)
+        assert (read.version, read.applied) == (expected.version, expected.applied)
+        assert read.order == expected.order
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
 def test_what_is_read_is_what_was_written(tmp_path, scheme) -> None:
     root = f"{scheme}{tmp_path}/snapshots"
 
-    write(root, 20)
+    write(place(root), 20)
 
-    newest = newest_manifest(root)
-    assert newest == manifest(20)
-    assert read_progress(root, newest) == {"windows": 20}
-    for shard, found in enumerate(read_shards(root, newest)):
-        expected = state(20 + shard)
-        for a, b in zip(found.parameters.slabs, expected.parameters.slabs, strict=True):
-            np.testing.assert_array_equal(a, b)
-        np.testing.assert_array_equal(found.parameters.dense, expected.parameters.dense)
-        assert (found.version, found.applied) == (expected.version, expected.applied)
-        assert found.order == expected.order
+    assert_is(place(root).newest(), 20)
+
+
+def test_in_an_object_store_it_is_the_same(s3) -> None:
+    bucket = s3.new_bucket()
+    root = s3.uri(bucket, "snapshots")
+
+    for windows in (10, 20, 30):
+        write(place(root), windows)
+
+    assert_is(place(root).newest(), 30)
+    kept = {name.split("/")[2] for name in s3.names(bucket) if name.count("/") == 3}
+    assert kept == {snapshot_name(0, 20), snapshot_name(0, 30)}
 
 
 def test_there_is_none_where_nothing_was_written(tmp_path) -> None:
-    assert newest_manifest(str(tmp_path / "nowhere")) is None
+    assert place(tmp_path / "nowhere").newest() is None
 
 
 def test_a_snapshot_whose_writer_died_is_passed_over(tmp_path) -> None:
-    write(str(tmp_path), 20)
-    write_shard(str(tmp_path), snapshot_name(0, 40), 0, state(0))
+    write(place(tmp_path), 20)
+    write_shard(str(tmp_path), place(tmp_path).begin(0, 40), 0, state(40, seed=0))
 
-    assert newest_manifest(str(tmp_path)) == manifest(20)
+    assert_is(place(tmp_path).newest(), 20)
 
 
 def test_the_last_two_are_kept(tmp_path) -> None:
     for windows in (10, 20, 30):
-        write(str(tmp_path), windows)
+        write(place(tmp_path), windows)
 
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / PLACE).iterdir()) == [
         snapshot_name(0, 20),
         snapshot_name(0, 30),
     ]
 
 
-def test_two_runs_in_one_place_are_refused(tmp_path) -> None:
-    write(str(tmp_path), 20, run="other")
+@pytest.mark.parametrize("file", ["shard-1.npz", "progress.pickle", "manifest.json"])
+def test_of_a_damaged_snapshot_the_one_before_is_used_and_it_is_told(
+    tmp_path, caplog, file
+) -> None:
+    write(place(tmp_path), 10)
+    write(place(tmp_path), 20)
+    path = tmp_path / PLACE / snapshot_name(0, 20) / file
+    path.write_bytes(path.read_bytes()[:-10])
+    reader = place(tmp_path)
 
-    with pytest.raises(DataError, match="expected one run in one place"):
-        finish(str(tmp_path), manifest(20), {})
+    assert_is(reader.newest(), 10)
+
+    (told,) = reader.passed_over
+    assert snapshot_name(0, 20) in told
+    assert file in told
+    assert caplog.messages == [told]
+
+
+def test_a_shard_with_a_changed_byte_is_damaged(tmp_path) -> None:
+    write(place(tmp_path), 20)
+    path = tmp_path / PLACE / snapshot_name(0, 20) / "shard-0.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+    assert place(tmp_path).newest() is None
+
+
+def test_a_shard_of_another_snapshot_is_damaged(tmp_path) -> None:
+    write(place(tmp_path), 20)
+    write_shard(str(tmp_path), f"{PLACE}/{snapshot_name(0, 20)}", 1, state(19, seed=1))
+    reader = place(tmp_path)
+
+    assert reader.newest() is None
+    assert "shard-1.npz (of another snapshot)" in reader.passed_over[0]
+
+
+def test_a_damaged_snapshot_is_written_again_whole(tmp_path) -> None:
+    write(place(tmp_path), 20)
+    (tmp_path / PLACE / snapshot_name(0, 20) / "shard-1.npz").unlink()
+
+    write(place(tmp_path), 20)
+
+    assert_is(place(tmp_path).newest(), 20)
 
 
 def test_a_snapshot_of_another_format_is_refused(tmp_path) -> None:
-    write(str(tmp_path), 20)
-    path = tmp_path / snapshot_name(0, 20) / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": FORMAT + 1}))
+    write(place(tmp_path), 20)
+    path = tmp_path / PLACE / snapshot_name(0, 20) / "manifest.json"
+    path.write_text(json.dumps({"format": FORMAT + 1, "of": "another kind"}))
 
-    with pytest.raises(DataError, match=f"found snapshot format {FORMAT + 1}, expected {FORMAT}"):
-        newest_manifest(str(tmp_path))
+    with pytest.raises(DataError, match=f"format {FORMAT + 1}, expected {FORMAT}; delete it, name"):
+        place(tmp_path).newest()
 
 
-def test_a_cut_off_shard_is_refused(tmp_path) -> None:
-    write(str(tmp_path), 20)
-    path = tmp_path / snapshot_name(0, 20) / "shard-1.npz"
-    path.write_bytes(path.read_bytes()[:100])
+def test_a_snapshot_of_another_version_is_refused_and_what_differs_is_named(tmp_path) -> None:
+    write(place(tmp_path, MADE_BY | {"torch": "2.12.0"}), 20)
 
-    with pytest.raises(DataError, match=r"shard-1.npz: not a whole shard"):
-        read_shards(str(tmp_path), manifest(20))
+    with pytest.raises(DataError) as refused:
+        place(tmp_path).newest()
+
+    (line,) = str(refused.value).splitlines()
+    assert "made by torch 2.12.0, expected torch 2.13.0" in line
+    assert "delete it, name another place in engine.snapshots" in line
+    assert "c0de" not in line
+
+
+def trial(**fields: object) -> Trial:
+    return Trial(
+        recipe=small_recipe(**fields),
+        seeds=replica_seeds(7, (Source.SHUFFLE,), 0),
+        data_fingerprint="data",
+    )
+
+
+def test_a_place_is_named_by_configuration_seeds_and_data() -> None:
+    others = [
+        trial(stream={"batch_size": 33}),
+        replace(trial(), seeds=replica_seeds(7, (Source.SHUFFLE,), 1)),
+        replace(trial(), data_fingerprint="other"),
+    ]
+
+    assert place_name(trial()) == place_name(trial())
+    assert len({place_name(trial()), *(place_name(other) for other in others)}) == 4
+
+
+def claim_and_leave(root: object, run: str) -> None:
+    with claimed(str(root), trial(), run) as place:
+        assert place is not None
+
+
+def test_two_runs_in_one_place_are_noticed_at_the_start(tmp_path) -> None:
+    one_place = r"found run first .* expected one run in one place"
+
+    with claimed(str(tmp_path), trial(), "first"), pytest.raises(DataError, match=one_place):
+        claim_and_leave(tmp_path, "second")
+
+    claim_and_leave(tmp_path, "second")
+
+
+def test_a_place_that_cannot_be_written_is_refused_at_the_start(tmp_path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ConfigError, match=r"engine.snapshots: .*expected a place to write to"):
+        claim_and_leave(tmp_path / "file", "run")
+
+
+def test_a_run_whose_place_was_taken_over_writes_no_more(tmp_path) -> None:
+    mine, other = place(tmp_path), Place(str(tmp_path), PLACE, "other", MADE_BY)
+    write(mine, 10)
+    other.ownership.claim()
+
+    with pytest.raises(DataError, match="took it over from run mine"):
+        mine.begin(0, 20)
+    with pytest.raises(DataError, match="took it over from run mine"):
+        mine.finish(0, 20, leases=9, shards=2, progress={})
+
+    other.ownership.release()

@@ -1,0 +1,117 @@
+"""Whose a folder is: a living owner's, until it ends or is silent for long."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from distrib.async_engine.ownership import Ownership
+from distrib.folder import Folder
+from recsys.errors import DataError
+
+FILE = "owner.json"
+
+
+def ownership(place, run: str) -> Ownership:
+    return Ownership(Folder(str(place)), run, beat_s=0.05, patience_s=1.0)
+
+
+def change_owner(place, **fields: object) -> None:
+    path = place / FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def test_a_living_owner_is_not_taken_over(tmp_path) -> None:
+    first = ownership(tmp_path, "first")
+    first.claim()
+
+    with pytest.raises(DataError, match=r"found run first \(process \d+ on .*\)"):
+        ownership(tmp_path, "second").claim()
+
+    first.check()
+    first.release()
+
+
+def test_a_folder_that_was_let_go_is_free(tmp_path) -> None:
+    first, second = ownership(tmp_path, "first"), ownership(tmp_path, "second")
+    first.claim()
+    first.release()
+
+    second.claim()
+
+    assert json.loads((tmp_path / FILE).read_text())["run"] == "second"
+    second.release()
+    assert not (tmp_path / FILE).exists()
+
+
+def test_an_owner_whose_process_ended_is_taken_over_at_once(tmp_path, caplog) -> None:
+    claims = (
+        "import os; from distrib.async_engine.ownership import Ownership; "
+        f"from distrib.folder import Folder; Ownership(Folder({str(tmp_path)!r}), 'dead').claim(); "
+        "os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", claims], check=False)
+    second = Ownership(Folder(str(tmp_path)), "second", patience_s=1e9)
+
+    second.claim()
+
+    assert "taking over from run dead" in caplog.messages[0]
+    second.release()
+
+
+def test_a_silent_owner_elsewhere_is_taken_over_after_a_while(tmp_path) -> None:
+    owner = {"run": "far", "host": "far", "machine": "far", "pid": 1, "started": 1, "beats": 8}
+    (tmp_path / FILE).write_text(json.dumps(owner))
+    second = ownership(tmp_path, "second")
+
+    second.claim()
+
+    second.check()
+    second.release()
+
+
+def test_an_owner_elsewhere_that_beats_is_not_taken_over(tmp_path, monkeypatch) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("distrib.async_engine.ownership._machine", lambda: "far")
+        first = ownership(tmp_path, "first")
+    first.claim()
+
+    with pytest.raises(DataError, match="found run first"):
+        ownership(tmp_path, "second").claim()
+
+    first.release()
+
+
+def test_an_owner_that_was_taken_over_learns_it_and_leaves_the_file_alone(tmp_path) -> None:
+    first = ownership(tmp_path, "first")
+    first.claim()
+    change_owner(tmp_path, run="second")
+    time.sleep(0.2)  # some beats
+
+    with pytest.raises(DataError, match=r"found that run second .* took it over from run first"):
+        first.check()
+
+    first.release()
+    assert json.loads((tmp_path / FILE).read_text())["run"] == "second"
+
+
+def test_a_file_that_names_no_owner_is_refused(tmp_path) -> None:
+    (tmp_path / FILE).write_text("{")
+
+    with pytest.raises(DataError, match=r"owner.json: found no owner in it .* delete it if no run"):
+        ownership(tmp_path, "first").claim()
+
+
+def test_it_works_in_an_object_store(s3) -> None:
+    place = s3.uri(s3.new_bucket(), "place")
+    first = ownership(place, "first")
+    first.claim()
+
+    with pytest.raises(DataError, match="found run first"):
+        ownership(place, "second").claim()
+
+    first.release()
