@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
 
+from jobs.searching.config import SearchConfig
 from recsys.calls import nearest
 from recsys.config import EvaluationConfig, OptimizerConfig, Recipe, StreamConfig
 from recsys.data.readers.registry import READERS
@@ -90,6 +91,7 @@ class Settings(Frozen):
         (), description="sources to measure alone: the baseline again, with only that one varied"
     )
     fuse: PositiveInt = Field(8, description="most replicas trained side by side in one process")
+    search: SearchConfig | None = Field(None, description="what soloist search looks for")
 
 
 class Experiment(Settings):

@@ -18,6 +18,8 @@ from jobs.experiment import (
     Settings,
 )
 from jobs.experiments import shipped_experiments
+from jobs.searching.arms import refuse_unsearchable
+from jobs.searching.config import SearchConfig
 from jobs.validation import below, mapping, validated
 from recsys.arms import ArmConfig
 from recsys.config import Recipe
@@ -78,6 +80,8 @@ def parse_experiment(document: Document) -> Experiment:
     arms, defaults = mapping(rest.pop("arms", None), "arms"), rest.pop("defaults", None)
     if "data" in rest:
         validated(DataConfig, rest["data"], "data")
+    if rest.get("search") is not None:
+        validated(SearchConfig, rest["search"], "search")
     settings = validated(Settings, rest, "")
     shared = validated(Defaults, _sections(defaults, "defaults"), "defaults")
     if not arms:
@@ -92,6 +96,8 @@ def parse_experiment(document: Document) -> Experiment:
     if experiment.baseline not in experiment.arms:
         raise unknown(f"baseline {experiment.baseline}", experiment.baseline, list(experiment.arms))
     _refuse_what_nothing_varies(experiment)
+    if experiment.search is not None:
+        refuse_unsearchable(experiment)
     return experiment
 
 
@@ -188,12 +194,12 @@ def _refuse_what_nothing_varies(experiment: Experiment) -> None:
         engine = arm.recipe.engine.name
         if engine in _IN_ORDER and Source.ASYNC in arm.replication.vary:
             raise ConfigError(
-                f"arms.{name}: vary has async, but the {engine} engine applies updates in one order; "
-                "expected init, shuffle, arithmetic or components"
+                f"arms.{name}: vary has async, but the {engine} engine applies updates in one "
+                "order; expected init, shuffle, arithmetic or components"
             )
     engine = experiment.arms[experiment.baseline].recipe.engine.name
     if engine in _IN_ORDER and Source.ASYNC in experiment.sources:
         raise ConfigError(
-            f"sources: found async, but the baseline's {engine} engine applies updates in one order; "
-            "expected init, shuffle, arithmetic or components"
+            f"sources: found async, but the baseline's {engine} engine applies updates in one "
+            "order; expected init, shuffle, arithmetic or components"
         )
