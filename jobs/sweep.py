@@ -11,21 +11,16 @@ from rich.console import Console
 from rich.table import Table
 from typer import Option
 
-from distrib.failures import Failure, raise_for
+from distrib.failures import raise_for
 from distrib.groups import Group, missing_groups
 from distrib.results import is_done
-from distrib.runner import run_groups
-from distrib.session import ray_session, terminated_like_interrupted
-from distrib.status import Status
 from jobs.arguments import ExperimentName, KeepWeights, Overrides
 from jobs.command import check_output, run
-from jobs.display import Display
 from jobs.loading import load_experiment
 from jobs.planning import PlannedArm, manifest, open_click_log, plan, write_manifest
 from jobs.report import report
 from jobs.slices import write_slices
-from jobs.status_file import StatusFile
-from recsys.data.click_log import ClickLog
+from jobs.training import train_groups
 
 
 def sweep(
@@ -72,29 +67,10 @@ def sweep(
     evaluation = planned[0].recipe.evaluation
     write_slices(directory, log, evaluation.split, configured.data.item)
     write_manifest(directory, manifest(configured, planned))
-    failures = _train(log, directory, groups, keep_weights=keep_weights)
+    failures = train_groups(log, directory, groups, keep_weights=keep_weights)
     if any(is_done(directory, trial) for arm in planned for trial in arm.trials):
         report(directory)
     raise_for(failures, sum(len(group.trials) for group in groups))
-
-
-def _train(
-    log: ClickLog, directory: Path, groups: Sequence[Group], *, keep_weights: bool
-) -> list[Failure]:
-    if not groups:
-        return []
-    with (
-        Display() as display,
-        StatusFile(directory) as file,
-        ray_session(),
-        terminated_like_interrupted(),
-    ):
-
-        def observe(status: Status) -> None:
-            display(status)
-            file(status)
-
-        return run_groups(log, directory, groups, observe=observe, keep_weights=keep_weights)
 
 
 def _plan_table(planned: Sequence[PlannedArm], directory: Path, *, weights: bool) -> Table:

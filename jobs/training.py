@@ -1,0 +1,46 @@
+"""Training of groups on Ray as a person sees it: shown, told to the status file, stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from distrib.failures import Failure
+from distrib.groups import Group
+from distrib.runner import run_groups
+from distrib.session import ray_session, terminated_like_interrupted
+from distrib.status import Status
+from jobs.display import Display
+from jobs.status_file import StatusFile
+from recsys.data.click_log import ClickLog
+
+
+def train_groups(
+    log: ClickLog,
+    directory: Path,
+    groups: Sequence[Group],
+    *,
+    told_in: Path | None = None,
+    keep_weights: bool = False,
+) -> list[Failure]:
+    """Train groups on Ray into ``directory``; no Ray is started where there is nothing to train.
+
+    ``told_in`` is where ``status.json`` goes, by default the same directory.
+
+    Raises:
+        KeyboardInterrupt: what was finished is kept.
+    """
+    if not groups:
+        return []
+    with (
+        Display() as display,
+        StatusFile(told_in or directory) as file,
+        ray_session(),
+        terminated_like_interrupted(),
+    ):
+
+        def observe(status: Status) -> None:
+            display(status)
+            file(status)
+
+        return run_groups(log, directory, groups, observe=observe, keep_weights=keep_weights)
