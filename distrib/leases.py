@@ -59,6 +59,8 @@ class Ledger:
         start_with: so many workers must have asked before the first window is granted.
         applied: windows that need no training, after a recovery.
         leases: granted before.
+        waits_for_death: whether the window of a silent worker is granted again only when it is
+            known to be dead, since it could still do harm.
         cut: no window from this on is granted before all that come before are applied, so that
             all shards can be caught in one state. None: no cut.
     """
@@ -71,6 +73,7 @@ class Ledger:
     applied: set[int] = field(default_factory=set)
     cut: int | None = None
     leases: int = 0
+    waits_for_death: bool = False
     _next: int = 0
     _asked: set[str] = field(default_factory=set)
     """Who asked before the first grant"""
@@ -140,10 +143,11 @@ class Ledger:
         return failures < ATTEMPTS
 
     def expire(self, now: float) -> list[Lease]:
-        """Take back the leases of silent workers and return them."""
+        """Return the leases of silent workers, taken back unless their death is waited for."""
         silent = [each.lease for each in self._outstanding.values() if each.expires_at <= now]
-        for lease in silent:
-            self.give_back(lease)
+        if not self.waits_for_death:
+            for lease in silent:
+                self.give_back(lease)
         return silent
 
     def bury(self, workers: Iterable[str]) -> list[Lease]:

@@ -10,10 +10,10 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Staleness:
-    """Of one push to one shard."""
+    """Of one push to one shard, or of one batch in shared memory."""
 
     updates: int
-    """Windows of others"""
+    """Windows of others, or batches in shared memory"""
     examples: int
 
 

@@ -30,13 +30,17 @@ class Crew:
 
     Args:
         wanted: how many workers.
-        hire: starts a worker actor of a name.
+        hire: starts a worker actor of a name, at a place: a number below ``wanted``.
+        fence: sees to it that the last worker at a place can do nothing any more.
     """
 
-    def __init__(self, wanted: int, hire: Callable[[str], Any]) -> None:
+    def __init__(
+        self, wanted: int, hire: Callable[[str, int], Any], fence: Callable[[int], None]
+    ) -> None:
         self._hire = hire
+        self._fence = fence
         self._names = (f"worker-{number}" for number in itertools.count())
-        self._members = [self._new() for _ in range(wanted)]
+        self._members = [self._new(place) for place in range(wanted)]
 
     def __len__(self) -> int:
         return sum(member.running is not None for member in self._members)
@@ -51,12 +55,12 @@ class Crew:
 
         Raises:
             RayTaskError: a worker's own error.
-            TrialFailed: a worker that cannot even start.
+            TrialFailed: a worker that cannot even start, or cannot be ended.
         """
         running = [member.running for member in self._members if member.running is not None]
         ended, _ = ray.wait(running, num_returns=len(running), timeout=0) if running else ([], [])
         dead, lost = [], False
-        for number, member in enumerate(self._members):
+        for place, member in enumerate(self._members):
             if member.running not in ended:
                 continue
             try:
@@ -66,7 +70,7 @@ class Crew:
                 if isinstance(error, ActorDiedError) and error.actor_init_failed:
                     raise TrialFailed(f"a worker cannot start: {error}") from error
                 dead.append(member.name)
-                self._members[number] = replacement = self._new()
+                replacement = self._replace(place)
                 replacement.running = replacement.actor.run.remote(phase, servers)
         return dead, lost
 
@@ -82,7 +86,7 @@ class Crew:
         running = [member.running for member in self._members if member.running is not None]
         if running:
             ray.wait(running, num_returns=len(running), timeout=_PATIENCE_S)
-        for number, member in enumerate(self._members):
+        for place, member in enumerate(self._members):
             if member.running is None:
                 continue
             try:
@@ -90,12 +94,18 @@ class Crew:
                 member.running = None
             except (RayActorError, GetTimeoutError):
                 ray.kill(member.actor)
-                self._members[number] = self._new()
+                self._replace(place)
 
     def close(self) -> None:
         for member in self._members:
             ray.kill(member.actor)
 
-    def _new(self) -> _Member:
+    def _replace(self, place: int) -> _Member:
+        """Have another worker at the place of a dead one."""
+        self._fence(place)
+        self._members[place] = self._new(place)
+        return self._members[place]
+
+    def _new(self, place: int) -> _Member:
         name = next(self._names)
-        return _Member(name=name, actor=self._hire(name), running=None)
+        return _Member(name=name, actor=self._hire(name, place), running=None)

@@ -13,19 +13,21 @@ from torch import nn
 from torchrec.modules.embedding_configs import EmbeddingBagConfig
 
 from distrib.async_engine.crew import Crew
+from distrib.async_engine.in_place_worker import InPlaceWorker
+from distrib.async_engine.memory_store import MemoryStore
 from distrib.async_engine.messages import Seconds, Seen
 from distrib.async_engine.one_pass import OnePass, Passed, Training
+from distrib.async_engine.server_store import ServerStore
 from distrib.async_engine.snapshots import Place, claimed
-from distrib.async_engine.worker import Worker
+from distrib.async_engine.store import Store
+from distrib.async_engine.worker import BaseWorker, Worker
 from distrib.evaluation import Watch, results
 from distrib.resources import training_requirements
 from distrib.session import ray_session
 from distrib.staleness import StalenessHistogram
-from distrib.store.exchange import digests
-from distrib.store.layout import layout_of
 from distrib.store.recording import Recording, order_table
 from distrib.training import Progress as Told
-from distrib.training import arm_of_phase, refuse_unfit, set_threads
+from distrib.training import refuse_unfit, set_threads
 from distrib.trial import Trial, TrialResult
 from distrib.windows import Windows
 from recsys.cost import LookupCounter
@@ -33,7 +35,7 @@ from recsys.data.click_log import ClickLog
 from recsys.data.stream import Stream
 from recsys.embeddings import fused_collection
 from recsys.engines import AsyncEngine
-from recsys.module import Arm, EmbeddingFactory
+from recsys.module import Arm
 
 _CPU = torch.device("cpu")
 
@@ -78,46 +80,52 @@ def _train_from(
     stream = Stream(log, "train", recipe.stream, [trial.seeds])
     watch = Watch(log, recipe, 1, _CPU, stream.batch_count)
 
-    def make_embeddings(tables: list[EmbeddingBagConfig]) -> nn.Module:
-        return fused_collection(tables, recipe.optimizer, _CPU)
+    windows = Windows(stream.batch_count, engine.window)
+    worker: type[BaseWorker]
+    store: Store
+    if engine.store == "shared_memory":
+        worker, store = InPlaceWorker, MemoryStore(log, trial, engine, windows, run)
+    else:
+        worker, store = Worker, ServerStore(log, trial, engine)
 
-    def hire(name: str) -> Any:
-        options = {"name": f"soloist-{run}/{name}", **training_requirements(recipe)}
-        return ray.remote(Worker).options(**options).remote(name, log.directory.resolve(), trial)
+    def hire(name: str, place: int) -> Any:
+        options = training_requirements(recipe) | store.worker_options()
+        actor = ray.remote(worker).options(name=f"soloist-{run}/{name}", **options)
+        return actor.remote(name, place, log.directory.resolve(), trial)
 
-    crew = Crew(engine.workers, hire)
+    store.begin(0, recipe.arm.phases[0])
+    crew = Crew(engine.workers, hire, store.fence)
     teller = _Teller(on_progress)
     training = Training(
         run=run,
         trial=trial.digest,
         engine=engine,
-        windows=Windows(stream.batch_count, engine.window),
+        windows=windows,
+        store=store,
         crew=crew,
         snapshots=place,
         told=teller,
     )
-    arm: Arm | None = None
     try:
         for number, phase in enumerate(recipe.arm.phases):
-            arm = arm_of_phase(recipe, log, [trial], phase.groups, make_embeddings, arm)
-            layout = layout_of(arm.tables, arm.dense, 1, recipe.optimizer)
+            if number:
+                store.begin(number, phase)
             if number < len(passed):
                 continue  # a snapshot of a later phase has all of its weights
             is_last = number == len(recipe.arm.phases) - 1
-            one_pass = OnePass(training, number, arm, layout, watch if is_last else None, passed)
+            one_pass = OnePass(training, number, watch if is_last else None, passed)
             teller.next_phase()
-            done, parameters = one_pass.run()
-            passed = (*passed, done)
+            passed = (*passed, one_pass.run())
     finally:
         crew.close()
-    assert arm is not None
+        store.close()
     recording = None
     if engine.record:
         recording = Recording(
             order=order_table([each.orders for each in passed]),
-            digests=digests(arm, layout, parameters),
+            digests=store.digests(),
         )
-    result = _result(log, trial, arm, make_embeddings, passed, watch, recording)
+    result = _result(log, trial, store.arm(), passed, watch, recording)
     if place is not None:
         result.provenance["snapshots_passed_over"] = place.passed_over
     return result
@@ -144,11 +152,13 @@ def _result(
     log: ClickLog,
     trial: Trial,
     arm: Arm,
-    make_embeddings: EmbeddingFactory,
     passed: Sequence[Passed],
     watch: Watch,
     recording: Recording | None,
 ) -> TrialResult:
+    def make_embeddings(tables: list[EmbeddingBagConfig]) -> nn.Module:
+        return fused_collection(tables, trial.recipe.optimizer, _CPU)
+
     lookups, staleness = LookupCounter(), StalenessHistogram()
     for each in passed:
         lookups.add(each.seen.lookups)
@@ -176,6 +186,7 @@ def _where_time_goes(passed: Sequence[Passed]) -> dict[str, Any]:
         seconds.add(each.seen.seconds)
     return {
         "windows": windows,
+        "torn_batches": sum(each.seen.torn_batches for each in passed),
         "seconds_per_window": {k: v / windows for k, v in asdict(seconds).items()},
         "bytes_pulled_per_window": sum(each.seen.bytes_pulled for each in passed) / windows,
         "bytes_pushed_per_window": sum(each.seen.bytes_pushed for each in passed) / windows,

@@ -8,6 +8,7 @@ from typing import Any
 
 from distrib.leases import Lease
 from distrib.staleness import Staleness, StalenessHistogram
+from distrib.store.shared_segment import Address
 
 
 @dataclass(slots=True)
@@ -15,12 +16,12 @@ class Seconds:
     """Where a worker's time goes."""
 
     prepare: float = 0.0
-    """Making batches and finding their distinct rows"""
+    """Making batches, and finding their distinct rows where they are pulled"""
     pull: float = 0.0
-    """Waiting for pulled rows, and putting them together"""
+    """Waiting for pulled rows, and putting them together; none in shared memory"""
     compute: float = 0.0
     push: float = 0.0
-    """Cutting the change into parts and handing them over"""
+    """Cutting the change into parts and handing them over; applying it in shared memory"""
     wait: float = 0.0
     """Without a window"""
 
@@ -44,10 +45,12 @@ class Report:
     lookups: tuple[int, ...]
     """Totals of a ``LookupCounter``, which would bring TorchRec into the dispatcher's process"""
     staleness: tuple[Staleness, ...]
-    """For each shard that took the window from this lease"""
+    """For each shard that took the window from this lease; for each batch in shared memory"""
     bytes_pulled: int
     bytes_pushed: int
     seconds: Seconds
+    torn_batches: int = 0
+    """Whose update a worker was killed in: it counts as done, though it may be there in part"""
 
 
 @dataclass(slots=True)
@@ -63,6 +66,7 @@ class Seen:
     lookups: tuple[int, ...] = ()
     staleness: StalenessHistogram = field(default_factory=StalenessHistogram)
     seconds: Seconds = field(default_factory=Seconds)
+    torn_batches: int = 0
 
     def add(self, report: Report) -> None:
         """Take a window that is applied on every shard."""
@@ -76,6 +80,7 @@ class Seen:
         self.lookups = tuple(a + b for a, b in zip(before, report.lookups, strict=True))
         self.staleness.add(report.staleness)
         self.seconds.add(report.seconds)
+        self.torn_batches += report.torn_batches
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,10 +102,13 @@ class Status:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Servers:
-    """The actors of one generation: a dispatcher and the shards that restart together with it."""
+    """What the workers of one generation turn to."""
 
     dispatcher: Any
-    shards: tuple[Any, ...]
+    shards: tuple[Any, ...] = ()
+    """Actors, of a store that has them; they start again together with the dispatcher"""
+    memory: Address | None = None
+    """Of a store in shared memory, which outlives dispatchers"""
 
 
 class Ending(StrEnum):

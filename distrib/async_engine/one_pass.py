@@ -9,19 +9,17 @@ from dataclasses import dataclass
 import torch
 from ray.exceptions import RayTaskError
 
+from distrib.async_engine.answers import ServersLost
 from distrib.async_engine.crew import Crew
-from distrib.async_engine.generation import Generation, ServersLost, Start
+from distrib.async_engine.generation import Generation
 from distrib.async_engine.messages import Seen, Status
 from distrib.async_engine.snapshots import Place
+from distrib.async_engine.store import Start, Store
 from distrib.errors import TrialFailed
 from distrib.evaluation import Watch, WatchState
-from distrib.store.exchange import fill_arm, parameters_of
-from distrib.store.layout import Layout
-from distrib.store.parameters import Parameters, part_of
-from distrib.store.shard import Served, fresh
+from distrib.store.shard import Served
 from distrib.windows import Windows
 from recsys.engines import AsyncEngine
-from recsys.module import Arm
 
 _POLL_S = 0.1
 MOST_LOSSES = 5
@@ -58,6 +56,7 @@ class Training:
     """Digest"""
     engine: AsyncEngine
     windows: Windows
+    store: Store
     crew: Crew
     snapshots: Place | None
     """Where this trial's lie"""
@@ -70,9 +69,7 @@ class OnePass:
 
     Args:
         training: what it is a part of.
-        phase: its number.
-        arm: where it starts from, and where its weights go.
-        layout: of the arm's parameters.
+        phase: its number; the store has begun it.
         watch: evaluates on the way, None in a phase that is not evaluated.
         passed: the phases before.
     """
@@ -81,15 +78,11 @@ class OnePass:
         self,
         training: Training,
         phase: int,
-        arm: Arm,
-        layout: Layout,
         watch: Watch | None,
         passed: tuple[Passed, ...],
     ) -> None:
         self._training = training
         self._phase = phase
-        self._arm = arm
-        self._layout = layout
         self._watch = watch
         self._unwatched = None if watch is None else watch.state()
         self._passed = passed
@@ -97,28 +90,33 @@ class OnePass:
         self._losses = 0
         self._generation = 0
         self._watched = Seen()
+        self._saved = 0
 
-    def run(self) -> tuple[Passed, Parameters]:
-        """Train until every window is applied; the arm then has the weights.
+    def run(self) -> Passed:
+        """Train until every window is applied; the store's arm then has the weights.
 
         Raises:
             TrialFailed: it cannot be trained.
             DataError: the place of its snapshots is in use or of another format.
         """
+        store = self._training.store
         while True:
-            start = self._start()
+            start = store.kept() or self._restored()
             generation = Generation(
                 self._training.run,
                 self._next_generation(),
                 self._training.engine,
                 self._training.windows,
+                store,
                 start,
+                self._saved,
                 {"trial": self._training.trial, "run": self._training.run},
             )
             try:
                 self._training.crew.start(self._phase, generation.servers)
                 seen = self._attend(generation)
-                parameters, orders = generation.parameters(), generation.order()
+                store.arm()
+                orders = store.order()
             except ServersLost as error:
                 self._losses += 1
                 if self._losses >= MOST_LOSSES:
@@ -126,9 +124,7 @@ class OnePass:
                         f"dispatcher or a shard was lost {self._losses} times in a row: {error}"
                     ) from error
             else:
-                fill_arm(self._arm, self._layout, [parameters])
-                passed = Passed(seen=seen, train_seconds=self._seconds, orders=tuple(orders))
-                return passed, parameters
+                return Passed(seen=seen, train_seconds=self._seconds, orders=tuple(orders))
             finally:
                 generation.close()
                 self._training.crew.rest()
@@ -137,28 +133,28 @@ class OnePass:
         self._generation += 1
         return 1000 * self._phase + self._generation
 
-    def _start(self) -> Start:
-        """Return the newest snapshot of this phase, or the beginning."""
+    def _restored(self) -> Start:
+        """Bring the store to the newest snapshot of this phase, or to its beginning."""
         place = self._training.snapshots
         newest = None if place is None else place.newest()
         if newest is None or newest.manifest.phase != self._phase:
-            shards = self._training.engine.shards
-            whole = parameters_of(self._arm, self._layout, 0)
             if self._watch is not None and self._unwatched is not None:
                 self._watch.go_back(self._unwatched)
-            self._watched = Seen()
-            parts = tuple(fresh(part_of(whole, shard, shards)) for shard in range(shards))
-            return Start(shards=parts, seen=Seen(), windows=0, leases=0)
+            self._watched, self._saved = Seen(), 0
+            start = Start(applied=frozenset(), seen=Seen(), leases=0)
+            self._training.store.restore(start, None)
+            return start
         progress: Progress = newest.progress
         if self._watch is not None and progress.watch is not None:
             self._watch.go_back(progress.watch)
-        self._watched = progress.seen
-        return Start(
-            shards=newest.shards,
+        self._watched, self._saved = progress.seen, newest.manifest.windows
+        start = Start(
+            applied=frozenset(range(newest.manifest.windows)),
             seen=progress.seen,
-            windows=newest.manifest.windows,
             leases=newest.manifest.leases,
         )
+        self._training.store.restore(start, newest.shards)
+        return start
 
     def _attend(self, generation: Generation) -> Seen:
         """Watch over a generation until every window is applied."""
@@ -178,22 +174,21 @@ class OnePass:
                 raise TrialFailed(status.failure)
             crew.dismiss(status.silent)
             self._training.told(status.seen)
-            self._evaluate(generation, status.seen)
+            self._evaluate(status.seen)
             if status.is_finished:
                 return status.seen
             if status.is_at_cut:
                 self._save(generation, status)
             time.sleep(_POLL_S)
 
-    def _evaluate(self, generation: Generation, seen: Seen) -> None:
+    def _evaluate(self, seen: Seen) -> None:
         before, self._watched = self._watched, seen
         if self._watch is None:
             return
         loss = seen.progressive_loss - before.progressive_loss
         self._watch.add(torch.tensor([loss], dtype=torch.float64), seen.examples - before.examples)
         if self._watch.is_due(before.batches, seen.batches):
-            fill_arm(self._arm, self._layout, [generation.parameters()])
-            self._watch.evaluate(self._arm)
+            self._watch.evaluate(self._training.store.arm())
 
     def _save(self, generation: Generation, status: Status) -> None:
         place, windows = self._training.snapshots, status.seen.windows
@@ -204,7 +199,7 @@ class OnePass:
             passed=self._passed,
         )
         try:
-            generation.write(place.root, place.begin(self._phase, windows))
+            self._training.store.write(place.root, place.begin(self._phase, windows))
             place.finish(
                 self._phase,
                 windows,
@@ -214,5 +209,5 @@ class OnePass:
             )
         except (OSError, RayTaskError) as error:
             raise TrialFailed(f"engine.snapshots: {place}: cannot be written: {error}") from error
-        self._losses = 0
+        self._losses, self._saved = 0, windows
         generation.pass_cut(windows)

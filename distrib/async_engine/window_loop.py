@@ -12,36 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import ray
-
 from distrib.async_engine.client import Pulling, Pushing, StoreClient
 from distrib.async_engine.messages import Report, Seconds
-from distrib.leases import Hold, Lease
+from distrib.async_engine.post import Line, Post
+from distrib.leases import Lease
 from distrib.store.routes import shared_rows
 from distrib.store.shard import Version
 from distrib.window_trainer import WindowTrainer, not_finite
 from distrib.window_training import Carried, Change, Staged, Training
-from distrib.windows import Windows
-from recsys.cost import LookupCounter, sampling_interval
-from recsys.data.stream import Stream
+from recsys.cost import LookupCounter
 
-_ASK_AGAIN_S = (0.002, 0.05)
-"""First and longest pause of a worker that is told to hold"""
 _LOOK_AGAIN_S = 0.0005
 """Pause between two looks at a GPU that trains"""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Post:
-    """Where a worker stands: its name, and the pass over the stream that it takes part in."""
-
-    name: str
-    stream: Stream
-    windows: Windows
-    beat_s: float
-    """Seconds between signs of life"""
-    counts_examples: bool
-    """False if another phase counts the same examples"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,15 +81,11 @@ class WindowLoop:
     Raises what Ray raises when the dispatcher or a shard is gone.
     """
 
-    def __init__(
-        self, post: Post, trainer: WindowTrainer, dispatcher: Any, client: StoreClient
-    ) -> None:
+    def __init__(self, post: Post, line: Line, trainer: WindowTrainer, client: StoreClient) -> None:
         self._post = post
+        self._line = line
         self._trainer = trainer
-        self._dispatcher = dispatcher
         self._client = client
-        self._beat_at = time.monotonic()
-        self._wait_s = 0.0
         self._unsettled: list[_Trained] = []
         self._asked: Any = None
 
@@ -119,8 +97,8 @@ class WindowLoop:
 
     def _round(self, running: _Running) -> _Running | None:
         """See a window through; return the next, in training, None when there is none any more."""
-        answer = ray.get(self._asked)
-        ahead = self._begin(answer) if isinstance(answer, Lease) else None
+        lease = self._line.granted(self._asked)
+        ahead = None if lease is None else self._begin(lease)
         started = time.perf_counter()
         here = self._stage_under(running, ahead)
         is_finite = running.training.is_finite()
@@ -143,23 +121,15 @@ class WindowLoop:
 
         It is pulled after every change of one's own was pushed, so none has to be carried.
         """
-        started = time.perf_counter()
-        pause, longest = _ASK_AGAIN_S
-        while isinstance(answer := ray.get(self._dispatcher.next.remote(self._post.name)), Hold):
-            time.sleep(pause)
-            pause = min(2 * pause, longest)
-        self._wait_s += time.perf_counter() - started
-        if not isinstance(answer, Lease):
-            return None
-        return self._start(self._stage(self._begin(answer)), None)
+        lease = self._line.wait()
+        return None if lease is None else self._start(self._stage(self._begin(lease)), None)
 
     def _begin(self, lease: Lease) -> _Ahead:
         """Prepare a window and ask for its rows."""
         started = time.perf_counter()
         window = self._post.windows[lease.window]
         batches = list(self._post.stream.batches(window.first_batch, window.last_batch))
-        every = sampling_interval(len(self._post.windows))
-        lookups = LookupCounter(len(batches) if window.number % every == 0 else None)
+        lookups = self._post.lookup_counter(window.number)
         for batch in batches:
             lookups.count(self._trainer.arm.tables, batch, again=not self._post.counts_examples)
         prepared = self._trainer.prepare(window, batches)
@@ -168,7 +138,7 @@ class WindowLoop:
 
     def _stage(self, ahead: _Ahead) -> _Here:
         """Wait for a window's rows and send them to the device; meanwhile ask for the next."""
-        self._asked = self._dispatcher.next.remote(self._post.name)
+        self._asked = self._line.ask()
         started = time.perf_counter()
         parameters, since = self._client.pulled(ahead.pulling)
         return _Here(
@@ -185,7 +155,7 @@ class WindowLoop:
         while running.training.is_running:
             if here is None and ahead is not None and self._client.has_arrived(ahead.pulling):
                 here = self._stage(ahead)
-            self._beat()
+            self._line.beat()
             time.sleep(_LOOK_AGAIN_S)
         return here
 
@@ -196,7 +166,7 @@ class WindowLoop:
         if before is not None:
             shared = shared_rows(here.ahead.pulling.route, before.pulling.route)
             carried = Carried(training=before.training, shared=shared)
-        training = self._trainer.start(here.staged, carried, lambda _: self._beat())
+        training = self._trainer.start(here.staged, carried, lambda _: self._line.beat())
         return _Running(
             here=here,
             training=training,
@@ -214,29 +184,22 @@ class WindowLoop:
             pull=running.here.pull_s,
             compute=compute_s,
             push=time.perf_counter() - started,
-            wait=self._wait_s,
+            wait=self._line.take_waited_s(),
         )
-        self._wait_s = 0.0
         return [_Trained(pushing=pushing, report=_report(running.here, change, seconds))]
 
     def _refuse(self, running: _Running) -> list[_Trained]:
         """Tell of a window whose change may not be pushed; there is nothing to settle."""
         what = not_finite(running.pulling.prepared.window)
-        self._dispatcher.not_finite.remote(running.pulling.lease, what)
+        self._line.not_finite(running.pulling.lease, what)
         return []
 
     def _settle(self) -> None:
         """Report the windows whose pushes were answered, which by now should be all."""
         for trained in self._unsettled:
             staleness = self._client.pushed(trained.pushing)
-            self._dispatcher.complete.remote(replace(trained.report, staleness=staleness))
+            self._line.complete(replace(trained.report, staleness=staleness))
         self._unsettled = []
-
-    def _beat(self) -> None:
-        now = time.monotonic()
-        if now - self._beat_at > self._post.beat_s:
-            self._beat_at = now
-            self._dispatcher.heartbeat.remote(self._post.name)
 
 
 def _report(here: _Here, change: Change, seconds: Seconds) -> Report:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Protocol
 
 from ray.exceptions import ObjectLostError, RayActorError
 
 from distrib.async_engine.client import StoreClient
 from distrib.async_engine.messages import Ending, Servers
-from distrib.async_engine.window_loop import Post, WindowLoop
+from distrib.async_engine.post import Line, Post
+from distrib.async_engine.window_loop import WindowLoop
 from distrib.training import set_arithmetic
 from distrib.transfer import Transfer
 from distrib.trial import Trial
@@ -25,43 +28,73 @@ LOST = (RayActorError, ObjectLostError)
 """What Ray raises where an actor, or the node with its answer, is gone"""
 
 
-class Worker:
-    """Trains windows of one trial.
+class Loop(Protocol):
+    """Trains windows until none is left."""
+
+    def run(self) -> None: ...
+
+
+class BaseWorker(ABC):
+    """Trains windows of one trial, whatever the store.
+
+    Args:
+        name: no two of a training have the same.
+        place: number among the workers; whoever replaces a dead one has the same.
+        log_directory: of the click log.
+        trial: to train.
 
     Raises:
         DataError: the click log that it reaches is not the trial's.
     """
 
-    def __init__(self, name: str, log_directory: Path, trial: Trial) -> None:
-        engine = trial.recipe.engine
-        assert isinstance(engine, AsyncEngine)
-        self._name = name
-        self._trial = trial
-        self._engine = engine
-        self._log = ClickLog.open(log_directory)
-        if self._log.fingerprint != trial.data_fingerprint:
+    def __init__(self, name: str, place: int, log_directory: Path, trial: Trial) -> None:
+        assert isinstance(trial.recipe.engine, AsyncEngine)
+        self.name = name
+        self.place = place
+        self.trial = trial
+        self.engine = trial.recipe.engine
+        self.log = ClickLog.open(log_directory)
+        if self.log.fingerprint != trial.data_fingerprint:
             raise DataError(f"{log_directory}: not the click log that the trial was planned with")
-        self._device = set_arithmetic(trial.recipe)
-        self._stream = Stream(self._log, "train", trial.recipe.stream, [trial.seeds])
-        self._phase: int | None = None
-        self._trainer: WindowTrainer | None = None
+        self.device = set_arithmetic(trial.recipe)
+        self.stream = Stream(self.log, "train", trial.recipe.stream, [trial.seeds])
+        self.windows = Windows(self.stream.batch_count, self.engine.window)
 
     def run(self, phase: int, servers: Servers) -> Ending:
         """Train windows of a phase until none is left, or until dispatcher or a shard is gone."""
-        if self._trainer is None or phase != self._phase:
-            self._phase, self._trainer = phase, self._make_trainer(phase)
-        post = Post(
-            name=self._name,
-            stream=self._stream,
-            windows=Windows(self._stream.batch_count, self._engine.window),
-            beat_s=self._engine.lease_s / _BEATS_PER_LEASE,
-            counts_examples=phase == len(self._trial.recipe.arm.phases) - 1,
-        )
         try:
-            WindowLoop(post, self._trainer, servers.dispatcher, self.make_client(servers)).run()
+            self.loop(phase, servers).run()
         except LOST:
             return Ending.SERVERS_LOST
         return Ending.FINISHED
+
+    @abstractmethod
+    def loop(self, phase: int, servers: Servers) -> Loop:
+        """Return what is to be run in a phase."""
+
+    def post(self, phase: int) -> Post:
+        """Return where this worker stands in a phase."""
+        return Post(
+            name=self.name,
+            stream=self.stream,
+            windows=self.windows,
+            beat_s=self.engine.lease_s / _BEATS_PER_LEASE,
+            counts_examples=phase == len(self.trial.recipe.arm.phases) - 1,
+        )
+
+
+class Worker(BaseWorker):
+    """Trains windows of one trial, with the rows that shards have."""
+
+    _phase: int | None = None
+    _trainer: WindowTrainer | None = None
+
+    def loop(self, phase: int, servers: Servers) -> WindowLoop:
+        if self._trainer is None or phase != self._phase:
+            self._phase, self._trainer = phase, self._make_trainer(phase)
+        post = self.post(phase)
+        line = Line(post, servers.dispatcher)
+        return WindowLoop(post, line, self._trainer, self.make_client(servers))
 
     def make_client(self, servers: Servers) -> StoreClient:
         """Return this worker's side of the store."""
@@ -69,15 +102,15 @@ class Worker:
 
     def make_transfer(self) -> Transfer:
         """Return this worker's way to its device."""
-        return Transfer(self._device)
+        return Transfer(self.device)
 
     def _make_trainer(self, phase: int) -> WindowTrainer:
         return WindowTrainer(
-            self._trial.recipe,
-            self._log.schema,
-            [self._trial.seeds],
-            self._trial.recipe.arm.phases[phase],
-            batch_count=self._stream.batch_count,
+            self.trial.recipe,
+            self.log.schema,
+            [self.trial.seeds],
+            self.trial.recipe.arm.phases[phase],
+            batch_count=self.stream.batch_count,
             transfer=self.make_transfer(),
-            delta_scale=self._engine.delta_scale,
+            delta_scale=self.engine.delta_scale,
         )

@@ -1,0 +1,130 @@
+"""The shared-memory store seen from the driver: its own arm lives where workers train it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from distrib.async_engine.in_place_loop import TALLIES, report_of
+from distrib.async_engine.messages import Servers
+from distrib.async_engine.snapshots import write_shard
+from distrib.async_engine.store import Named, Start
+from distrib.errors import TrialFailed
+from distrib.leases import Lease
+from distrib.processes import end
+from distrib.store.exchange import digests
+from distrib.store.layout import layout_of
+from distrib.store.shard import Served, ShardState, fresh
+from distrib.store.shared_memory import SharedMemory, plan_of
+from distrib.training import arm_of_phase, shape_of_phase
+from distrib.trial import Trial
+from distrib.windows import Windows
+from recsys.arms import Phase
+from recsys.data.click_log import ClickLog
+from recsys.engines import AsyncEngine
+from recsys.module import Arm
+
+_DEATH_S = 60.0
+"""How long a killed process may take to end; one that hangs in the kernel takes forever"""
+
+
+class MemoryStore:
+    """A ``Store``. It outlives dispatchers and workers, and knows what they have done."""
+
+    waits_for_death = True
+
+    def __init__(
+        self, log: ClickLog, trial: Trial, engine: AsyncEngine, windows: Windows, run: str
+    ) -> None:
+        self._log = log
+        self._trial = trial
+        self._workers = engine.workers
+        self._windows = windows
+        self._run = run
+        self._memory: SharedMemory | None = None
+        self._arm: Arm | None = None
+        self._start: Start | None = None
+        """What the phase started from, here"""
+
+    def worker_options(self) -> dict[str, Any]:
+        here = ray.get_runtime_context().get_node_id()
+        return {"scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=False)}
+
+    def begin(self, number: int, phase: Phase) -> None:
+        recipe = self._trial.recipe
+        shape = shape_of_phase(recipe, self._log.schema, [self._trial.seeds], phase.groups)
+        plan = plan_of(
+            shape, recipe.optimizer, self._windows, workers=self._workers, tallies=TALLIES
+        )
+        memory = SharedMemory.create(plan, f"{self._run}/{number}", recipe.optimizer, self._windows)
+        arm = arm_of_phase(recipe, self._log, [self._trial], phase.groups, memory.tables, self._arm)
+        memory.fill_dense(arm)
+        memory.share_dense(arm)
+        self.close()
+        self._memory, self._arm, self._start = memory, arm, None
+
+    def kept(self) -> Start | None:
+        if self._start is None:
+            return None
+        journal, seen = self._here.journal, deepcopy(self._start.seen)
+        recorded = frozenset(journal.recorded())
+        for number in sorted(recorded - self._start.applied):
+            window = self._windows[number]
+            lease = Lease(number=-1, window=number, worker="")
+            seen.add(report_of(lease, window, journal.record_of(window)))
+        return Start(applied=recorded, seen=seen, leases=max(journal.leases(), self._start.leases))
+
+    def restore(self, start: Start, shards: Sequence[ShardState] | None) -> None:
+        if shards is not None:
+            (state,) = shards
+            self._here.load(self.arm(), state.parameters)
+        self._here.journal.start_after(sorted(start.applied))
+        self._start = Start(applied=start.applied, seen=deepcopy(start.seen), leases=start.leases)
+
+    def serve(self, dispatcher: Any, named: Named) -> Servers:
+        return Servers(dispatcher=dispatcher, memory=self._here.address)
+
+    def check(self) -> None:
+        pass
+
+    def arm(self) -> Arm:
+        assert self._arm is not None
+        return self._arm
+
+    def write(self, root: str, name: str) -> None:
+        start = fresh(self._here.parameters(self.arm()))
+        applied = dict.fromkeys(self._here.journal.recorded(), (-1, 0))
+        write_shard(root, name, 0, replace(start, applied=applied))
+
+    def order(self) -> list[tuple[Served, ...]]:
+        return []
+
+    def digests(self) -> dict[str, str]:
+        arm, optimizer = self.arm(), self._trial.recipe.optimizer
+        layout = layout_of(arm.tables, arm.dense, 1, optimizer)
+        return digests(arm, layout, self._here.parameters(arm))
+
+    def fence(self, place: int) -> None:
+        process = self._here.journal.process(place)
+        if process is not None and not end(process, _DEATH_S):
+            raise TrialFailed(
+                f"worker process {process.pid}: still there {_DEATH_S:g} s after SIGKILL, expected "
+                "it to end; it hangs in the kernel, and could still change shared memory"
+            )
+
+    def stop(self) -> None:
+        pass
+
+    def close(self) -> None:
+        if self._memory is not None:
+            self._memory.close()
+
+    @property
+    def _here(self) -> SharedMemory:
+        assert self._memory is not None
+        return self._memory

@@ -1,0 +1,124 @@
+"""The server store seen from the driver: shards as actors, which start and end together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+import torch
+from torch import nn
+from torchrec.modules.embedding_configs import EmbeddingBagConfig
+
+from distrib.async_engine.answers import answer
+from distrib.async_engine.messages import Servers
+from distrib.async_engine.shard_server import ShardServer
+from distrib.async_engine.store import Named, Start
+from distrib.store.exchange import digests, fill_arm, parameters_of
+from distrib.store.layout import Layout, layout_of
+from distrib.store.parameters import Parameters, join, part_of
+from distrib.store.shard import Served, ShardState, fresh
+from distrib.training import arm_of_phase
+from distrib.trial import Trial
+from recsys.arms import Phase
+from recsys.data.click_log import ClickLog
+from recsys.embeddings import fused_collection
+from recsys.engines import AsyncEngine
+from recsys.module import Arm
+
+
+class ServerStore:
+    """A ``Store``. The driver's arm is a copy, filled when it is asked for."""
+
+    waits_for_death = False  # a shard takes each window once, whoever pushes it
+
+    def __init__(self, log: ClickLog, trial: Trial, engine: AsyncEngine) -> None:
+        self._log = log
+        self._trial = trial
+        self._engine = engine
+        self._arm: Arm | None = None
+        self._layout: Layout | None = None
+        self._before: Parameters | None = None
+        """As the phase begins"""
+        self._latest: Parameters | None = None
+        self._states: tuple[ShardState, ...] = ()
+        self._shards: tuple[Any, ...] = ()
+        self._signs: list[Any] = []
+
+    def worker_options(self) -> dict[str, Any]:
+        return {}
+
+    def begin(self, number: int, phase: Phase) -> None:
+        recipe = self._trial.recipe
+
+        def make_embeddings(tables: list[EmbeddingBagConfig]) -> nn.Module:
+            return fused_collection(tables, recipe.optimizer, torch.device("cpu"))
+
+        arm = arm_of_phase(
+            recipe, self._log, [self._trial], phase.groups, make_embeddings, self._arm
+        )
+        self._arm, self._layout = arm, layout_of(arm.tables, arm.dense, 1, recipe.optimizer)
+        self._before = parameters_of(arm, self._layout, 0)
+
+    def kept(self) -> Start | None:
+        return None
+
+    def restore(self, start: Start, shards: Sequence[ShardState] | None) -> None:
+        if shards is None:
+            assert self._before is not None
+            count = self._engine.shards
+            shards = [fresh(part_of(self._before, shard, count)) for shard in range(count)]
+        self._states = tuple(shards)
+
+    def serve(self, dispatcher: Any, named: Named) -> Servers:
+        shard = ray.remote(ShardServer)
+        self._shards = tuple(
+            shard.options(**named(f"shard-{i}")).remote(state, self._engine.record)
+            for i, state in enumerate(self._states)
+        )
+        self._states = ()
+        self._signs = [each.version.remote() for each in self._shards]
+        return Servers(dispatcher=dispatcher, shards=self._shards)
+
+    def check(self) -> None:
+        """Ask every shard that answered the last time for another sign of life."""
+        ready, _ = ray.wait(self._signs, num_returns=len(self._signs), timeout=0)
+        for sign in ready:
+            answer(sign)
+            number = self._signs.index(sign)
+            self._signs[number] = self._shards[number].version.remote()
+
+    def arm(self) -> Arm:
+        assert self._arm is not None
+        assert self._layout is not None
+        if self._shards:
+            self._latest = join(self._of_shards(lambda shard, _: shard.parameters.remote()))
+            fill_arm(self._arm, self._layout, [self._latest])
+        return self._arm
+
+    def write(self, root: str, name: str) -> None:
+        """Have all shards write their files."""
+        self._of_shards(lambda shard, number: shard.write.remote(root, name, number))
+
+    def order(self) -> list[tuple[Served, ...]]:
+        return self._of_shards(lambda shard, _: shard.order.remote())
+
+    def digests(self) -> dict[str, str]:
+        assert self._arm is not None
+        assert self._layout is not None
+        assert self._latest is not None
+        return digests(self._arm, self._layout, self._latest)
+
+    def fence(self, place: int) -> None:
+        pass
+
+    def stop(self) -> None:
+        for shard in self._shards:
+            ray.kill(shard)
+        self._shards = ()
+
+    def close(self) -> None:
+        self.stop()
+
+    def _of_shards(self, call: Callable[[Any, int], Any]) -> list[Any]:
+        return [answer(reply) for reply in [call(shard, i) for i, shard in enumerate(self._shards)]]
