@@ -53,6 +53,7 @@ def with_value(recipe: Recipe, search: SearchConfig, value: float) -> Recipe:
         ConfigError: the arm has no such parameter, or it cannot have this value.
     """
     section, _, option = search.parameter.partition(".")
+    changed: dict[str, object]
     if section == "activation":
         part, changed = "arm", {section: _call_with(recipe.arm.activation, option, value)}
     elif section in OVERRIDABLE:

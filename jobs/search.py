@@ -1,0 +1,123 @@
+"""``soloist search``: finds the value of a parameter with the smallest prediction difference."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+from rich.console import Console
+from typer import Option
+
+from analysis.presentation import WIDTH
+from analysis.writing import write_whole
+from distrib.failures import raise_for
+from jobs.arguments import ExperimentName, Overrides
+from jobs.command import check_output, run
+from jobs.experiment import Experiment
+from jobs.loading import load_experiment
+from jobs.planning import open_click_log
+from jobs.searching import words
+from jobs.searching.arms import search_of
+from jobs.searching.policy import Candidate, Request, Verdict, begin
+from jobs.searching.trainings import Trainings
+
+#: Below the sweep's directory, whose trials a search shares.
+PLACE = "search"
+ANSWER = "search.json"
+
+
+def search(
+    experiment: ExperimentName,
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None,
+        Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Where trials go, shared with a sweep into the same; the answer goes to "
+            "DIR/search. [default: results/NAME]",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Show what would be trained first, and at most.")
+    ] = False,
+) -> None:
+    """Find the value of a parameter with the smallest relative PD at a log loss that will do.
+
+    The experiment's `search` says which arm and parameter, from where to where, and by how much
+    (epsilon, in nats) the log loss may be worse than the baseline's. Values are tried in rounds,
+    each closer to where the answer lies; replicas are added where intervals do not tell values
+    apart. No finished trial is run again: after Ctrl-C or a crash the same command goes on, and
+    gives the same answer. `soloist report DIR/search` tells more of all values tried.
+    """
+    configured = load_experiment(experiment, overrides or ())
+    log = open_click_log(configured.data)
+    directory = output or Path("results", configured.name)
+    trainings = Trainings(configured, log, directory, directory / PLACE)
+    first = begin(trainings.config, trainings.propose)
+    if dry_run:
+        _show_plan(trainings, first)
+        return
+    check_output(directory)
+    with trainings:
+        verdict = trainings.until_verdict(first)
+        confirmed = trainings.confirmation(verdict)
+    told = words.answer(trainings.config, configured.baseline, verdict, confirmed)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    console.print(words.table(trainings.config, verdict))
+    console.print("\n".join(told), highlight=False)
+    _write_answer(directory / PLACE, configured, verdict, confirmed, told)
+    raise_for(trainings.failures, trainings.asked)
+
+
+def _show_plan(trainings: Trainings, first: Request) -> None:
+    config = trainings.config
+    planned = trainings.planned(first)
+    groups = trainings.missing(planned)
+    values = ", ".join(f"{value:g}" for value, _ in first.replicas)
+    print(f"round 1 of {config.rounds}: {config.parameter} of {config.arm} = {values}")
+    trials = sum(len(group.trials) for group in groups)
+    print(f"{trials} trials to train in {len(groups)} processes, then at most")
+    print(f"{config.most_trials} trials in all, those of the baseline and finished ones included")
+
+
+def _write_answer(
+    place: Path,
+    experiment: Experiment,
+    verdict: Verdict,
+    confirmed: Candidate | None,
+    told: list[str],
+) -> None:
+    """Write ``search.json``: what was looked for, what was found, and all that was tried."""
+    contents = {
+        "experiment": experiment.name,
+        "baseline": experiment.baseline,
+        "search": search_of(experiment).model_dump(mode="json"),
+        "outcome": verdict.outcome,
+        "told": told,
+        "best": None if verdict.best is None else asdict(verdict.best),
+        "rivals": [each.value for each in verdict.rivals],
+        "confirmed": None if confirmed is None else asdict(confirmed),
+        "candidates": [asdict(each) for each in verdict.candidates],
+    }
+    text = json.dumps(_without_nan(contents), indent=2, allow_nan=False) + "\n"
+    write_whole(place / ANSWER, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+
+
+def _without_nan(value: Any) -> Any:
+    """Return a JSON value with null for NaN, which JSON has not."""
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and value != value else value
+
+
+if __name__ == "__main__":
+    run(search)
