@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -15,9 +17,11 @@ JOBS = {
     "prepare": "Turn a data set (Criteo, MovieLens, Frappe, any CSV or Parquet) into a click log.",
     "train": "Train one replica of one arm here, and print what it achieves.",
     "sweep": "Train all replicas of all arms on Ray, and print the trade-off table.",
+    "search": "Find the value of a parameter with the smallest PD at a log loss that will do.",
     "replay": "Train a recorded trial again in the same order, and prove that it is the same.",
     "watch": "Show live how far a running sweep is, with the table so far.",
     "export": "Write what a trial serves as a program that needs PyTorch alone.",
+    "serve-cost": "Measure latency, examples/s and lookups of several served arms in one run.",
     "report": "Make table and figures of a sweep's directory again.",
     "compare": "Compare prediction files of any system: prediction difference and accuracy.",
 }
@@ -36,7 +40,10 @@ First steps:
 Every job also runs as `python -m jobs.NAME`, and so under `ray job submit`.
 """
 
-_FORWARDED = {
+_PLUGGED_IN = "soloist.commands"
+"""Entry points of packages that launch jobs: a function of arguments and the program's name."""
+
+FORWARDED: dict[str, Any] = {
     "allow_extra_args": True,
     "allow_interspersed_args": False,
     "ignore_unknown_options": True,
@@ -50,8 +57,13 @@ def main() -> None:
     app = typer.Typer(help=_HELP, no_args_is_help=True, **STYLE)
     app.callback()(lambda: None)
     for name, summary in JOBS.items():
-        app.command(name, help=summary, context_settings=_FORWARDED)(_forward(name))
-    app.command("benchmark", context_settings=_FORWARDED)(_benchmark)
+        app.command(name, help=summary, context_settings=FORWARDED)(_forward(name))
+    app.command("benchmark", context_settings=FORWARDED)(_benchmark)
+    for point in entry_points(group=_PLUGGED_IN):
+        plugged_in = point.load()
+        app.command(point.name, help=plugged_in.__doc__, context_settings=FORWARDED)(
+            _call(plugged_in, point.name)
+        )
     app(prog_name="soloist")
 
 
@@ -68,8 +80,16 @@ def _find_modules_here() -> None:
 
 def _forward(name: str) -> Callable[[typer.Context], None]:
     def command(context: typer.Context) -> None:
-        job = getattr(import_module(f"jobs.{name}"), name)
+        function = name.replace("-", "_")
+        job = getattr(import_module(f"jobs.{function}"), function)
         run(job, arguments=context.args, program=f"soloist {name}")
+
+    return command
+
+
+def _call(plugged_in: Callable[..., None], name: str) -> Callable[[typer.Context], None]:
+    def command(context: typer.Context) -> None:
+        plugged_in(context.args, program=f"soloist {name}")
 
     return command
 

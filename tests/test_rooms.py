@@ -14,6 +14,7 @@ from tests.support.shared import ROOT
 
 ROOMS = ("analysis", "cluster", "distrib", "jobs", "recsys")
 USES = {
+    "cluster": ("cluster", "jobs.cli", "jobs.command", "recsys.errors"),
     "jobs": ("jobs", "distrib", "analysis", "recsys"),
     "distrib": ("distrib", "recsys"),
     "analysis": ("analysis", "recsys.metrics"),
@@ -21,7 +22,11 @@ USES = {
 }
 """What the modules of a room may import of the house; nobody imports ``cluster``."""
 
-STRANGERS = {"recsys": ("ray",), "analysis": ("ray", "torch", "torchrec", "fbgemm_gpu")}
+STRANGERS = {
+    "recsys": ("ray",),
+    "analysis": ("ray", "torch", "torchrec", "fbgemm_gpu"),
+    "cluster": ("torch", "torchrec", "fbgemm_gpu"),
+}
 """Libraries that a room never imports."""
 
 ALONE = {"recsys/__init__.py": (), "recsys/metrics.py": ("numpy",)}
@@ -55,7 +60,7 @@ def trespasses(room: str, source: str) -> list[tuple[int, str]]:
     ]
 
 
-@pytest.mark.parametrize("room", ["analysis", "distrib", "jobs", "recsys"])
+@pytest.mark.parametrize("room", ROOMS)
 def test_a_room_is_there_and_uses_only_those_that_it_may(room):
     files = modules(room)
 
@@ -82,7 +87,9 @@ def test_a_room_is_there_and_uses_only_those_that_it_may(room):
         ("analysis", "from recsys.data.schema import Schema"),
         ("analysis", "import recsys"),
         ("analysis", "import torch.nn"),
-        ("jobs", "from cluster import chart"),
+        ("jobs", "from cluster import submit"),
+        ("cluster", "from jobs import sweep"),
+        ("cluster", "from distrib.runner import run_groups"),
     ],
 )
 def test_a_trespass_is_seen(room, line):

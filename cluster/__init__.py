@@ -1,0 +1,1 @@
+"""Where it runs: submission, a cluster on one machine, manifests. Nobody imports it."""

@@ -1,0 +1,1 @@
+"""A cluster that scales, on one machine: ``python -m cluster.local up``, ``run`` and ``down``."""

@@ -1,0 +1,221 @@
+"""``soloist submit``: starts a job on a Ray cluster, follows it, and ends with its exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from typer import Argument, Context, Option
+
+from jobs.cli import FORWARDED, JOBS
+from jobs.command import FAILED, INTERRUPTED, STYLE, guarded
+from recsys.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails, JobSubmissionClient
+
+_NOT_FOR_THE_CLUSTER = ["/data/", "/results/", ".git/", ".venv/"]
+_STOP_S = 30
+"""How long a job has to cancel what runs before Ray kills it."""
+
+_POLL_S = 0.5
+_WIDE = 200
+
+_HELP = """Run a job on a Ray cluster.
+
+`soloist submit sweep my.yaml --output s3://bucket/results` uploads the working directory (without
+data, results and what .gitignore and .rayignore name), runs `python -m jobs.sweep …` on the
+cluster, shows what it prints, and ends with its exit status. Ctrl-C leaves the job running. Stop a
+job at any time: submitted again, it runs only what is missing.
+
+Where tokens are asked for, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH.
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Settings:
+    """What stands between ``submit`` and the job's name."""
+
+    working_dir: Path
+    identifier: str | None
+    no_wait: bool
+
+
+def make_app() -> typer.Typer:
+    """Return the command line: every job by its name, beside ``list``, ``follow`` and ``stop``."""
+    app = typer.Typer(help=_HELP, no_args_is_help=True, **STYLE)
+    app.callback()(_settings)
+    for name, summary in JOBS.items():
+        app.command(name, help=summary, context_settings=FORWARDED, rich_help_panel="Jobs")(
+            _submission(name)
+        )
+    for command in (list_jobs, follow, stop):
+        name = command.__name__.removesuffix("_jobs")
+        app.command(name, rich_help_panel="What was submitted")(guarded(command))
+    return app
+
+
+def submit(arguments: list[str], program: str) -> None:
+    """Run a job on a Ray cluster: follow it, stop it, list what was submitted."""
+    make_app()(args=arguments, prog_name=program)
+
+
+def _settings(
+    context: Context,
+    address: Annotated[
+        str | None,
+        Option(
+            "--address",
+            metavar="URL",
+            help="The cluster's dashboard, such as http://127.0.0.1:8265. "
+            "[default: RAY_API_SERVER_ADDRESS, RAY_ADDRESS, or the Ray of this machine]",
+            show_default=False,
+        ),
+    ] = None,
+    working_dir: Annotated[
+        Path, Option("--working-dir", metavar="DIR", help="What is uploaded.")
+    ] = Path(),
+    identifier: Annotated[
+        str | None, Option("--id", metavar="ID", help="What to call it.", show_default=False)
+    ] = None,
+    no_wait: Annotated[
+        bool, Option("--no-wait", help="Print its ID and leave, once it is submitted.")
+    ] = False,
+) -> None:
+    if address is not None:
+        # Ray prefers the environment to what it is told.
+        os.environ["RAY_API_SERVER_ADDRESS"] = address
+    context.obj = _Settings(working_dir=working_dir, identifier=identifier, no_wait=no_wait)
+
+
+def _submission(name: str) -> Callable[[Context], None]:
+    def command(context: Context) -> None:
+        _run_on_cluster(name, context.args, context.obj)
+
+    return guarded(command)
+
+
+def _run_on_cluster(name: str, arguments: list[str], settings: _Settings) -> None:
+    uploaded = settings.working_dir
+    if not uploaded.is_dir():
+        raise ConfigError(f"--working-dir {uploaded}: not there, expected a directory")
+    with _cluster() as client:
+        job = client.submit_job(
+            entrypoint=shlex.join(["python", "-m", f"jobs.{name.replace('-', '_')}", *arguments]),
+            submission_id=settings.identifier,
+            runtime_env={
+                "working_dir": str(uploaded),
+                "excludes": _NOT_FOR_THE_CLUSTER,
+                "env_vars": {"PYTHONUNBUFFERED": "1", "RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_S)},
+            },
+        )
+        print(job, flush=True)
+        if not settings.no_wait:
+            _follow(client, job)
+
+
+def list_jobs() -> None:
+    """Show what was submitted to the cluster, the newest last."""
+    table = Table("job", "status", "exit", "started", "command", box=box.SIMPLE_HEAD)
+    with _cluster() as client:
+        found = sorted(client.list_jobs(), key=lambda job: job.start_time or 0)
+    for job in found:
+        started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime((job.start_time or 0) / 1000))
+        code = "" if job.driver_exit_code is None else str(job.driver_exit_code)
+        table.add_row(job.submission_id or job.job_id, job.status, code, started, job.entrypoint)
+    console = Console()
+    (console if console.is_terminal else Console(width=_WIDE)).print(table)
+
+
+def follow(job: Annotated[str, Argument(metavar="ID")]) -> None:
+    """Show what a job prints, from its start, and end with its exit status."""
+    with _cluster() as client:
+        _follow(client, job)
+
+
+def stop(job: Annotated[str, Argument(metavar="ID")]) -> None:
+    """Stop a job; what it finished is kept, and submitting it again runs what is missing."""
+    with _cluster() as client:
+        client.stop_job(job)
+        print(f"{job}: {_ended(client, job).status}")
+
+
+def _follow(client: JobSubmissionClient, job: str) -> None:
+    """Print the job's output until it ends; raise SystemExit with its status."""
+    try:
+        shown = 0
+        while not client.get_job_status(job).is_terminal():
+            shown = asyncio.run(_tail(client, job, shown))
+        print(client.get_job_logs(job)[shown:], end="", flush=True)
+    except KeyboardInterrupt:
+        print(f"\n{job} goes on: soloist submit follow {job}, or soloist submit stop {job}")
+        raise SystemExit(INTERRUPTED) from None
+    ended = _ended(client, job)
+    print(f"{job}: {ended.status}", flush=True)
+    raise SystemExit(exit_status(ended.status, ended.driver_exit_code))
+
+
+async def _tail(client: JobSubmissionClient, job: str, shown: int) -> int:
+    """Print the log from a character on until it ends or the connection breaks; return how far."""
+    seen = 0
+    try:
+        async for lines in client.tail_job_logs(job):
+            fresh = lines[max(0, shown - seen) :]
+            seen += len(lines)
+            print(fresh, end="", flush=True)
+    except (RuntimeError, OSError):
+        time.sleep(_POLL_S)  # asked again from where it broke off
+    return max(shown, seen)
+
+
+def exit_status(status: str, code: int | None) -> int:
+    """Return a shell's exit status for a job that ended with ``code``, where it got to have one.
+
+    A stopped job counts as interrupted; a driver that a signal ended counts 128 + its number, as
+    shells have it.
+    """
+    if status == "SUCCEEDED":
+        return 0
+    if status == "STOPPED":
+        return INTERRUPTED
+    if code is None:
+        return FAILED
+    return code if code >= 0 else 128 - code
+
+
+def _ended(client: JobSubmissionClient, job: str) -> JobDetails:
+    while not (found := client.get_job_info(job)).status.is_terminal():
+        time.sleep(_POLL_S)
+    return found
+
+
+@contextmanager
+def _cluster() -> Iterator[JobSubmissionClient]:
+    """Connect; what the cluster refuses becomes one line."""
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        yield JobSubmissionClient()
+    except (AuthenticationError, ConnectionError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"the cluster: {_one_line(error)}") from None
+
+
+def _one_line(error: Any) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+if __name__ == "__main__":
+    make_app()()
