@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag, model_validator
 
@@ -73,12 +73,26 @@ class VirtualAsyncEngine(_Windowed):
     delays: Delays = ExponentialDelays()
 
 
+_NOT_IN_PLACE: tuple[tuple[str, tuple[object, ...], str], ...] = (
+    ("device", ("cpu",), "its tables are in the host's memory"),
+    ("shards", (1,), "all workers share one memory"),
+    ("delta_scale", (1.0,), "batches are applied in place, so there is no delta to scale"),
+    ("max_staleness", (None, 0), "staleness within a window is not bounded"),
+    ("record", (False,), "updates without locks have no order that could be replayed"),
+)
+"""What a field may be with ``store: shared_memory``, and why"""
+
+
 class AsyncEngine(_Windowed):
     """Worker processes on Ray that never wait for each other."""
 
     name: Literal["async"] = "async"
-    store: Literal["server"] = Field("server", description="server: rows on Ray actors")
-    shards: PositiveInt = Field(1, description="actors that hold the rows")
+    store: Literal["server", "shared_memory"] = Field(
+        "server",
+        description="server: rows on Ray actors; shared_memory: workers of one node update one "
+        "copy of everything, batch by batch and without locks",
+    )
+    shards: PositiveInt = Field(1, description="actors that hold the rows, of store: server")
     start_with: PositiveInt = Field(
         1,
         description="workers that must be there before the first window is leased; for studies, "
@@ -92,6 +106,28 @@ class AsyncEngine(_Windowed):
     )
     snapshot_every: PositiveInt = Field(1000, description="windows from snapshot to snapshot")
     record: bool = Field(False, description="keep the order of pulls and pushes, for a replay")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shared_memory_is_of_the_host(cls, fields: Any) -> Any:
+        if isinstance(fields, Mapping) and fields.get("store") == "shared_memory":
+            found = fields.get("device", "auto")
+            return {**fields, "device": "cpu" if found == "auto" else found}
+        return fields
+
+    @model_validator(mode="after")
+    def _store_can_do_it(self) -> Self:
+        if self.store == "server":
+            return self
+        for field, expected, why in _NOT_IN_PLACE:
+            found = getattr(self, field)
+            if found not in expected:
+                allowed = " or ".join("none" if each is None else str(each) for each in expected)
+                raise ValueError(
+                    f"{field}: found {found}, expected {allowed} with store: shared_memory: {why}; "
+                    "or store: server"
+                )
+        return self
 
     @model_validator(mode="after")
     def _starts_with_workers_it_has(self) -> Self:
@@ -116,7 +152,8 @@ class SyncEngine(BaseEngine):
         "auto", description="how tables lie on ranks; auto: TorchRec's planner decides"
     )
     table_sharding: dict[str, ShardingKind] = Field(
-        {}, description="of the tables whose names fit a pattern such as user_*; the last one counts"
+        {},
+        description="of tables whose names fit a pattern such as user_*; the last counts",
     )
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="of the towers' products; weights and tables are float32"
