@@ -20,18 +20,23 @@ def provenance(trial: Trial, device: torch.device, *, fused_replicas: int) -> di
         "soloist": recsys.__version__,
         "code": code_digest(trial.recipe.model),
         "libraries": library_versions() | {"python": platform.python_version()},
-        "machine": {
-            "processor": _processor(),
-            "cpus": os.cpu_count(),
-            "platform": platform.platform(),
-            "device": str(device),
-            "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        },
+        "machine": machine(device),
         "threads": torch.get_num_threads(),
         "matmul_precision": torch.get_float32_matmul_precision(),
         "fused_replicas": fused_replicas,
         "seeds": asdict(trial.seeds),
+    }
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Return what this machine is, as a measurement names it."""
+    return {
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "platform": platform.platform(),
+        "device": str(device),
+        "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
     }
 
 

@@ -78,11 +78,16 @@ def _find_modules_here() -> None:
         sys.path.insert(0, here)
 
 
+def job_named(name: str) -> Callable[..., object]:
+    """Return the function of a job, whose module is imported for it."""
+    function = name.replace("-", "_")
+    job: Callable[..., object] = getattr(import_module(f"jobs.{function}"), function)
+    return job
+
+
 def _forward(name: str) -> Callable[[typer.Context], None]:
     def command(context: typer.Context) -> None:
-        function = name.replace("-", "_")
-        job = getattr(import_module(f"jobs.{function}"), function)
-        run(job, arguments=context.args, program=f"soloist {name}")
+        run(job_named(name), arguments=context.args, program=f"soloist {name}")
 
     return command
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib import import_module
 
 import pytest
 
-from jobs.cli import JOBS
+from jobs.cli import JOBS, job_named
 from jobs.command import run
 from tests.support.shared import ROOT
 
@@ -70,7 +69,7 @@ def test_benchmarks_are_reached_too():
 
 @pytest.mark.parametrize("name", JOBS)
 def test_every_job_explains_itself(name, capsys):
-    job = getattr(import_module(f"jobs.{name}"), name)
+    job = job_named(name)
 
     with pytest.raises(SystemExit) as ended:
         run(job, arguments=["--help"], program=f"soloist {name}")

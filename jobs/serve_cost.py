@@ -1,0 +1,163 @@
+"""``soloist serve-cost``: what answering requests costs, of several arms in one run."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from typer import Option
+
+from analysis.writing import write_whole
+from distrib.provenance import machine
+from jobs.command import run
+from jobs.export import export_trial
+from recsys.data.click_log import ClickLog
+from recsys.errors import ConfigError, DataError
+from recsys.serving.description import DESCRIPTION
+from recsys.serving.loader import ServedModel, load
+from recsys.serving.timing import ServingCost, side_by_side
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """A model and what it costs at each batch size."""
+
+    path: str
+    title: str
+    costs: list[ServingCost]
+
+
+def serve_cost(
+    trials: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="TRIAL...",
+            help="Trials with weights, or what soloist export wrote of them; all are compared with "
+            "the first.",
+        ),
+    ],
+    data: Annotated[
+        Path, Option("--data", metavar="DIR", help="The click log whose examples are asked about.")
+    ],
+    batch: Annotated[
+        list[int] | None,
+        Option("--batch", min=1, help="Examples of a request; repeat it. [default: 1, 32, 512]"),
+    ] = None,
+    requests: Annotated[int, Option("--requests", min=1, help="Of each batch size.")] = 500,
+    threads: Annotated[int, Option("--threads", min=1, help="CPU threads.")] = 1,
+    output: Annotated[
+        Path | None,
+        Option("--json", metavar="FILE", help="Write the figures there too.", show_default=False),
+    ] = None,
+) -> None:
+    """Measure latency, examples/s and embedding lookups of several arms, in one run on the CPU.
+
+    All answer the same requests in turns, made of examples of the test split, as exported programs;
+    the lookups are counted in these requests. A ratio is the median, over the requests, of an arm's
+    time to the first arm's.
+    """
+    log = ClickLog.open(data)
+    rows = np.asarray(log.splits["test"], np.int64)
+    if not len(rows):
+        raise ConfigError(f"{data}: split test has no examples; expected some")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            models = [_model(path, Path(scratch, str(at))) for at, path in enumerate(trials)]
+            for path, model in zip(trials, models, strict=True):
+                if model.description.schema != log.schema:
+                    raise DataError(f"{data}: has not the features that {path} takes")
+            measured = _measure(trials, models, log, rows, batch or [1, 32, 512], requests)
+    finally:
+        torch.set_num_threads(before)
+    told = _record(measured, data, requests, threads)
+    Console().print(_table(measured))
+    print(_where(told))
+    if output is not None:
+        text = json.dumps(told, indent=2) + "\n"
+        write_whole(output, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+
+
+def _model(path: Path, scratch: Path) -> ServedModel:
+    """Return an exported program, or the one that a trial's weights make."""
+    if (path / DESCRIPTION).exists():
+        return load(path)
+    export_trial(path, scratch)
+    return load(scratch)
+
+
+def _measure(
+    paths: Sequence[Path],
+    models: Sequence[ServedModel],
+    log: ClickLog,
+    rows: np.ndarray,
+    batches: Sequence[int],
+    requests: int,
+) -> list[Measured]:
+    sizes = [
+        side_by_side(models, log, rows, batch_size=size, requests=requests) for size in batches
+    ]
+    return [
+        Measured(path=str(path), title=model.description.title, costs=list(costs))
+        for path, model, costs in zip(paths, models, zip(*sizes, strict=True), strict=True)
+    ]
+
+
+def _record(
+    measured: Sequence[Measured], data: Path, requests: int, threads: int
+) -> dict[str, Any]:
+    return {
+        "machine": machine(torch.device("cpu")),
+        "torch": torch.__version__,
+        "threads": threads,
+        "data": str(data),
+        "requests": requests,
+        "arms": [asdict(each) for each in measured],
+    }
+
+
+def _table(measured: Sequence[Measured]) -> Table:
+    table = Table("batch", "arm", "trial", box=box.SIMPLE_HEAD, pad_edge=False)
+    columns = ("p50 µs", "p99 µs", "examples/s", "time ÷ first", "lookups", "lookups ÷ first")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for costs in zip(*(each.costs for each in measured), strict=True):
+        for each, cost in zip(measured, costs, strict=True):
+            table.add_row(
+                str(cost.batch_size),
+                each.title,
+                Path(each.path).name,
+                f"{cost.p50_us:,.0f}",
+                f"{cost.p99_us:,.0f}",
+                f"{cost.examples_per_second:,.0f}",
+                f"{cost.ratio:.2f} [{cost.ratio_low:.2f}, {cost.ratio_high:.2f}]",
+                f"{cost.lookups:.1f}",
+                f"{cost.lookups / costs[0].lookups:.2f}",
+            )
+        table.add_section()
+    return table
+
+
+def _where(told: dict[str, Any]) -> str:
+    """Return where the figures were measured, in one line."""
+    computer = told["machine"]
+    return (
+        f"{computer['processor']}, {computer['cpu_capability']}, {told['threads']} thread(s), "
+        f"PyTorch {told['torch']}; {told['requests']} requests of each size; "
+        "[quartiles over requests]"
+    )
+
+
+if __name__ == "__main__":
+    run(serve_cost)

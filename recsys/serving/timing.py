@@ -1,0 +1,121 @@
+"""What it takes several served models to answer the same requests, in turns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torchrec.modules.embedding_configs import EmbeddingBagConfig
+
+from recsys.cost import LookupCounter
+from recsys.data.batch import Batch
+from recsys.data.click_log import ClickLog
+from recsys.data.stream import Batches
+from recsys.embeddings import feature_key
+from recsys.seeds import generator
+from recsys.serving.description import Description
+from recsys.serving.loader import ServedModel
+from recsys.serving.requests import request_of
+
+_WARM_UP = 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServingCost:
+    """One model at one batch size, and its ratio to the first model on the same requests."""
+
+    batch_size: int
+    p50_us: float
+    p99_us: float
+    examples_per_second: float
+    ratio: float
+    """Median over the requests of its time ÷ the first model's"""
+    ratio_low: float
+    """First quartile"""
+    ratio_high: float
+    """Third quartile"""
+    lookups: float
+    """Embedding rows read for one example, counted in the requests of this run"""
+    lookup_bytes: float
+
+
+def side_by_side(
+    models: Sequence[ServedModel],
+    log: ClickLog,
+    rows: npt.NDArray[np.int64],
+    *,
+    batch_size: int,
+    requests: int,
+) -> list[ServingCost]:
+    """Let models answer requests of ``batch_size`` examples in turns, and return what each took.
+
+    The examples are drawn from ``rows`` of the log with a fixed seed. Every model answers each
+    request, who comes first going round; the first 20 requests warm caches and do not count. A
+    time is from the features in host memory to the probabilities.
+    """
+    counters = [LookupCounter() for _ in models]
+    tables = [_tables(model.description) for model in models]
+    drawn = generator("serving", batch_size).choice(rows, (_WARM_UP + requests) * batch_size)
+    times = np.zeros((len(models), requests))
+    for number, batch in enumerate(Batches(log, 1).same_rows(drawn, batch_size)):
+        took = _answer_in_turns(models, batch, log, first=number)
+        if number >= _WARM_UP:
+            times[:, number - _WARM_UP] = took
+            for counter, read in zip(counters, tables, strict=True):
+                counter.count(read, batch)
+    return [
+        _cost(own, times[0], counter, batch_size)
+        for own, counter in zip(times, counters, strict=True)
+    ]
+
+
+def _answer_in_turns(
+    models: Sequence[ServedModel], batch: Batch, log: ClickLog, *, first: int
+) -> list[float]:
+    """Return the seconds that each model takes for one request."""
+    request = request_of(batch, log.schema)
+    took = [0.0] * len(models)
+    for turn in range(len(models)):
+        number = (first + turn) % len(models)
+        start = time.perf_counter()
+        models[number](request.dense, request.sparse)
+        took[number] = time.perf_counter() - start
+    return took
+
+
+def _cost(
+    times: npt.NDArray[np.float64],
+    of_first: npt.NDArray[np.float64],
+    counter: LookupCounter,
+    batch_size: int,
+) -> ServingCost:
+    low, ratio, high = np.quantile(times / of_first, (0.25, 0.5, 0.75))
+    p50, p99 = np.quantile(times, (0.5, 0.99)) * 1e6
+    read = counter.lookups()
+    return ServingCost(
+        batch_size=batch_size,
+        p50_us=float(p50),
+        p99_us=float(p99),
+        examples_per_second=float(batch_size / times.mean()),
+        ratio=float(ratio),
+        ratio_low=float(low),
+        ratio_high=float(high),
+        lookups=read.per_example,
+        lookup_bytes=read.bytes_per_example,
+    )
+
+
+def _tables(description: Description) -> list[EmbeddingBagConfig]:
+    """Return what a program reads, with keys as batches of one replica have them."""
+    return [
+        EmbeddingBagConfig(
+            name=f"table {number}",
+            num_embeddings=table.rows,
+            embedding_dim=table.embedding_dim,
+            feature_names=[feature_key(0, feature) for feature in table.features],
+        )
+        for number, table in enumerate(description.tables)
+    ]
