@@ -5,7 +5,6 @@ Both are functions of what is known: the same evidence, the same values.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -64,9 +63,6 @@ def by_optuna(
     import optuna
     from optuna.trial import Trial, TrialState
 
-    def over(trial: optuna.trial.FrozenTrial) -> tuple[float]:
-        return (trial.user_attrs["over"],)
-
     def suggested(trial: Trial) -> float:
         return trial.suggest_float("value", config.low, config.high, log=config.scale == "log")
 
@@ -74,7 +70,6 @@ def by_optuna(
         sampler=optuna.samplers.TPESampler(
             seed=derive(seed, "search", number) % 2**32,
             n_startup_trials=config.points,
-            constraints_func=over,
         )
     )
     for each in known:
@@ -82,10 +77,9 @@ def by_optuna(
         trial = study.ask()
         suggested(trial)
         if each.failed:
-            trial.set_user_attr("over", math.inf)
             study.tell(trial, state=TrialState.FAIL)
         else:
-            trial.set_user_attr("over", each.log_loss.value - config.epsilon)
+            trial.set_constraint("log_loss", each.log_loss.value - config.epsilon)
             study.tell(trial, each.relative_pd.value)
     # Rounding must not leave the range.
     chosen = (_rounded(suggested(study.ask())) for _ in range(config.points))

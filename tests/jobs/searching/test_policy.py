@@ -92,9 +92,7 @@ def test_with_noise_the_winner_and_its_rivals_surround_the_optimum(truth, seed):
 def test_no_search_asks_for_more_than_its_budget_and_none_takes_back_what_it_asked_for(
     seed, loss_noise, pd_noise, shift, replicas, more, points, rounds, failing
 ):
-    searched = config(
-        replicas=replicas, max_replicas=replicas + more, points=points, rounds=rounds
-    )
+    searched = config(replicas=replicas, max_replicas=replicas + more, points=points, rounds=rounds)
     truth = replace(
         noisy(FALLING, seed, loss_noise, pd_noise),
         loss=lambda beta: FALLING.loss(beta) + shift,
