@@ -59,7 +59,7 @@ class Watch:
     ) -> None:
         rows = log.splits[recipe.evaluation.split]
         count = min(recipe.evaluation.progress_examples, len(rows))
-        self._rows = rows.start + np.linspace(0, len(rows) - 1, count).astype(np.int64)
+        self.rows = rows.start + np.linspace(0, len(rows) - 1, count).astype(np.int64)
         self._batches = Batches(log, replicas)
         self._batch_size = recipe.evaluation.batch_size
         self._device = device
@@ -102,18 +102,21 @@ class Watch:
         logits = torch.cat(
             [
                 arm.config.served_logits(without_gradient(arm, batch.to(self._device)))
-                for batch in self._batches.same_rows(self._rows, self._batch_size)
+                for batch in self._batches.same_rows(self.rows, self._batch_size)
             ],
             1,
         )
-        found = logits.float().cpu().numpy()
-        _refuse_divergence(found, self._seen)
+        self.add_point(logits.float().cpu().numpy())
+
+    def add_point(self, logits: npt.NDArray[np.float32]) -> None:
+        """Add a point: the served logits of ``rows``, ``[R, n]``."""
+        _refuse_divergence(logits, self._seen)
         self.points.append(
             Point(
                 examples=self._seen,
                 progressive_log_loss=(self._loss / (self._seen - self._seen_before)).cpu().numpy(),
-                rows=self._rows,
-                logits=found,
+                rows=self.rows,
+                logits=logits,
             )
         )
         self._seen_before = self._seen

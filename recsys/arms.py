@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import AfterValidator, Field
@@ -80,6 +80,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class _Arm(Frozen):
     activation: Activation = "relu"
     components: int
+    couples_examples: ClassVar[bool] = False
+    """Whether the loss is more than a mean over the examples of a mini-batch"""
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -171,6 +173,7 @@ class AntiDistilled(_Components):
     """An ensemble whose components are pushed apart by a penalty on their correlation."""
 
     kind: Literal["anti_distilled"] = "anti_distilled"
+    couples_examples: ClassVar[bool] = True
     strength: float = Field(0.05, ge=0, description="λ, weight of the squared correlation")
 
     def objective(self, logits: Logits, labels: Tensor, *, phase: str, progress: float) -> Tensor:

@@ -59,8 +59,12 @@ class Towers(nn.Module):
 
     def forward(self, dense: Tensor, embedded: KeyedTensor) -> Logits:
         """Return each group's logits ``(R, K, B, heads)`` from dense features ``(R, B, D)``."""
+        return self.over_columns(dense, embedded.values())
+
+    def over_columns(self, dense: Tensor, columns: Tensor) -> Logits:
+        """Return the same from what a collection puts out side by side, ``(B, all columns)``."""
         return {
-            group.name: self._logits(group, dense, self.columns[group.name](embedded.values()))
+            group.name: self._logits(group, dense, self.columns[group.name](columns))
             for group in self._groups
         }
 

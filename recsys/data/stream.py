@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -37,6 +38,11 @@ class Stream:
         self.examples = len(self._rows) * config.epochs
         self.batch_count = -(-self.examples // config.batch_size)
 
+    def examples_of(self, number: int) -> int:
+        """Return how many examples a batch has, for each replica."""
+        size = self._config.batch_size
+        return min(size, self.examples - number * size)
+
     def rows(self, replica: int, start: int, stop: int) -> np.ndarray:
         """Return the stored rows at stream positions ``start`` to ``stop``: int64."""
         length, seeds = len(self._rows), self._seeds[replica]
@@ -57,8 +63,10 @@ class Stream:
             found = self._permuted_within_batches(found, start, seeds.arithmetic)
         return found
 
-    def batches(self, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
-        """Yield the batches with numbers ``start`` to ``stop``."""
+    def batches(
+        self, start: int = 0, stop: int | None = None, *, rank: int = 0, ranks: int = 1
+    ) -> Iterator[Batch]:
+        """Yield the batches with numbers ``start`` to ``stop``, or one rank's part of each."""
         stop = self.batch_count if stop is None else stop
         size = self._config.batch_size
         step = max(_CHUNK_EXAMPLES // size, 1)
@@ -67,7 +75,10 @@ class Stream:
             rows = np.stack(
                 [self.rows(r, positions.start, positions.stop) for r in range(len(self._seeds))]
             )
-            yield from self._batches.of_rows(rows, size)
+            whole = [(n, min(n + size, len(positions))) for n in range(0, len(positions), size)]
+            parts = [part(begin, end, rank, ranks) for begin, end in whole]
+            mine = np.concatenate([np.arange(*each) for each in parts])
+            yield from self._batches.of_rows(rows[:, mine], [end - begin for begin, end in parts])
 
     def _permuted_within_batches(self, rows: np.ndarray, start: int, seed: int) -> np.ndarray:
         size = self._config.batch_size
@@ -78,6 +89,18 @@ class Stream:
             number = (start + first) // size
             generator(seed, "arithmetic", number).shuffle(permuted[first : first + size])
         return permuted
+
+
+def part(begin: int, end: int, rank: int, ranks: int) -> tuple[int, int]:
+    """Return the part of positions ``begin`` to ``end`` that is one rank's.
+
+    All parts have one length, but for the last ones, which may be shorter or empty.
+
+    >>> [part(0, 10, rank, 4) for rank in range(4)]
+    [(0, 3), (3, 6), (6, 9), (9, 10)]
+    """
+    length = -(-(end - begin) // ranks)
+    return min(begin + rank * length, end), min(begin + (rank + 1) * length, end)
 
 
 class Batches:
@@ -95,14 +118,18 @@ class Batches:
     def same_rows(self, rows: np.ndarray, batch_size: int) -> Iterator[Batch]:
         """Yield batches in which every replica sees the same ``rows`` (evaluation)."""
         for first in range(0, len(rows), batch_size):
-            part = rows[first : first + batch_size]
-            yield self._batch([self._log.rows.take(part)] * self._replicas, 0, len(part))
+            yield self.of_same_rows(rows[first : first + batch_size])
 
-    def of_rows(self, rows: np.ndarray, batch_size: int) -> Iterator[Batch]:
-        """Yield batches of ``rows``, int64 ``(R, number of examples)``."""
+    def of_same_rows(self, rows: np.ndarray) -> Batch:
+        """Return one batch in which every replica sees the same ``rows``."""
+        return self._batch([self._log.rows.take(rows)] * self._replicas, 0, len(rows))
+
+    def of_rows(self, rows: np.ndarray, sizes: Sequence[int]) -> Iterator[Batch]:
+        """Cut ``rows``, int64 ``(R, number of examples)``, into batches of these sizes."""
         gathered = [self._log.rows.take(one) for one in rows]
-        for first in range(0, rows.shape[1], batch_size):
-            yield self._batch(gathered, first, min(first + batch_size, rows.shape[1]))
+        stops = accumulate(sizes)
+        for size, stop in zip(sizes, stops, strict=True):
+            yield self._batch(gathered, stop - size, stop)
 
     def _batch(self, gathered: Sequence[Rows], start: int, stop: int) -> Batch:
         values: list[np.ndarray] = []

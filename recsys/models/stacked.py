@@ -52,6 +52,11 @@ class Stacked(nn.Module):
         trained = None if draws is None else torch.zeros(len(draws), dtype=torch.int64)
         self.register_buffer("batches_trained", trained)
 
+    def draw_apart(self, *path: int | str) -> None:
+        """Draw other random numbers than a module alike that trains on other examples."""
+        if self._draws is not None:
+            self._draws = [(*draws, *path) for draws in self._draws]
+
     def forward(self, dense: Tensor, embedded: Tensor) -> Tensor:
         parameters = dict(self.frame.named_parameters())
         buffers = dict(self.frame.named_buffers())

@@ -1,0 +1,223 @@
+"""A phase's arm over all ranks: tables sharded, towers on every rank, optimisers of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.optim import _apply_optimizer_in_backward
+from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
+from torchrec.distributed.model_parallel import (
+    DefaultDataParallelWrapper,
+    DistributedModelParallel,
+)
+from torchrec.distributed.types import ShardingEnv, ShardingPlan
+from torchrec.modules.embedding_modules import (
+    EmbeddingBagCollection,
+    get_embedding_names_by_table,
+)
+
+from distrib.sync.plan import refuse_sharding, sharding_kinds, sharding_plan
+from distrib.sync.ranks import Ranks
+from distrib.sync.step import Head, Step
+from distrib.sync.tensors import Distributed, fill, whole
+from distrib.training import dense_optimizer, shape_of_phase
+from recsys.arms import Phase
+from recsys.config import Recipe
+from recsys.data.schema import Schema
+from recsys.embeddings import table_name, table_optimizer
+from recsys.engines import SyncEngine
+from recsys.models.config import OwnConfig
+from recsys.models.stacked import Stacked
+from recsys.module import Arm
+from recsys.seeds import Seeds, component_path
+
+_MOMENTS = {
+    "rowwise_adagrad": {"momentum1": "sum"},
+    "adagrad": {"momentum1": "sum"},
+    "adam": {"momentum1": "exp_avg", "momentum2": "exp_avg_sq"},
+    "sgd": {},
+}
+"""FBGEMM's names of an optimiser's state to PyTorch's, under which both are kept"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """A table over all ranks; what the optimiser keeps of it lies as it does."""
+
+    weight: Distributed
+    """``(rows, columns)``"""
+    state: Mapping[str, Distributed]
+    """Each ``(rows, columns)`` or ``(rows,)``; none where no part of the table is here"""
+
+
+class ShardedArm:
+    """One phase's arm on this rank, started from its seeds or taken over from a phase before.
+
+    Raises:
+        ConfigError: the sharding cannot be.
+    """
+
+    def __init__(
+        self, recipe: Recipe, schema: Schema, seeds: Sequence[Seeds], phase: Phase, ranks: Ranks
+    ) -> None:
+        assert isinstance(recipe.engine, SyncEngine)
+        self.recipe = recipe
+        self.ranks = ranks
+        self.arm = shape_of_phase(recipe, schema, seeds, phase.groups)
+        for module in self.arm.dense.modules():
+            if isinstance(module, Stacked) and not ranks.is_first:
+                module.draw_apart("rank", ranks.rank)
+        kinds = sharding_kinds(recipe.engine, self.arm.tables)
+        refuse_sharding(kinds, self.arm.tables, recipe.optimizer, ranks.device)
+        step = Step(_collection(self.arm, recipe, kinds), _head(self.arm, recipe, phase, ranks))
+        plan = sharding_plan(
+            self.arm.tables,
+            kinds,
+            recipe.optimizer,
+            device=ranks.device,
+            ranks=ranks.count,
+            ranks_per_node=ranks.per_node,
+            batch_size=-(-recipe.stream.batch_size // ranks.count),
+        )
+        self.head = step.head
+        self.model = _distributed(step, plan, recipe, ranks)
+        self._replicated = {
+            name for name, sharding in plan.items() if sharding.sharding_type == "data_parallel"
+        }
+        self.optimizer = Optimizers(self.head, self._optimizers())
+        self.tables = self._tables()
+        self._initialise()
+
+    def take_over(self, before: ShardedArm) -> None:
+        """Go on from the weights of a phase before, for the groups that it trained."""
+        for name, table in before.tables.items():
+            rows = whole(table.weight)
+            fill(self.tables[name].weight, lambda rows=rows: rows)
+        towers = self.arm.dense.towers
+        for group, trained in before.arm.dense.towers.items():
+            towers[group].load_state_dict(trained.state_dict())
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        """Return what steps after the backward pass; FBGEMM's optimisers step inside it."""
+        optimizers = [dense_optimizer(self.arm.dense, self.recipe.optimizer)]
+        if self._replicated:
+            # DDP averages their gradients, and nobody else applies the tables' optimiser to them.
+            kind, settings = table_optimizer(self.recipe.optimizer)
+            self._of_replicated = kind(self._replicated_weights().values(), **settings)
+            optimizers.append(self._of_replicated)
+        return optimizers
+
+    def _replicated_weights(self) -> dict[str, nn.Parameter]:
+        bags = self.model.module.embeddings.embedding_bags
+        return {name: bags[name].weight for name in self.arm_order() if name in self._replicated}
+
+    def arm_order(self) -> list[str]:
+        """Return the tables' names, in the arm's order."""
+        return [table.name for table in self.arm.tables]
+
+    def _tables(self) -> dict[str, Table]:
+        weights = self.model.module.embeddings.state_dict()
+        fused = _fused_states(self.model)
+        moments = _MOMENTS[self.recipe.optimizer.sparse]
+        tables = {}
+        for name in self.arm_order():
+            state: dict[str, Distributed]
+            if name in self._replicated:
+                kept = self._of_replicated.state[self._replicated_weights()[name]]
+                state = {moment: _rowwise(kept[moment]) for moment in moments.values()}
+            else:
+                here = fused.get(name, {})
+                state = {moments[ours]: value for ours, value in here.items()}
+            tables[name] = Table(weight=weights[f"embedding_bags.{name}.weight"], state=state)
+        return tables
+
+    def _initialise(self) -> None:
+        arm = self.arm
+        for group in arm.groups:
+            blueprint = arm.blueprints[group.name]
+            for replica, seeds in enumerate(arm.seeds):
+                for table_set in range(group.table_sets):
+                    rows = {
+                        table.name: torch.empty(table.num_embeddings, table.embedding_dim)
+                        for table in blueprint.tables
+                    }
+                    blueprint.initialise(rows, component_path(seeds, group.name, table_set))
+                    for short, values in rows.items():
+                        name = table_name(replica, group.name, table_set, short)
+                        fill(self.tables[name].weight, lambda values=values: values)
+
+
+class Optimizers:
+    """Several optimisers as one, in the form that TorchRec's pipelines want."""
+
+    def __init__(self, head: Head, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        self._head = head
+        self.each = tuple(optimizers)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for one in self.each:
+            one.zero_grad(set_to_none=set_to_none)
+
+    def step(self) -> None:
+        self._head.unscale()
+        for one in self.each:
+            one.step()
+
+
+def _collection(arm: Arm, recipe: Recipe, kinds: Mapping[str, str]) -> EmbeddingBagCollection:
+    collection = EmbeddingBagCollection(tables=arm.tables, device=torch.device("meta"))
+    kind, settings = table_optimizer(recipe.optimizer)
+    _apply_optimizer_in_backward(kind, collection.parameters(), settings)
+    return collection
+
+
+def _head(arm: Arm, recipe: Recipe, phase: Phase, ranks: Ranks) -> Head:
+    assert isinstance(recipe.engine, SyncEngine)
+    names = chain(*get_embedding_names_by_table(arm.tables))
+    widths = [table.embedding_dim for table in arm.tables for _ in table.feature_names]
+    return Head(
+        arm.dense,
+        recipe.arm,
+        phase.name,
+        dict(zip(names, widths, strict=True)),
+        recipe.engine,
+        ranks,
+        loss_scale=float(recipe.stream.batch_size),
+    )
+
+
+def _distributed(
+    step: Step, plan: object, recipe: Recipe, ranks: Ranks
+) -> DistributedModelParallel:
+    # A user's own model may run other parts of itself for other batches.
+    varies = isinstance(recipe.model, OwnConfig)
+    return DistributedModelParallel(
+        step,
+        env=ShardingEnv.from_process_group(dist.group.WORLD),
+        device=ranks.device,
+        plan=ShardingPlan({"embeddings": plan}),
+        sharders=[EmbeddingBagCollectionSharder()],
+        data_parallel_wrapper=DefaultDataParallelWrapper(
+            static_graph=not varies, find_unused_parameters=varies
+        ),
+    )
+
+
+def _fused_states(model: DistributedModelParallel) -> dict[str, dict[str, Distributed]]:
+    """Return what FBGEMM's optimisers keep, by table and FBGEMM's name of it."""
+    found: dict[str, dict[str, Distributed]] = {}
+    for state in model.fused_optimizer.state_dict()["state"].values():
+        for key, value in state.items():
+            table, _, moment = key.rpartition(".")
+            found.setdefault(table, {})[moment] = value
+    return found
+
+
+def _rowwise(state: Tensor) -> Tensor:
+    """Return TorchRec's ``(rows, 1)`` as FBGEMM's ``(rows,)``, the same memory."""
+    return state.view(-1) if state.shape[1] == 1 else state

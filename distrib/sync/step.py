@@ -1,0 +1,158 @@
+"""What a rank computes for its part of a batch: logits, and the loss whose sum is the batch's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torchrec.sparse.jagged_tensor import KeyedTensor
+
+from distrib.sync.input import Part
+from distrib.sync.ranks import Ranks
+from recsys.arms import ArmConfig, Logits
+from recsys.data.stream import part as part_of
+from recsys.engines import SyncEngine
+from recsys.module import Towers
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What a rank's part of a batch got before it was trained on."""
+
+    served: Tensor
+    """Logits that would be served, ``(R, examples)``"""
+    losses: Tensor
+    """Share of each replica's training loss, ``(R,)``: its sum over ranks is the batch's"""
+
+
+class Step(nn.Module):
+    """Tables and towers in the form that TorchRec shards, and pipelines: a part in, a loss out."""
+
+    def __init__(self, embeddings: nn.Module, head: Head) -> None:
+        super().__init__()
+        self.embeddings = embeddings
+        self.head = head
+
+    def forward(self, part: Part) -> tuple[Tensor, Answer]:
+        """Return the loss to go backward from, a scalar, and what was answered."""
+        return self.head(part, self.embeddings(part.batch.sparse))
+
+
+class Head(nn.Module):
+    """Towers and objective.
+
+    Gradients of ranks are averaged (by DDP, and by TorchRec for the tables), so a rank's loss is
+    its share of the batch's times the number of ranks.
+
+    Args:
+        towers: over the columns that the tables put out.
+        arm: whose objective it is.
+        phase: its name for the objective.
+        columns: names of the columns' runs, in the order that the towers expect, and their widths.
+        engine: precision and compilation.
+        ranks: among which a batch is shared.
+        loss_scale: with float16, against gradients too small for it; taken back where gradients
+            are float32 again, before the tables and before the optimiser (``unscale``).
+    """
+
+    def __init__(
+        self,
+        towers: Towers,
+        arm: ArmConfig,
+        phase: str,
+        columns: dict[str, int],
+        engine: SyncEngine,
+        ranks: Ranks,
+        loss_scale: float,
+    ) -> None:
+        super().__init__()
+        self.towers = towers
+        self._arm = arm
+        self._phase = phase
+        self._columns = columns
+        self._ranks = ranks
+        self._dtype = _DTYPES[engine.precision]
+        self._loss_scale = loss_scale if self._dtype is torch.float16 else 1.0
+        self._arranged = False
+        self._over_columns: Callable[[Tensor, Tensor], Logits] = towers.over_columns
+        if engine.compile:
+            self._over_columns = torch.compile(towers.over_columns)
+
+    def forward(self, part: Part, embedded: KeyedTensor) -> tuple[Tensor, Answer]:
+        logits = self._logits(part, embedded)
+        served = self._arm.served_logits(logits) if self._arm.served.group in logits else None
+        losses = self._shares(part, logits) if self.training else part.batch.labels.new_zeros(0)
+        loss = losses.sum() * (self._ranks.count * self._loss_scale)
+        nothing = part.batch.labels.new_zeros(0)
+        return loss, Answer(
+            served=nothing if served is None else served.detach(), losses=losses.detach()
+        )
+
+    def unscale(self) -> None:
+        """Take the loss scale back from the towers' gradients."""
+        if self._loss_scale != 1:
+            grads = [each.grad for each in self.towers.parameters() if each.grad is not None]
+            torch._foreach_div_(grads, self._loss_scale)
+
+    def _logits(self, part: Part, embedded: KeyedTensor) -> Logits:
+        if not self._arranged:
+            self._arrange(embedded)
+        columns = embedded.values()
+        if self._loss_scale != 1 and columns.requires_grad:
+            columns = columns.view_as(columns)
+            columns.register_hook(lambda gradient: gradient / self._loss_scale)
+        half = self._dtype is not torch.float32
+        with torch.autocast(columns.device.type, self._dtype, enabled=half):
+            logits = self._over_columns(part.batch.dense, columns)
+        return {name: each[:, :, : part.examples].float() for name, each in logits.items()}
+
+    def _arrange(self, embedded: KeyedTensor) -> None:
+        """Let the towers read columns in the order in which the ranks put them out."""
+        starts, first = {}, 0
+        for name, width in zip(embedded.keys(), embedded.length_per_key(), strict=True):
+            starts[name] = first
+            first += width
+        places = [
+            starts[name] + column
+            for name, width in self._columns.items()
+            for column in range(width)
+        ]
+        for columns in self.towers.columns.values():
+            columns.rearranged(places)
+        self._arranged = True
+
+    def _shares(self, part: Part, logits: Logits) -> Tensor:
+        labels = part.batch.labels[:, : part.examples]
+        if self._arm.couples_examples:
+            return self._losses(part, *self._of_all_ranks(part, logits, labels))
+        if not part.examples:
+            return torch.stack([each.sum((1, 2, 3)) for each in logits.values()]).sum(0)
+        return self._losses(part, logits, labels) * (part.examples / part.batch_examples)
+
+    def _losses(self, part: Part, logits: Logits, labels: Tensor) -> Tensor:
+        return self._arm.objective(logits, labels, phase=self._phase, progress=part.progress)
+
+    def _of_all_ranks(self, part: Part, logits: Logits, labels: Tensor) -> tuple[Logits, Tensor]:
+        """Return logits and labels of the whole batch; gradients reach this rank's alone."""
+        return (
+            {name: self._gathered(part, each, 2) for name, each in logits.items()},
+            self._gathered(part, labels, 1),
+        )
+
+    def _gathered(self, part: Part, mine: Tensor, dim: int) -> Tensor:
+        length = -(-part.batch_examples // self._ranks.count)
+        sent = mine.new_zeros([*mine.shape[:dim], length, *mine.shape[dim + 1 :]])
+        sent.narrow(dim, 0, part.examples).copy_(mine.detach())
+        received = [torch.empty_like(sent) for _ in range(self._ranks.count)]
+        dist.all_gather(received, sent)
+        pieces = []
+        for rank, one in enumerate(received):
+            begin, end = part_of(0, part.batch_examples, rank, self._ranks.count)
+            pieces.append(one.narrow(dim, 0, end - begin))
+        pieces[self._ranks.rank] = mine
+        return torch.cat(pieces, dim)
