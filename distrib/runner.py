@@ -17,10 +17,12 @@ from ray.exceptions import (
     RayError,
     WorkerCrashedError,
 )
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from distrib.failures import Failure, write_failure
 from distrib.groups import Group
-from distrib.resources import task_requirements
+from distrib.resources import Reservation, living_nodes, reservation, task_requirements
 from distrib.results import write_trial
 from distrib.retry import Decision, Ending, decide
 from distrib.status import Running, Status
@@ -46,7 +48,8 @@ class Stopped:
 class _Attempt:
     group: Group
     name: str
-    worker_deaths: int = 0
+    reserved: PlacementGroup | None
+    worker_deaths: int
 
 
 def run_groups(
@@ -106,7 +109,14 @@ class _Run:
 
     def submit(self, group: Group, *, worker_deaths: int = 0) -> None:
         name = uuid.uuid4().hex
-        task = _train_group.options(name=group.title, **task_requirements(group.recipe))
+        nodes = living_nodes()
+        asked = task_requirements(group.recipe, nodes)
+        reserved = _reserved(reservation(group.recipe, nodes))
+        if reserved is not None:
+            asked["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
+                reserved, placement_group_capture_child_tasks=True
+            )
+        task = _train_group.options(name=group.title, **asked)
         reference = task.remote(
             self._log.directory.resolve(),
             self._directory,
@@ -116,12 +126,15 @@ class _Run:
             name,
             self._keep_weights,
         )
-        self.running[reference] = _Attempt(group=group, name=name, worker_deaths=worker_deaths)
+        self.running[reference] = _Attempt(
+            group=group, name=name, reserved=reserved, worker_deaths=worker_deaths
+        )
 
     def settle_what_ended(self) -> None:
         ended, _ = ray.wait(list(self.running), num_returns=len(self.running), timeout=_WAIT_S)
         for reference in ended:
             attempt = self.running.pop(reference)
+            _release(attempt.reserved)
             stopped = _stopped(reference)
             if stopped is None:
                 self._finished.append(attempt.group)
@@ -176,7 +189,21 @@ class _Run:
             ray.cancel(reference, force=True)
         if self.running:
             ray.wait(list(self.running), num_returns=len(self.running), timeout=_CANCEL_S)
+        for attempt in self.running.values():
+            _release(attempt.reserved)
         self._tally.close()
+
+
+def _reserved(wanted: Reservation | None) -> PlacementGroup | None:
+    """Ask for the places of a group's workers; they are there when its task starts."""
+    if wanted is None:
+        return None
+    return placement_group([dict(each) for each in wanted.bundles], strategy=wanted.strategy)
+
+
+def _release(reserved: PlacementGroup | None) -> None:
+    if reserved is not None:
+        remove_placement_group(reserved)
 
 
 # max_calls: a process of its own. max_retries: distrib.retry decides, and counts.

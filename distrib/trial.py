@@ -32,9 +32,11 @@ _UNDECIDING = (
     "recsys/serving/",
     "distrib/failures.py",
     "distrib/groups.py",
+    "distrib/resources.py",
     "distrib/retry.py",
     "distrib/runner.py",
     "distrib/session.py",
+    "distrib/stalls.py",
     "distrib/status.py",
     "distrib/tally.py",
 )

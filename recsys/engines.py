@@ -5,9 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, NonNegativeInt, PositiveInt, Tag, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    model_validator,
+)
 
 from recsys.frozen import Frozen
+
+
+class Resources(Frozen):
+    """What each process that trains asks of Ray, by Ray's names."""
+
+    num_cpus: float | None = Field(None, ge=0, description="none: as many as threads")
+    num_gpus: float | None = Field(
+        None, ge=0, description="none: one where it trains on a GPU; a part lets several share one"
+    )
+    custom: dict[str, PositiveFloat] = Field(
+        {}, description="what a cluster calls its own, such as spot: 1"
+    )
+    placement: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] | None = Field(
+        None,
+        description="how the workers of a training lie on nodes, their places reserved together; "
+        "none: PACK in a cluster, each for itself on one machine",
+    )
+
+    @model_validator(mode="after")
+    def _custom_is_custom(self) -> Self:
+        for name in sorted(self.custom.keys() & {"CPU", "GPU", "memory", "object_store_memory"}):
+            raise ValueError(f"custom: found {name}, which is Ray's own; expected another name")
+        return self
 
 
 class BaseEngine(Frozen):
@@ -16,6 +47,14 @@ class BaseEngine(Frozen):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     matmul_precision: Literal["highest", "high", "medium"] = "highest"
     threads: PositiveInt = Field(1, description="CPU threads of one training process")
+    # Where a training runs is no part of what it is: a trial keeps its name and its results.
+    resources: Resources = Field(Resources(), exclude=True)
+
+    @model_validator(mode="after")
+    def _has_the_gpu_that_it_trains_on(self) -> Self:
+        if self.device == "cuda" and self.resources.num_gpus == 0:
+            raise ValueError("resources.num_gpus: found 0, expected more with device: cuda")
+        return self
 
 
 class LocalEngine(BaseEngine):

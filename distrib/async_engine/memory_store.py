@@ -52,6 +52,8 @@ class MemoryStore:
         """What the phase started from, here"""
 
     def worker_options(self) -> dict[str, Any]:
+        if ray.util.get_current_placement_group() is not None:
+            return {}  # this process and its workers have places on one node reserved
         here = ray.get_runtime_context().get_node_id()
         return {"scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=False)}
 

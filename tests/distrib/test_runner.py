@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from ray.util import placement_group_table
 
 from distrib.engines import train
 from distrib.groups import Group
@@ -163,3 +164,19 @@ def test_a_worker_that_dies_three_times_fails_its_trial(log, tmp_path):
     assert len(killed) == 3
     assert failure.title == "victim"
     assert "WorkerCrashedError" in failure.report.read_text()
+
+
+@pytest.mark.parametrize("store", ["server", "shared_memory"])
+def test_workers_of_a_training_get_reserved_places_which_are_given_back(log, tmp_path, store):
+    together = {"name": "async", "workers": 2, "store": store, "resources": {"placement": "PACK"}}
+    group = Group(title="together", trials=tuple(trials(log, small_recipe(engine=together), 1)))
+    before = placement_group_table()
+
+    failures = run_groups(log, tmp_path, [group])
+
+    reserved = {k: v for k, v in placement_group_table().items() if k not in before}
+    (place,) = reserved.values()
+    assert failures == []
+    assert is_done(tmp_path, group.trials[0])
+    assert list(place["bundles"].values()) == [{"CPU": 1.0}, {"CPU": 1.0}]
+    assert place["state"] == "REMOVED"
