@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shlex
 import time
@@ -206,6 +207,7 @@ def _cluster() -> Iterator[JobSubmissionClient]:
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
+    logging.getLogger("ray").setLevel(logging.WARNING)  # it tells of every upload
     try:
         yield JobSubmissionClient()
     except (AuthenticationError, ConnectionError, RuntimeError, ValueError) as error:

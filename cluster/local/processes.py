@@ -27,7 +27,7 @@ def marked(variable: str, value: str) -> list[Process]:
     return [each for each in _processes() if each.environment.get(variable) == value]
 
 
-def end_marked(variable: str, value: str, *, patience_s: float = 10.0) -> None:
+def end_marked(variable: str, value: str, *, patience_s: float = 3.0) -> None:
     """End all processes that are marked: SIGTERM, and what is left after a while, SIGKILL.
 
     Each is signalled by its number, so nobody else's Ray is touched.
