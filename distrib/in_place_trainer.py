@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
-from torchrec.sparse.jagged_tensor import KeyedTensor
 
 from recsys.arms import Phase
 from recsys.data.batch import Batch
@@ -49,12 +48,9 @@ class InPlaceTrainer:
 
     def compute(self, batch: Batch, number: int) -> Computed:
         """Compute the step of a batch by its number in the stream; nothing is changed."""
-        embedded: KeyedTensor = self.arm.embeddings(batch.sparse)
-        pooled = embedded.values()
+        pooled: Tensor = self.arm.embeddings(batch.sparse).values()
         leaf = pooled.detach().requires_grad_()
-        logits = self.arm.dense(
-            batch.dense, KeyedTensor(embedded.keys(), embedded.length_per_key(), leaf)
-        )
+        logits = self.arm.dense.over_columns(batch.dense, leaf)
         losses = self.arm.config.objective(
             logits,
             batch.labels,

@@ -207,12 +207,12 @@ class WindowTrainer:
             changes[-1][:, 0] *= self._delta_scale
 
 
-def not_finite(window: Window) -> str:
+def not_finite(window: Window, *, helps: str = "learning rate or engine.delta_scale") -> str:
     """Return what to tell a person about a window whose change may not be pushed."""
     return (
         f"window {window.number} (batches {window.first_batch} to {window.last_batch}): found NaN "
         "or infinity in its losses or in what it changed, expected finite numbers; a smaller "
-        "learning rate or engine.delta_scale may help"
+        f"{helps} may help"
     )
 
 

@@ -70,7 +70,7 @@ class InPlaceLoop:
             if number == held.next_batch:
                 seconds.prepare += time.perf_counter() - started
                 if not self._step(held, batch, seconds):
-                    self._line.not_finite(lease, not_finite(window))
+                    self._line.not_finite(lease, not_finite(window, helps="learning rate"))
                     return
                 self._line.beat()
                 started = time.perf_counter()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+
 from distrib.async_engine.in_place_loop import TALLIES, InPlaceLoop
 from distrib.async_engine.messages import Servers
 from distrib.async_engine.post import Line
@@ -14,6 +16,8 @@ from distrib.store.shared_journal import Journal
 from distrib.store.shared_memory import SharedMemory, plan_of
 from distrib.store.shared_segment import Address
 from distrib.training import shape_of_phase
+from recsys.arms import Phase
+from recsys.module import Arm
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,10 +61,11 @@ class InPlaceWorker(BaseWorker):
         return _Attached(
             phase=phase,
             journal=memory.journal,
-            trainer=InPlaceTrainer(
-                arm,
-                memory.share_dense(arm),
-                of_phase,
-                batch_count=self.stream.batch_count,
-            ),
+            trainer=self.make_trainer(arm, memory.share_dense(arm), of_phase),
         )
+
+    def make_trainer(
+        self, arm: Arm, optimizer: torch.optim.Optimizer, phase: Phase
+    ) -> InPlaceTrainer:
+        """Return what trains an arm in shared memory."""
+        return InPlaceTrainer(arm, optimizer, phase, batch_count=self.stream.batch_count)
