@@ -95,3 +95,9 @@ def counted(log: ClickLog, epochs: int) -> dict[str, str]:
         found[feature.name] = digest(table)
     found["dense"] = digest(np.full(WEIGHTS, signs.sum(), np.float32))
     return found
+
+
+def by_table(digests: dict[str, str]) -> dict[str, str]:
+    """Return the digests of a recording by table, or ``dense``, as ``counted`` names them."""
+    parts = {tuple(name.split("/")): value for name, value in digests.items()}
+    return {"dense" if name[0] == "dense" else name[2]: value for name, value in parts.items()}

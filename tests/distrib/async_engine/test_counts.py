@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from distrib.engines import train
 from distrib.replay import replay
 from distrib.store.recording import order_logs
 from recsys.config import Recipe
-from tests.support.counting import counted, counting_fields
+from tests.support.counting import by_table, counted, counting_fields
 from tests.support.devices import WorkerThatRunsAhead
 from tests.support.dying import (
     in_background,
@@ -38,12 +40,6 @@ def recipe(epochs: int, **engine: object) -> Recipe:
     return Recipe.model_validate(counting_fields(32, epochs, **settings, **engine))
 
 
-def tensors(digests: dict[str, str]) -> dict[str, str]:
-    """Return the digests by table, or ``dense``."""
-    parts = {tuple(name.split("/")): value for name, value in digests.items()}
-    return {"dense" if name[0] == "dense" else name[2]: value for name, value in parts.items()}
-
-
 def windows_applied(recording) -> list[list[int]]:
     """Return the windows that each shard applied, sorted."""
     applied = recording.order.query("is_push and applied")
@@ -60,7 +56,7 @@ def test_a_worker_that_dies_between_the_pushes_to_two_shards_counts_once(
     (result,) = train(log, [trial])
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["20", "5"]
-    assert tensors(result.recording.digests) == counted(log, 1)
+    assert by_table(result.recording.digests) == counted(log, 1)
     assert windows_applied(result.recording) == [list(range(38))] * 2
     again = replay(log, trial, order_logs(result.recording.order))
     assert again == result.recording.digests
@@ -72,7 +68,7 @@ def test_workers_whose_device_runs_ahead_count_every_example_once(log, monkeypat
 
     (result,) = train(log, [trial])
 
-    assert tensors(result.recording.digests) == counted(log, 2)
+    assert by_table(result.recording.digests) == counted(log, 2)
     assert replay(log, trial, order_logs(result.recording.order)) == result.recording.digests
 
 
@@ -81,23 +77,45 @@ def test_every_example_counts_once_though_workers_shards_and_dispatcher_are_kill
 ) -> None:
     pids, snapshots = tmp_path / "pids", tmp_path / "snapshots"
     pids.mkdir()
-    monkeypatch.setattr(driver, "Worker", slow_worker(0.02, pids))
+    monkeypatch.setattr(driver, "Worker", slow_worker(0.015, pids))
     rng = np.random.default_rng(1)
+    victims = rng.permutation(["worker"] * 3 + ["shard-0", "shard-1", "dispatcher"])
     saved = {"snapshots": str(snapshots), "snapshot_every": 25}
-    (trial,) = trials(log, recipe(6, lease_s=60, **saved), 1)
+    (trial,) = trials(log, recipe(7, lease_s=60, **saved), 1)
     told: list[int] = []
 
     thread, outcome = in_background(lambda: train(log, [trial], on_progress=told.append))
-    for number, victim in enumerate(("worker", "shard-1", "worker", "dispatcher"), start=1):
-        _wait_until(thread, lambda number=number: sum(told) > 1200 * number)
+    for number, victim in enumerate(victims, start=1):
+        at = 1200 * number + rng.integers(300)
+        _wait_until(thread, lambda at=at: sum(told) > at)
         living = workers_alive(pids) if victim == "worker" else servers_alive(victim)
         os.kill(rng.choice(living), signal.SIGKILL)
     thread.join()
 
     (result,) = outcome[0]
-    assert tensors(result.recording.digests) == counted(log, 6)
-    assert windows_applied(result.recording) == [list(range(6 * 38))] * 2
-    assert sum(told) == 6 * len(log.splits["train"])
+    assert by_table(result.recording.digests) == counted(log, 7)
+    assert windows_applied(result.recording) == [list(range(7 * 38))] * 2
+    assert sum(told) == 7 * len(log.splits["train"])
+
+
+def test_a_worker_that_hangs_and_wakes_up_late_counts_once(log, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(driver, "Worker", slow_worker(0.02, tmp_path))
+    (trial,) = trials(log, recipe(4, lease_s=1.0), 1)
+    told: list[int] = []
+
+    thread, outcome = in_background(lambda: train(log, [trial], on_progress=told.append))
+    _wait_until(thread, lambda: sum(told) > 600)
+    hung = workers_alive(tmp_path)[0]
+    os.kill(hung, signal.SIGSTOP)
+    _wait_until(thread, lambda: sum(told) > 2400)
+    with suppress(ProcessLookupError):  # it may have been killed as it hung
+        os.kill(hung, signal.SIGCONT)
+    thread.join()
+
+    (result,) = outcome[0]
+    assert by_table(result.recording.digests) == counted(log, 4)
+    assert windows_applied(result.recording) == [list(range(4 * 38))] * 2
+    assert not Path(f"/proc/{hung}").exists()
 
 
 def _wait_until(thread, condition) -> None:

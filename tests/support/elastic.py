@@ -1,0 +1,111 @@
+"""Trains on a Ray of nodes that come and go; a script, since it needs a Ray of its own.
+
+``python -m tests.support.elastic DIRECTORY`` trains the counting model with two workers on a node
+that has room for one, adds a node, kills it again with all of its processes, and prints as JSON
+what came out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.cluster_utils import Cluster
+
+from distrib.async_engine import driver
+from distrib.async_engine.client import StoreClient
+from distrib.async_engine.messages import Servers
+from distrib.async_engine.worker import Worker
+from distrib.engines import train
+from distrib.trial import Trial
+from recsys.config import Recipe
+from recsys.data.click_log import ClickLog
+from tests.support.counting import counting_fields
+from tests.support.dying import in_background, workers_alive
+from tests.support.logs import small_log, trials
+
+BATCH, EPOCHS = 32, 4
+HURRY = "hurry"
+SLOW_S = 0.4
+PATIENCE_S = 240.0
+
+
+def main(directory: Path) -> None:
+    """Train, and print the digests of all tensors and which windows were applied."""
+    pids = directory / "pids"
+    pids.mkdir()
+    driver.Worker = unhurried_worker(pids, directory / HURRY)  # type: ignore[misc]
+    log = small_log(directory)
+    engine = {"name": "async", "workers": 2, "shards": 2, "window": 1, "record": True, "lease_s": 3}
+    recipe = Recipe.model_validate(counting_fields(BATCH, EPOCHS, **engine))
+    (trial,) = trials(log, recipe, 1)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        ray.init(address=cluster.address, log_to_driver=False)
+        print(json.dumps(_come_and_go(cluster, log, trial, directory)))
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def unhurried_worker(pids: Path, hurry: Path) -> type[Worker]:
+    """Return a worker that takes its time until a file is there; it leaves its process number."""
+
+    class Client(StoreClient):
+        def _push_to(self, shard: int, push: Any, route: Any, change: Any) -> Any:
+            time.sleep(0.0 if hurry.exists() else SLOW_S)
+            return super()._push_to(shard, push, route, change)
+
+    class Unhurried(Worker):
+        def make_client(self, servers: Servers) -> StoreClient:
+            (pids / str(os.getpid())).touch()
+            return Client(servers.shards)
+
+    return Unhurried
+
+
+def _come_and_go(
+    cluster: Cluster, log: ClickLog, trial: Trial, directory: Path
+) -> dict[str, object]:
+    pids = directory / "pids"
+    told: list[int] = []
+    thread, outcome = in_background(lambda: train(log, [trial], on_progress=told.append))
+
+    def wait_until(condition: Callable[[], bool]) -> None:
+        give_up = time.monotonic() + PATIENCE_S
+        while thread.is_alive() and not condition():
+            if time.monotonic() > give_up:
+                raise TimeoutError(f"{sum(told)} examples, workers {workers_alive(pids)}")
+            time.sleep(0.05)
+
+    wait_until(lambda: sum(told) > 0)
+    alone = workers_alive(pids)
+    node = cluster.add_node(num_cpus=1)
+    wait_until(lambda: len(workers_alive(pids)) > 1)
+    at = sum(told)
+    wait_until(lambda: sum(told) > at + 4 * BATCH)
+    joined = workers_alive(pids)
+    cluster.remove_node(node, allow_graceful=False)
+    (directory / HURRY).touch()
+    thread.join()
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    (result,) = outcome[0]
+    order = result.recording.order
+    applied = order[order["is_push"] & order["applied"]]
+    return {
+        "workers_before": len(alone),
+        "workers_with_the_node": len(joined),
+        "digests": result.recording.digests,
+        "windows": [sorted(map(int, shard["window"])) for _, shard in applied.groupby("shard")],
+    }
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
