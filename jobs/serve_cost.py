@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from typer import Option
 
+from analysis.presentation import WIDTH
 from analysis.writing import write_whole
 from distrib.provenance import machine
 from jobs.command import run
@@ -82,7 +83,10 @@ def serve_cost(
     finally:
         torch.set_num_threads(before)
     told = _record(measured, data, requests, threads)
-    Console().print(_table(measured))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    console.print(_table(measured))
     print(_where(told))
     if output is not None:
         text = json.dumps(told, indent=2) + "\n"
@@ -128,22 +132,24 @@ def _record(
 
 
 def _table(measured: Sequence[Measured]) -> Table:
-    table = Table("batch", "arm", "trial", box=box.SIMPLE_HEAD, pad_edge=False)
-    columns = ("p50 µs", "p99 µs", "examples/s", "time ÷ first", "lookups", "lookups ÷ first")
-    for column in columns:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("batch", justify="right", no_wrap=True)
+    table.add_column("arm", no_wrap=True)
+    for column in ("p50 µs", "p99 µs", "examples/s", "time ÷ first", "lookups", "÷ first"):
         table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("trial", overflow="ellipsis", no_wrap=True)
     for costs in zip(*(each.costs for each in measured), strict=True):
         for each, cost in zip(measured, costs, strict=True):
             table.add_row(
                 str(cost.batch_size),
                 each.title,
-                Path(each.path).name,
                 f"{cost.p50_us:,.0f}",
                 f"{cost.p99_us:,.0f}",
                 f"{cost.examples_per_second:,.0f}",
                 f"{cost.ratio:.2f} [{cost.ratio_low:.2f}, {cost.ratio_high:.2f}]",
                 f"{cost.lookups:.1f}",
                 f"{cost.lookups / costs[0].lookups:.2f}",
+                Path(each.path).name,
             )
         table.add_section()
     return table

@@ -66,31 +66,32 @@ class _Read:
 class _Lookup(nn.Module):
     """Rows ``(B, T)`` and bags to columns ``(B, C)`` of all tables, in the order of the tables."""
 
-    order: Tensor | None
-
     def __init__(
         self, tables: Sequence[EmbeddingBagConfig], rows: Sequence[Tensor], schema: Schema
     ) -> None:
         super().__init__()
-        self.widths = nn.ModuleList()
-        columns: list[int] = []
-        for width in sorted({table.embedding_dim for table in tables}):
-            one = _TablesOfAWidth(
+        reads = _reads(tables, schema)
+        widths = [
+            _TablesOfAWidth(
                 torch.cat([each for each in rows if each.shape[1] == width]),
-                [read for read in _reads(tables, schema) if len(read.columns) == width],
+                [read for read in reads if len(read.columns) == width],
             )
-            self.widths.append(one)
-            columns += [column for read in one.reads for column in read.columns]
-        in_order = columns == sorted(columns)
-        self.register_buffer("order", None if in_order else torch.tensor(columns).argsort())
+            for width in sorted({table.embedding_dim for table in tables})
+        ]
+        self.widths = nn.ModuleList(widths)
+        starts = [start for one in widths for start in one.starts]
+        self._order = sorted(range(len(starts)), key=starts.__getitem__)
 
     def forward(self, ids: Tensor, bags: tuple[Bag, ...]) -> Tensor:
-        found = torch.cat([one(ids, bags) for one in self.widths], 1)
-        return found if self.order is None else found.index_select(1, self.order)
+        pieces = [piece for one in self.widths for piece in one(ids, bags)]
+        return torch.cat([pieces[number] for number in self._order], 1)
 
 
 class _TablesOfAWidth(nn.Module):
-    """Tables under one another, so that all single-valued features are read by one operation."""
+    """Tables under one another, so that all single-valued features are read by one operation.
+
+    Returns pieces ``(B, ·)``; ``starts`` tells in which column each belongs.
+    """
 
     features: Tensor
     first_rows: Tensor
@@ -99,21 +100,34 @@ class _TablesOfAWidth(nn.Module):
         super().__init__()
         singles = [read for read in reads if read.mode is None]
         self._bags = [(read, read.mode) for read in reads if read.mode is not None]
-        self.reads = [*singles, *(read for read, _ in self._bags)]
+        runs = _runs([read.columns for read in singles])
+        self._sizes = [len(run) for run in runs]
+        self.starts = [run.start for run in (*runs, *(read.columns for read, _ in self._bags))]
         self.rows = nn.Parameter(rows)
         self.register_buffer("features", torch.tensor([read.feature for read in singles]))
         self.register_buffer("first_rows", torch.tensor([read.first_row for read in singles]))
 
-    def forward(self, ids: Tensor, bags: tuple[Bag, ...]) -> Tensor:
-        pieces = []
-        if len(self.reads) > len(self._bags):
+    def forward(self, ids: Tensor, bags: tuple[Bag, ...]) -> list[Tensor]:
+        pieces: list[Tensor] = []
+        if self._sizes:
             rows = ids.index_select(1, self.features) + self.first_rows
-            pieces.append(F.embedding(rows, self.rows).flatten(1))
+            pieces += F.embedding(rows, self.rows).flatten(1).split(self._sizes, 1)
         for read, mode in self._bags:
             values, starts = bags[read.feature]
             rows = values + read.first_row
             pieces.append(F.embedding_bag(rows, self.rows, starts, mode=mode))
-        return torch.cat(pieces, 1)
+        return pieces
+
+
+def _runs(columns: Sequence[range]) -> list[range]:
+    """Return ranges that follow one another without a gap as one."""
+    runs: list[range] = []
+    for one in columns:
+        if runs and runs[-1].stop == one.start:
+            runs[-1] = range(runs[-1].start, one.stop)
+        else:
+            runs.append(one)
+    return runs
 
 
 class _InTurn(nn.Module):
