@@ -207,7 +207,7 @@ def _cluster() -> Iterator[JobSubmissionClient]:
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray").setLevel(logging.WARNING)  # it tells of every upload
+    logging.disable(logging.INFO)  # Ray tells of every upload
     try:
         yield JobSubmissionClient()
     except (AuthenticationError, ConnectionError, RuntimeError, ValueError) as error:
