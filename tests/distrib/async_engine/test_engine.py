@@ -9,7 +9,9 @@ from distrib.engines import train
 from distrib.errors import TrialFailed
 from distrib.replay import replay
 from distrib.store.recording import order_logs
-from tests.support.logs import small_log, small_recipe, trials
+from distrib.trial import library_versions
+from recsys.errors import ConfigError, DataError
+from tests.support.logs import own_recipe, small_log, small_recipe, trials
 
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
 OFFLINE = {"kind": "distilled", "components": 2, "teacher": "offline"}
@@ -43,29 +45,51 @@ class Stopped(Exception):
     """What a test stops a training with."""
 
 
-def test_training_that_goes_on_from_a_snapshot_is_to_the_bit_training_never_stopped(
-    log, tmp_path
-) -> None:
-    fields = {"snapshots": str(tmp_path), "snapshot_every": 4, "record": True}
-    recipe = small_recipe(engine=asynchronous(1, **fields), stream={"epochs": 4})
-    (trial,) = trials(log, recipe, 1)
+def stop_half_way(log, trial, *, epochs: int) -> None:
+    """Train a trial until half of its examples are told, then interrupt it."""
+    told: list[int] = []
 
-    def stop(examples: int) -> None:
+    def tell(examples: int) -> None:
         told.append(examples)
-        if sum(told) > 2 * len(log.splits["train"]):
+        if sum(told) > epochs / 2 * len(log.splits["train"]):
             raise Stopped
 
-    told: list[int] = []
     with pytest.raises(Stopped):
-        train(log, [trial], on_progress=stop)
-    snapshots = {path.name for path in tmp_path.glob("*/*")}
+        train(log, [trial], on_progress=tell)
 
+
+def test_training_that_goes_on_from_a_snapshot_is_to_the_bit_training_never_stopped(
+    log, s3, monkeypatch
+) -> None:
+    bucket = s3.new_bucket()
+    fields = {"snapshots": s3.uri(bucket, "here"), "snapshot_every": 4, "record": True}
+    recipe = small_recipe(engine=asynchronous(1, **fields), stream={"epochs": 4})
+    (trial,) = trials(log, recipe, 1)
+    stop_half_way(log, trial, epochs=4)
+    snapshots = s3.names(bucket)
+
+    with monkeypatch.context() as elsewhere:
+        older = library_versions() | {"torch": "1.0.0"}
+        elsewhere.setattr("distrib.async_engine.snapshots.library_versions", lambda: older)
+        with pytest.raises(
+            DataError, match=r"found a snapshot made by torch .* torch 1.0.0, which"
+        ):
+            train(log, [trial])
     (resumed,) = train(log, [trial])
 
     never_stopped = replay(log, trial, order_logs(resumed.recording.order))
-    assert snapshots
+    assert any(name.endswith("manifest.json") for name in snapshots)
+    assert not any(name.endswith("owner.json") for name in snapshots)
     assert never_stopped == resumed.recording.digests
     assert resumed.progress["examples"].iloc[-1] == 4 * len(log.splits["train"])
+    assert resumed.provenance["snapshots_passed_over"] == []
+
+
+def test_statistics_of_batches_are_refused_before_anything_starts(log) -> None:
+    recipe = own_recipe("uneven", engine=asynchronous(2))
+
+    with pytest.raises(ConfigError, match=r"^model: found the buffer .*batch norm\)$"):
+        train(log, trials(log, recipe, 1))
 
 
 def test_a_loss_that_is_not_finite_is_tried_twice_and_then_fails_the_trial(log) -> None:
