@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,15 @@ PATIENCE_S = 240
 """For any one thing; it takes seconds where nobody else uses the machine."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A process's status, what it printed, and what it told beside that."""
+
+    status: int
+    lines: list[str]
+    told: list[str]
+
+
 def submitting(
     cluster: LocalCluster, *words: str | Path, directory: Path = ROOT
 ) -> subprocess.Popen[str]:
@@ -27,26 +37,24 @@ def submitting(
         cwd=directory,
         env=os.environ | cluster.environment | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def submitted(
-    cluster: LocalCluster, *words: str | Path, directory: Path = ROOT
-) -> tuple[int, list[str]]:
-    """Run ``soloist submit`` to its end; return its status and the lines that it printed."""
+def submitted(cluster: LocalCluster, *words: str | Path, directory: Path = ROOT) -> Ended:
+    """Run ``soloist submit`` to its end."""
     return ended(submitting(cluster, *words, directory=directory))
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
-    """Wait for a process; return its status and the lines that it printed."""
+def ended(process: subprocess.Popen[str]) -> Ended:
+    """Wait for a process to end."""
     try:
-        said, _ = process.communicate(timeout=PATIENCE_S)
+        out, err = process.communicate(timeout=PATIENCE_S)
     except subprocess.TimeoutExpired:
         process.kill()
-        pytest.fail(process.communicate()[0])
-    return process.returncode, said.splitlines()
+        pytest.fail("\n".join(process.communicate()))
+    return Ended(status=process.returncode, lines=out.splitlines(), told=err.splitlines())
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
