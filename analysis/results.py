@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +42,14 @@ class Trial:
             raise ResultsError(
                 f"{path}: {first_line}; expected Parquet with columns {', '.join(columns)}"
             ) from None
+
+    def document(self, name: str) -> dict[str, Any]:
+        """Return a JSON file of the trial."""
+        return _read_json(self.directory / name)
+
+    def has(self, name: str) -> bool:
+        """Tell whether the trial left a file of that name, which not every engine does."""
+        return (self.directory / name).exists()
 
     def numbers(self, name: str) -> dict[str, float]:
         """Return a flat JSON file of numbers of the trial."""
@@ -135,7 +144,7 @@ class Trials:
         Holds the points that all finished replicas reached; empty where one kept none.
         """
         name = "progress_predictions.parquet"
-        if not self.done or not all((trial.directory / name).exists() for trial in self.done):
+        if not self.done or not all(trial.has(name) for trial in self.done):
             return {}
         columns = ("examples", "example", "logit")
         points = [
@@ -150,6 +159,35 @@ class Trials:
             examples: np.stack([each[examples]["logit"].to_numpy(np.float64) for each in points])
             for examples in common
         }
+
+    def read_learning(self) -> pd.DataFrame:
+        """Return the mean learning curves of the finished replicas that kept theirs.
+
+        One row a point that all of these reached: ``examples, progressive_log_loss,
+        eval_log_loss``; no rows where none kept them.
+        """
+        columns = ("examples", "progressive_log_loss", "eval_log_loss")
+        name = "progress.parquet"
+        kept = [trial.table(name, columns) for trial in self.done if trial.has(name)]
+        if not kept:
+            return pd.DataFrame(columns=list(columns))
+        points = pd.concat(kept).groupby("examples", as_index=False)
+        reached = points.size()["size"] == len(kept)
+        return points.mean()[reached].reset_index(drop=True)
+
+    def read_staleness(self) -> dict[int, int]:
+        """Return how often a push of a finished replica had so many updates of others before it.
+
+        Empty where no replica measured it: engines that are not asynchronous do not.
+
+        Raises:
+            ResultsError: a file is not what an engine writes.
+        """
+        total: Counter[int] = Counter()
+        for trial in self.done:
+            if trial.has("staleness.json"):
+                total.update(_histogram(trial))
+        return dict(sorted(total.items()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +285,17 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ResultsError(f"{path}: holds {type(value).__name__}, expected a JSON object")
     return value
+
+
+def _histogram(trial: Trial) -> dict[int, int]:
+    name = "staleness.json"
+    try:
+        found = trial.document(name)["updates"]["histogram"]
+        return {int(updates): int(count) for updates, count in found.items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise ResultsError(
+            f"{trial.directory / name}: expected updates.histogram, a count for each staleness"
+        ) from None
 
 
 def _device(path: Path) -> str:

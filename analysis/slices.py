@@ -103,7 +103,7 @@ def by_score(predictions: Predictions) -> Slicing:
         part[rows] = number
     return Slicing(
         title="predicted score",
-        labels=tuple(f"{mean[rows[0]]:.3f} to {mean[rows[-1]]:.3f}" for rows in tenths),
+        labels=tuple(f"{mean[rows[0]]:.2g}–{mean[rows[-1]]:.2g}" for rows in tenths),
         part=part,
     )
 
@@ -163,4 +163,4 @@ def _read(path: Path, examples: Integers) -> tuple[dict[str, Integers], dict[str
 
 def _span(counts: Integers) -> str:
     low, high = int(counts.min()), int(counts.max())
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"{low:,}" if low == high else f"{low:,}–{high:,}"

@@ -162,17 +162,21 @@ def _reason(found: Replacement) -> str:
 
 
 def _change(ratio: Interval) -> str:
+    if math.isnan(ratio.value):
+        return "not known"
     low, high = (_percent(bound - 1.0, unit="") for bound in (ratio.low, ratio.high))
     return f"{_percent(ratio.value - 1.0)} [{low}, {high}]"
 
 
 def _difference(interval: Interval) -> str:
+    if math.isnan(interval.value):
+        return "not known"
     value, low, high = (_signed(each, 4) for each in (interval.value, interval.low, interval.high))
     return f"{value} [{low}, {high}]"
 
 
 def _percent(share: float, unit: str = " %") -> str:
-    return "NaN" if math.isnan(share) else f"{_signed(100 * share, 0)}{unit}"
+    return f"{_signed(100 * share, 0)}{unit}"
 
 
 def _signed(value: float, digits: int) -> str:

@@ -8,13 +8,15 @@ from typing import Annotated
 
 from matplotlib.figure import Figure
 from rich.console import Console
-from typer import Argument
+from typer import Argument, Option
 
 from analysis.figures.calibration import calibration
 from analysis.figures.plane import accuracy_plane, lookups_plane
 from analysis.figures.progress import progress
 from analysis.figures.style import save, styled
+from analysis.page.document import write_page
 from analysis.presentation import WIDTH, as_terminal, page
+from analysis.replacement import Margins
 from analysis.results import read_sweep
 from analysis.summary import Summary, summarize
 from analysis.tradeoff import write_table
@@ -24,21 +26,43 @@ from jobs.figures import draw_activations, draw_surfaces
 
 def report(
     directory: Annotated[Path, Argument(metavar="DIR", help="What `soloist sweep` wrote.")],
+    log_loss_margin: Annotated[
+        float,
+        Option(
+            "--log-loss-margin",
+            metavar="NATS",
+            min=0.0,
+            help="How much higher the log loss of a replacement may be.",
+        ),
+    ] = Margins().log_loss,
+    pd_margin: Annotated[
+        float,
+        Option(
+            "--pd-margin",
+            metavar="SHARE",
+            min=0.0,
+            help="How much higher its relative PD may be: 0.05 is 5 %.",
+        ),
+    ] = Margins().relative_pd,
 ) -> None:
-    """Print the trade-off table of a sweep; write it and all figures that apply to DIR/report.
+    """Print the trade-off table of a sweep; write it, all figures and a page to DIR/report.
 
     Works while trials are missing: the table then says which. The table is written as Parquet and
-    CSV with every column, and as Markdown and LaTeX to be read; figures as PNG and SVG.
+    CSV with every column, and as Markdown and LaTeX to be read; figures as PNG and SVG. report.html
+    holds all of it in one file that needs no network, with the verdict in words on top.
     """
     summary = summarize(read_sweep(directory))
     place = directory / "report"
     tables = write_table(summary, place)
     figures = draw(summary, place)
+    margins = Margins(log_loss=log_loss_margin, relative_pd=pd_margin)
+    written = write_page(summary, place, margins)
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
     console.print(as_terminal(page(summary)))
     console.print(f"{len(tables)} tables and {len(figures)} figures: {place}", highlight=False)
+    console.print(f"All of it on one page: {written}", highlight=False)
 
 
 def draw(summary: Summary, place: Path) -> list[Path]:

@@ -41,24 +41,8 @@ def accuracy_plane(summary: Summary) -> Figure | None:
     front. Where no group has both labels the change of the log loss takes its place. None where
     fewer than two arms have both.
     """
-    ranked = not math.isnan(summary.arms[0].versus_baseline.ranking_loss.interval.value)
-    points = [
-        Point(
-            arm=each,
-            x=_change(each.versus_baseline.ranking_loss.interval)
-            if ranked
-            else each.versus_baseline.log_loss.interval,
-            y=_percent(each.measured.relative_pd),
-        )
-        for each in summary.arms
-    ]
-    name = "ranking loss (1 − GAUC), change in %" if ranked else "log loss, difference in nats"
-    return _plane(
-        summary,
-        points,
-        f"{name}, from {summary.sweep.baseline.name}",
-        title="Prediction difference and accuracy",
-    )
+    points, name = accuracy_points(summary)
+    return _plane(summary, points, name, title="Prediction difference and accuracy")
 
 
 def lookups_plane(summary: Summary) -> Figure | None:
@@ -66,40 +50,67 @@ def lookups_plane(summary: Summary) -> Figure | None:
 
     None where fewer than two arms have both.
     """
-    points = [
-        Point(arm=each, x=_exact(each.counted.serve_lookups), y=_percent(each.measured.relative_pd))
-        for each in summary.arms
-    ]
     return _plane(
         summary,
-        points,
+        lookup_points(summary),
         "embedding rows read to serve one example (arms of one cost are set side by side)",
         title="Prediction difference and cost of serving",
         logarithmic=True,
     )
 
 
+def accuracy_points(summary: Summary) -> tuple[list[Point], str]:
+    """Return the arms in the accuracy plane, and the name of its horizontal axis."""
+    ranked = not math.isnan(summary.arms[0].versus_baseline.ranking_loss.interval.value)
+    points = [
+        Point(
+            arm=each,
+            x=_change(each.versus_baseline.ranking_loss.interval)
+            if ranked
+            else each.versus_baseline.log_loss.interval,
+            y=in_percent(each.measured.relative_pd),
+        )
+        for each in summary.arms
+    ]
+    name = "ranking loss (1 − GAUC), change in %" if ranked else "log loss, difference in nats"
+    return _known(points), f"{name}, from {summary.sweep.baseline.name}"
+
+
+def lookup_points(summary: Summary) -> list[Point]:
+    """Return the arms with the embedding rows that they read to serve one example."""
+    points = [
+        Point(
+            arm=each, x=_exact(each.counted.serve_lookups), y=in_percent(each.measured.relative_pd)
+        )
+        for each in summary.arms
+    ]
+    return _known(points)
+
+
+def _known(points: Sequence[Point]) -> list[Point]:
+    return [each for each in points if not math.isnan(each.x.value + each.y.value)]
+
+
 def _plane(
     summary: Summary,
-    every: Sequence[Point],
+    points: Sequence[Point],
     horizontal: str,
     *,
     title: str,
     logarithmic: bool = False,
 ) -> Figure | None:
-    points = [each for each in every if not math.isnan(each.x.value + each.y.value)]
     if len(points) < 2:
         return None
     figure, axes = blank(7.2, 5.0)
-    look = looks([_kind(each.arm) for each in points])
-    front = _front(points)
+    look = looks([kind(each.arm) for each in points])
+    front = front_of(points)
     if logarithmic:
         _scale_by_lookups(axes, points)
-        points = _side_by_side(points)
+        points = side_by_side(points)
     _draw_front(axes, [each for each in points if each.arm.arm.name in front])
     curves = [] if logarithmic else _draw_families(axes, points)
     for point in points:
-        _draw_point(axes, point, look[_kind(point.arm)], is_baseline=_is_baseline(point, summary))
+        _draw_point(axes, point, look[kind(point.arm)], is_baseline=_is_baseline(point, summary))
     axes.set_xlabel(horizontal)
     axes.set_ylabel("relative prediction difference, %")
     axes.set_title(title)
@@ -122,7 +133,7 @@ def pareto_front(x: Floats, y: Floats) -> NDArray[np.int64]:
     return np.asarray(order[ahead], np.int64)
 
 
-def _front(points: Sequence[Point]) -> set[str]:
+def front_of(points: Sequence[Point]) -> set[str]:
     """Return the names of the arms that no other betters in both."""
     x = np.array([each.x.value for each in points])
     y = np.array([each.y.value for each in points])
@@ -199,7 +210,7 @@ def _marks(axes: Axes, point: Point) -> Floats:
     return np.concatenate(parts)
 
 
-def _side_by_side(points: Sequence[Point]) -> list[Point]:
+def side_by_side(points: Sequence[Point]) -> list[Point]:
     """Spread points of equal cost about it by rising PD, so that their bars can be told apart."""
     spread = []
     for cost in sorted({each.x.value for each in points}):
@@ -222,8 +233,8 @@ def _scale_by_lookups(axes: Axes, points: Sequence[Point]) -> None:
 
 
 def _legend(axes: Axes, look: dict[str, Look]) -> None:
-    for kind, each in look.items():
-        axes.plot([], [], each.marker, color=each.colour, label=kind)
+    for name, each in look.items():
+        axes.plot([], [], each.marker, color=each.colour, label=name)
     axes.plot([], [], "o", markerfacecolor="white", color=GREY, label="baseline (hollow)")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
@@ -236,7 +247,8 @@ def _is_baseline(point: Point, summary: Summary) -> bool:
     return point.arm.arm is summary.sweep.baseline
 
 
-def _kind(summary: ArmSummary) -> str:
+def kind(summary: ArmSummary) -> str:
+    """Return what arms share that are drawn alike."""
     return summary.arm.kind.replace("_", "-")
 
 
@@ -245,7 +257,8 @@ def _change(ratio: Interval) -> Interval:
     return _mapped(ratio, lambda value: 100.0 * (value - 1.0))
 
 
-def _percent(share: Interval) -> Interval:
+def in_percent(share: Interval) -> Interval:
+    """Return a share in percent."""
     return _mapped(share, lambda value: 100.0 * value)
 
 

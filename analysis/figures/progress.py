@@ -35,7 +35,7 @@ def progress(sweep: SweepResults) -> Figure | None:
     The PD is that of the examples watched throughout, a part of the evaluation examples. None
     where no arm has two finished replicas that kept their predictions on the way.
     """
-    courses = [course for arm in sweep.arms if (course := _course(arm)) is not None]
+    courses = [course for arm in sweep.arms if (course := course_of(arm)) is not None]
     if not courses:
         return None
     figure, axes = blank(7.2, 4.6)
@@ -51,7 +51,8 @@ def progress(sweep: SweepResults) -> Figure | None:
     return figure
 
 
-def _course(trials: Trials) -> Course | None:
+def course_of(trials: Trials) -> Course | None:
+    """Return the course of an arm; None where fewer than two replicas kept their predictions."""
     points = trials.read_progress()
     if len(trials.done) < 2 or not points:
         return None

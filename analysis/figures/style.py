@@ -66,6 +66,35 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
     }
 
 
+def contrasting(colour: str, background: str, least: float) -> str:
+    """Return a colour as it is, or moved away from a background until it stands out from it.
+
+    ``#rrggbb`` each; ``least`` is the contrast ratio of WCAG 2.2, from 1 to 21, of which 3 is asked
+    for lines and markers and 4.5 for text.
+    """
+    away = 0.0 if _luminance(background) > 0.5 else 1.0
+    ground, first = _luminance(background), _channels(colour)
+    for step in range(101):
+        moved = [round(255 * (each + (away - each) * step / 100)) for each in first]
+        found = "#" + "".join(f"{each:02x}" for each in moved)
+        lighter, darker = sorted((_luminance(found), ground), reverse=True)
+        if (lighter + 0.05) / (darker + 0.05) >= least:
+            return found
+    raise ValueError(f"nothing contrasts {least}:1 with {background}")
+
+
+def _channels(colour: str) -> list[float]:
+    return [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+
+
+def _luminance(colour: str) -> float:
+    linear = [
+        each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4
+        for each in _channels(colour)
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
 @contextmanager
 def styled() -> Iterator[None]:
     """Draw in the house's style within the block, and leave matplotlib as it was."""

@@ -25,6 +25,7 @@ def test_all_tables_and_figures_are_written_and_the_table_is_printed(tmp_path, c
     assert {path.name for path in (tmp_path / "report").iterdir()} == {
         *(f"tradeoff.{kind}" for kind in ("parquet", "csv", "md", "tex")),
         *(f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")),
+        "report.html",
     }
 
 
@@ -33,6 +34,17 @@ def test_a_sweep_of_which_nothing_is_finished_has_a_table_of_what_is_missing(tmp
     report(write_sweep(tmp_path, arms))
     assert "Missing trials: relu 4 of 4." in capsys.readouterr().out
     assert not (tmp_path / "report/pd_accuracy.png").exists()
+
+
+def test_the_margins_of_the_verdict_can_be_set(tmp_path, monkeypatch):
+    monkeypatch.setattr("jobs.report.draw", lambda summary, place: [])
+    directory = write_sweep(tmp_path)
+
+    report(directory, log_loss_margin=1.0, pd_margin=9.0)
+
+    page = (directory / "report/report.html").read_text(encoding="utf-8")
+    assert "SmeLU β=1 replaces the 3-component ReLU ensemble: PD" in page
+    assert "at most 900 % higher, its log loss at most 1 nats higher" in page
 
 
 def test_a_directory_that_is_no_sweep_is_refused_in_one_line(tmp_path, capsys):

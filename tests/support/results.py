@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from analysis.results import DONE, MANIFEST
+from analysis.slices import GROUP, ITEM, SLICES
 
 USERS = 60
 EXAMPLES = 900
@@ -29,6 +32,8 @@ class SyntheticArm:
     components: int = 1
     replicas: int = 4
     unfinished: tuple[int, ...] = ()
+    staleness: tuple[int, ...] = ()
+    """How many pushes had 0, 1, … updates of others before them; none: not asynchronous"""
 
 
 ARMS = (
@@ -66,6 +71,21 @@ def write_sweep(
     }
     (directory / MANIFEST).write_text(json.dumps(manifest))
     return directory
+
+
+def write_counts(directory: Path) -> Path:
+    """Write the counts that slices are made of: the longer ago an example, the rarer its item."""
+    example = np.arange(EXAMPLES) + 1000
+    counts = pa.table(
+        {
+            "example": example,
+            GROUP: np.repeat([0, 3], EXAMPLES // 2),
+            ITEM: np.arange(EXAMPLES) // 100,
+        }
+    )
+    path = directory / SLICES
+    pq.write_table(counts.replace_schema_metadata({GROUP: "user", ITEM: "film"}), path)
+    return path
 
 
 def _examples(rng: np.random.Generator) -> pd.DataFrame:
@@ -125,6 +145,17 @@ def _write_trial(
         ).astype({"logit": np.float32})
         for examples_seen in POINTS
     ).to_parquet(place / "progress_predictions.parquet", index=False)
+    pd.DataFrame(
+        {
+            "examples": POINTS,
+            "progressive_log_loss": [0.69, 0.66, 0.64 + 0.01 * replica],
+            "eval_log_loss": [0.68, 0.65, 0.63 + 0.01 * replica],
+            "eval_auc": [0.55, 0.6, 0.65],
+        }
+    ).to_parquet(place / "progress.parquet", index=False)
+    if arm.staleness:
+        histogram = {str(updates): count for updates, count in enumerate(arm.staleness)}
+        (place / "staleness.json").write_text(json.dumps({"updates": {"histogram": histogram}}))
     cost = {
         "train_lookups": 7.0 * arm.components,
         "serve_lookups": 7.0 * arm.components,
@@ -139,5 +170,6 @@ def _write_trial(
         "code": "synthetic",
         "libraries": {"torch": "0.0.0"},
         "machine": {"device": "cpu", "processor": "synthetic"},
+        "seeds": {"init": 1, "shuffle": 1 + replica},
     }
     (place / "provenance.json").write_text(json.dumps(provenance))
