@@ -32,6 +32,7 @@ _UNDECIDING = (
     "recsys/serving/",
     "distrib/failures.py",
     "distrib/groups.py",
+    "distrib/probe.py",
     "distrib/resources.py",
     "distrib/retry.py",
     "distrib/runner.py",

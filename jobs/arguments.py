@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
@@ -24,6 +25,24 @@ KeepWeights = Annotated[
         help="Keep the weights of what is served, for soloist export. A finished trial without "
         "them is trained again.",
     ),
+]
+PricesFile = Annotated[
+    Path | None,
+    Option(
+        "--prices",
+        metavar="FILE",
+        help="YAML with per_core_hour, per_gpu_hour and currency. [default: cluster/prices.yaml, "
+        "where it is there]",
+        show_default=False,
+    ),
+]
+PricePerCoreHour = Annotated[
+    float | None,
+    Option("--price-per-core-hour", min=0, help="Of one core, in place of the file's."),
+]
+PricePerGpuHour = Annotated[
+    float | None,
+    Option("--price-per-gpu-hour", min=0, help="Of one GPU, in place of the file's."),
 ]
 Overrides = Annotated[
     list[str] | None,

@@ -13,11 +13,19 @@ from typer import Option
 from analysis.presentation import WIDTH
 from analysis.writing import write_whole
 from distrib.failures import raise_for
-from jobs.arguments import ExperimentName, Overrides
+from jobs import bill
+from jobs.arguments import (
+    ExperimentName,
+    Overrides,
+    PricePerCoreHour,
+    PricePerGpuHour,
+    PricesFile,
+)
 from jobs.command import check_output, run
 from jobs.experiment import Experiment
 from jobs.loading import load_experiment
 from jobs.planning import open_click_log
+from jobs.prices import read_prices
 from jobs.searching import words
 from jobs.searching.arms import search_of
 from jobs.searching.policy import Candidate, Request, Verdict, begin
@@ -43,8 +51,12 @@ def search(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, Option("--dry-run", help="Show what would be trained first, and at most.")
+        bool,
+        Option("--dry-run", help="Show what would be trained first and at most, and its cost."),
     ] = False,
+    prices: PricesFile = None,
+    price_per_core_hour: PricePerCoreHour = None,
+    price_per_gpu_hour: PricePerGpuHour = None,
 ) -> None:
     """Find the value of a parameter with the smallest relative PD at a log loss that will do.
 
@@ -54,6 +66,7 @@ def search(
     apart. No finished trial is run again: after Ctrl-C or a crash the same command goes on, and
     gives the same answer. `soloist report DIR/search` tells more of all values tried.
     """
+    priced = read_prices(prices, per_core_hour=price_per_core_hour, per_gpu_hour=price_per_gpu_hour)
     configured = load_experiment(experiment, overrides or ())
     log = open_click_log(configured.data)
     directory = output or Path("results", configured.name)
@@ -61,17 +74,22 @@ def search(
     first = begin(trainings.config, trainings.propose)
     if dry_run:
         _show_plan(trainings, first)
+        bill.show("At most", trainings.estimated(priced, probe=True), priced)
         return
     check_output(directory)
+    rows = trainings.estimated(priced)
+    print(f"at most, finished trials included: {bill.planned_words(rows, priced)}")
     with trainings:
         verdict = trainings.until_verdict(first)
         confirmed = trainings.confirmation(verdict)
+    took = bill.settle(directory / PLACE, trainings.results(), rows, priced)
     told = words.answer(trainings.config, configured.baseline, verdict, confirmed)
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
     console.print(words.table(trainings.config, verdict))
     console.print("\n".join(told), highlight=False)
+    print(bill.spent_words(took, priced))
     _write_answer(directory / PLACE, configured, verdict, confirmed, told)
     raise_for(trainings.failures, trainings.asked)
 
@@ -83,8 +101,7 @@ def _show_plan(trainings: Trainings, first: Request) -> None:
     values = ", ".join(f"{value:g}" for value, _ in first.replicas)
     print(f"round 1 of {config.rounds}: {config.parameter} of {config.arm} = {values}")
     trials = sum(len(group.trials) for group in groups)
-    print(f"{trials} trials to train in {len(groups)} processes, then at most")
-    print(f"{config.most_trials} trials in all, those of the baseline and finished ones included")
+    print(f"{trials} trials to train in {len(groups)} processes")
 
 
 def _write_answer(

@@ -14,10 +14,19 @@ from typer import Option
 from distrib.failures import raise_for
 from distrib.groups import Group, missing_groups
 from distrib.results import is_done
-from jobs.arguments import ExperimentName, KeepWeights, Overrides
+from jobs import bill
+from jobs.arguments import (
+    ExperimentName,
+    KeepWeights,
+    Overrides,
+    PricePerCoreHour,
+    PricePerGpuHour,
+    PricesFile,
+)
 from jobs.command import check_output, run
 from jobs.loading import load_experiment
 from jobs.planning import PlannedArm, manifest, open_click_log, plan, write_manifest
+from jobs.prices import read_prices
 from jobs.report import report
 from jobs.slices import write_slices
 from jobs.training import train_groups
@@ -38,8 +47,12 @@ def sweep(
     ] = None,
     keep_weights: KeepWeights = False,
     dry_run: Annotated[
-        bool, Option("--dry-run", help="Show what would be trained, and train nothing.")
+        bool,
+        Option("--dry-run", help="Show what would be trained and what it costs; keep nothing."),
     ] = False,
+    prices: PricesFile = None,
+    price_per_core_hour: PricePerCoreHour = None,
+    price_per_gpu_hour: PricePerGpuHour = None,
 ) -> None:
     """Train all replicas of all arms of an experiment, and print the trade-off table.
 
@@ -47,7 +60,12 @@ def sweep(
     is never run again: after Ctrl-C, a crash or a change to an arm, the same command runs only
     what is missing. A trial that fails leaves error.txt in its directory and stops no other; the
     exit status is then 1, and the failures are listed.
+
+    What it takes is estimated before and told after: lookups, core- and GPU-hours, and money where
+    prices are known. Hours rest on finished trials of the same shape; with --dry-run those that
+    none has are measured on a few batches of each, on Ray.
     """
+    priced = read_prices(prices, per_core_hour=price_per_core_hour, per_gpu_hour=price_per_gpu_hour)
     configured = load_experiment(experiment, overrides or ())
     log = open_click_log(configured.data)
     planned = plan(configured, log)
@@ -62,14 +80,23 @@ def sweep(
         Console().print(_plan_table(planned, directory, weights=keep_weights))
         trials = sum(len(group.trials) for group in groups)
         print(f"{trials} trials to train in {len(groups)} processes, into {directory}")
+        if groups:
+            rows = bill.estimated(log, directory, groups, priced, probe=True)
+            bill.show("Estimate", rows, priced)
         return
     check_output(directory)
     evaluation = planned[0].recipe.evaluation
     write_slices(directory, log, evaluation.split, configured.data.item)
     write_manifest(directory, manifest(configured, planned))
+    rows = bill.estimated(log, directory, groups, priced)
+    bill.settle(directory, bill.arms_of(directory), rows, priced)
+    if groups:
+        print(bill.planned_words(rows, priced))
     failures = train_groups(log, directory, groups, keep_weights=keep_weights)
+    took = bill.settle(directory, bill.arms_of(directory), rows, priced)
     if any(is_done(directory, trial) for arm in planned for trial in arm.trials):
         report(directory)
+        print(bill.spent_words(took, priced))
     raise_for(failures, sum(len(group.trials) for group in groups))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from analysis import intervals
 from analysis.intervals import Interval, Units
 from analysis.results import Trial, Trials
 from analysis.summary import Estimates, measure
-from distrib.results import trial_directory
+from distrib.results import is_done, trial_directory
 from jobs.planning import PlannedArm
 from jobs.searching.policy import Candidate, Evidence
 
@@ -89,16 +90,18 @@ class Bench:
         return self._of_trials(self._arms[name], count)
 
     def _of_trials(self, arm: PlannedArm, count: int | None = None) -> Estimates:
-        places = [trial_directory(self._directory, trial) for trial in arm.trials[:count]]
-        return measure(
-            Trials(
-                name=arm.name,
-                places=tuple(places),
-                done=tuple(
-                    Trial(directory=place, replica=number) for number, place in enumerate(places)
-                ),
-            )
-        )
+        return measure(finished(self._directory, replace(arm, trials=arm.trials[:count])))
+
+
+def finished(directory: Path, arm: PlannedArm) -> Trials:
+    """Return the finished trials of an arm below a sweep's directory."""
+    places = tuple(trial_directory(directory, trial) for trial in arm.trials)
+    done = tuple(
+        Trial(directory=place, replica=number)
+        for number, (place, trial) in enumerate(zip(places, arm.trials, strict=True))
+        if is_done(directory, trial)
+    )
+    return Trials(name=arm.name, places=places, done=done)
 
 
 def _compared(value: float, count: int, ours: Estimates, theirs: Estimates) -> Candidate:

@@ -6,14 +6,17 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from analysis.results import Trials
+from analysis.spending import Prices, Spent
 from distrib.failures import Failure, raise_for
 from distrib.groups import Group, missing_groups
 from distrib.session import ray_session, terminated_like_interrupted
+from jobs import bill
 from jobs.experiment import Experiment
 from jobs.planning import PlannedArm, manifest, plan, write_manifest
 from jobs.searching import words
 from jobs.searching.arms import arm_name, search_of, with_values
-from jobs.searching.evidence import Bench
+from jobs.searching.evidence import Bench, finished
 from jobs.searching.policy import Candidate, Outcome, Request, Verdict, decide
 from jobs.searching.proposals import proposer
 from jobs.slices import write_slices
@@ -38,6 +41,7 @@ class Trainings:
         self._place = place
         self._bench = Bench(directory, experiment.baseline)
         self._stack = ExitStack()
+        self._asked_for: list[PlannedArm] = []
 
     def __enter__(self) -> Trainings:
         baseline = self._experiment.arms[self._experiment.baseline].recipe
@@ -66,6 +70,26 @@ class Trainings:
             fuse=self._experiment.fuse,
         )
 
+    def estimated(self, prices: Prices, *, probe: bool = False) -> tuple[Spent, ...]:
+        """Return what the search can take at most, finished trials included."""
+        config, baseline = self.config, self._experiment.baseline
+        values = config.points * config.rounds * config.max_replicas + config.confirm
+        most = with_values(
+            self._experiment, {config.low: values}, config.max_replicas + config.confirm
+        )
+        titles = (baseline, config.arm)
+        fuse = self._experiment.fuse
+        groups = [
+            Group(title=title, trials=arm.trials[first : first + fuse])
+            for title, arm in zip(titles, plan(most, self._log), strict=True)
+            for first in range(0, len(arm.trials), fuse)
+        ]
+        return bill.estimated(self._log, self._directory, groups, prices, probe=probe)
+
+    def results(self) -> list[Trials]:
+        """Return all that was trained for the search, as finished trials."""
+        return [finished(self._directory, arm) for arm in self._asked_for]
+
     def until_verdict(self, request: Request) -> Verdict:
         """Train and decide in turn until the rules are satisfied."""
         step: Request | Verdict = request
@@ -75,6 +99,7 @@ class Trainings:
             contents = manifest(self._experiment, planned, root=Path(".."))
             write_manifest(self._place, contents)
             self._train(planned)
+            self._asked_for = planned
             names = {value: arm_name(self.config, value) for value, _ in step.replicas}
             arms = {arm.name: arm for arm in planned}
             evidence = self._bench.evidence(arms, names, self._failed)
@@ -94,6 +119,7 @@ class Trainings:
         )
         self._train([baseline, arm])
         failed = self._failed.get(arm.title, "")
+        self._asked_for += [baseline, arm]
         return self._bench.fresh(arm, baseline, best.value, failed)
 
     @property

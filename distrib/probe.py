@@ -1,0 +1,124 @@
+"""How long a few batches of a training take, where trainings run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+import torch
+
+from distrib.resources import living_nodes, options, worker_resources
+from distrib.training import (
+    arm_of_phase,
+    dense_optimizer,
+    refuse_unfit,
+    set_arithmetic,
+    train_step,
+)
+from distrib.trial import Trial
+from recsys.config import Recipe
+from recsys.cost import LookupCounter, sampling_interval
+from recsys.data.click_log import ClickLog
+from recsys.data.stream import Stream
+from recsys.embeddings import fused_collection
+from recsys.module import Arm
+
+#: The first batches warm caches and do not count.
+WARM_UP = 8
+BATCHES = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Probe:
+    """What one process was measured to take for one example of one replica, all phases together."""
+
+    batches: int
+    core_seconds: float
+    gpu_seconds: float
+
+
+def can_probe(recipe: Recipe) -> bool:
+    """Tell whether a few batches show a training's pace: not where workers share the work."""
+    return recipe.engine.name == "local"
+
+
+def run_probes(log: ClickLog, groups: Sequence[Sequence[Trial]]) -> list[Probe | str]:
+    """Measure groups of trials on the Ray that is there; one that fails gives its reason.
+
+    Groups that ask for the same resources are measured one after another in one process.
+    """
+    classes: dict[tuple[tuple[str, float], ...], list[int]] = {}
+    nodes = living_nodes()
+    for number, trials in enumerate(groups):
+        wanted = worker_resources(trials[0].recipe, nodes)
+        classes.setdefault(tuple(sorted(wanted.items())), []).append(number)
+    found: dict[int, Probe | str] = {}
+    for reserved, numbers in classes.items():
+        task = _probe_groups.options(name="probe", **options(dict(reserved)))
+        probes = ray.get(task.remote(log.directory.resolve(), [groups[n] for n in numbers]))
+        found |= dict(zip(numbers, probes, strict=True))
+    return [found[number] for number in range(len(groups))]
+
+
+@ray.remote(max_calls=1, max_retries=1)
+def _probe_groups(log_directory: Path, groups: Sequence[Sequence[Trial]]) -> list[Probe | str]:
+    log = ClickLog.open(log_directory)
+    found: list[Probe | str] = []
+    for trials in groups:
+        try:
+            found.append(probe(log, trials))
+        except Exception as error:
+            lines = str(error).splitlines() or ["no message"]
+            found.append(f"{type(error).__name__}: {lines[0]}")
+    return found
+
+
+def probe(log: ClickLog, trials: Sequence[Trial]) -> Probe:
+    """Train replicas side by side on a few batches, as the local engine does, and drop them.
+
+    Raises:
+        ConfigError: as the engine does.
+    """
+    recipe = trials[0].recipe
+    refuse_unfit(log, trials)
+    device = set_arithmetic(recipe)
+    stream = Stream(log, "train", recipe.stream, [trial.seeds for trial in trials])
+    warm_up = min(WARM_UP, stream.batch_count - 1)
+    stop = min(warm_up + BATCHES, stream.batch_count)
+    counter = LookupCounter(unique_every=sampling_interval(stream.batch_count))
+    arm: Arm | None = None
+    seconds = 0.0
+    for phase in recipe.arm.phases:
+        arm = arm_of_phase(
+            recipe,
+            log,
+            trials,
+            phase.groups,
+            lambda tables: fused_collection(tables, recipe.optimizer, device),
+            arm,
+        ).to(device)
+        optimizer = dense_optimizer(arm.dense, recipe.optimizer)
+        for on_host in stream.batches(0, warm_up):
+            train_step(arm, optimizer, on_host.to(device), phase=phase.name, progress=0.0)
+        _wait_for(device)
+        started, examples = time.perf_counter(), 0
+        for on_host in stream.batches(warm_up, stop):
+            batch = on_host.to(device)
+            counter.count(arm.tables, batch)  # a training does, and it takes its time
+            train_step(arm, optimizer, batch, phase=phase.name, progress=0.0)
+            examples += batch.examples * batch.replicas
+        _wait_for(device)
+        seconds += (time.perf_counter() - started) / examples
+    return Probe(
+        batches=stop - warm_up,
+        core_seconds=seconds * recipe.engine.threads,
+        gpu_seconds=seconds if device.type == "cuda" else 0.0,
+    )
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
