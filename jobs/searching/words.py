@@ -116,12 +116,13 @@ def _rivals(config: SearchConfig, verdict: Verdict) -> list[str]:
 
 
 def _edge(config: SearchConfig, verdict: Verdict) -> list[str]:
-    lower, upper = verdict.between
     if verdict.best is None:
         return []
-    if lower is None or upper is None:
+    if verdict.best.value in (config.low, config.high):
         return ["It lies at an end of the range: a wider range may hold a better one."]
-    return [f"The values tried beside it are {lower:g} and {upper:g}."]
+    below, above = verdict.between
+    beside = (config.low if below is None else below, config.high if above is None else above)
+    return [f"Between {beside[0]:g} and {beside[1]:g} no other value was tried."]
 
 
 def _honesty(
@@ -137,8 +138,8 @@ def _honesty(
         return f"It could not be confirmed on fresh replicas: {confirmed.failed}."
     judged = {
         Standing.MEETS: "Confirmed",
-        Standing.MISSES: "NOT confirmed, the log loss is worse by more than ε",
-        Standing.OPEN: "NOT confirmed, the log loss may be worse by more than ε",
+        Standing.MISSES: "Not confirmed: the log loss is worse by more than ε",
+        Standing.OPEN: "Not confirmed: the log loss may be worse by more than ε",
     }[standing(confirmed, config.epsilon)]
     return (
         f"{judged}, on {confirmed.replicas} fresh replicas of it and of {baseline}, which took no "

@@ -197,13 +197,18 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_trained(
     assert line.endswith("found Not a directory, expected a directory to write to")
 
 
-def test_a_dry_run_shows_the_plan_and_writes_nothing(experiment, tmp_path, capsys):
-    sweep(experiment, ["fuse=1"], output=tmp_path / "results", dry_run=True)
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_dry_run_shows_plan_and_cost_by_a_probe_and_writes_nothing(experiment, tmp_path, capsys):
+    words = ["fuse=1"]
+    sweep(experiment, words, output=tmp_path / "results", dry_run=True, price_per_core_hour=1e9)
 
     shown = capsys.readouterr().out
     assert "smelu(beta=1)" in shown
     assert "0/2" in shown
     assert f"4 trials to train in 4 processes, into {tmp_path / 'results'}" in shown
+    assert "A probe of 2 shapes of arms took" in shown
+    assert "a probe of 30 batches" in shown
+    assert "unknown" not in shown
     assert not (tmp_path / "results").exists()
 
 

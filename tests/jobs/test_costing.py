@@ -1,0 +1,198 @@
+"""Estimates: lookups as they will be read, hours as they were measured."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from analysis.spending import Prices
+from distrib import local
+from distrib.groups import Group
+from distrib.probe import Probe, probe
+from distrib.results import trial_directory, write_trial
+from jobs.costing import (
+    UNKNOWN,
+    Pace,
+    estimate,
+    lookups_per_example,
+    measured_paces,
+    probed_paces,
+    shape_of_group,
+    unmeasured,
+)
+from jobs.prices import read_prices
+from recsys.data.click_log import ClickLog
+from recsys.errors import ConfigError
+from tests.support.logs import small_log, small_recipe, trials
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory) -> ClickLog:
+    return small_log(tmp_path_factory.mktemp("costing"))
+
+
+def group(log: ClickLog, replicas: int = 2, **fields: object) -> Group:
+    return Group(title="arm", trials=tuple(trials(log, small_recipe(**fields), replicas)))
+
+
+@pytest.mark.parametrize(
+    "arm",
+    [
+        {"kind": "single"},
+        {"kind": "ensemble", "components": 3},
+        {"kind": "self_ensemble", "components": 3},
+        {"kind": "distilled", "components": 2, "teacher": "online"},
+        {"kind": "distilled", "components": 2, "teacher": "offline"},
+    ],
+)
+def test_lookups_of_the_estimate_are_those_that_training_counts(log, arm):
+    (trial,) = group(log, 1, arm=arm).trials
+
+    (trained,) = local.train(log, [trial])
+
+    # Bags differ in length, and an estimate looks at some batches.
+    assert lookups_per_example(log, trial) == pytest.approx(trained.cost.train_lookups, rel=0.05)
+
+
+def test_lookups_are_exact_where_the_sample_holds_every_batch(log):
+    (trial,) = group(log, 1, stream={"batch_size": 100}).trials
+
+    (trained,) = local.train(log, [trial])
+
+    assert lookups_per_example(log, trial) == trained.cost.train_lookups
+
+
+def test_hours_are_those_of_finished_trials_of_the_same_shape(log, tmp_path):
+    done = group(log, 1)
+    (result,) = local.train(log, done.trials)
+    write_trial(tmp_path, done.trials[0], result)
+    smoother = group(log, 1, optimizer={"dense_learning_rate": 0.5}, stream={"epochs": 2})
+
+    paces = measured_paces(tmp_path, log)
+    (row,) = estimate(log, [smoother], paces, Prices(per_core_hour=100.0))
+
+    examples = 2 * len(log.splits["train"])
+    expected = examples / result.cost.train_examples_per_second / 3600
+    assert row.basis == "1 finished trial"
+    assert row.core_hours == pytest.approx(expected)
+    assert row.money == pytest.approx(100 * expected)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "fields"),
+    [
+        (2, {}),
+        (1, {"model": {"hidden": [8, 4]}}),
+        (1, {"stream": {"batch_size": 64}}),
+        (1, {"engine": {"threads": 2}}),
+        (1, {"arm": {"kind": "single", "activation": "smelu(beta=1)"}}),
+    ],
+)
+def test_a_trial_of_another_shape_tells_nothing(log, replicas, fields):
+    known = {shape_of_group(group(log, 1)): Pace(core_seconds=1, gpu_seconds=0, basis="known")}
+
+    (row,) = estimate(log, [group(log, replicas, **fields)], known, Prices(per_core_hour=1))
+
+    assert row.basis == UNKNOWN
+    assert math.isnan(row.core_hours)
+    assert math.isnan(row.money)
+
+
+def test_beta_changes_no_shape(log):
+    one, other = (
+        group(log, arm={"kind": "single", "activation": f"smelu(beta={beta})"}) for beta in (1, 2)
+    )
+
+    assert shape_of_group(one) == shape_of_group(other)
+
+
+def test_trials_on_other_data_and_damaged_ones_do_not_count(log, tmp_path):
+    one, other = trials(log, small_recipe(), 2)
+    for trial, result in zip((one, other), local.train(log, [one, other]), strict=True):
+        write_trial(tmp_path, trial, result)
+    config = trial_directory(tmp_path, one) / "config.json"
+    config.write_text(config.read_text().replace(log.fingerprint, "other"))
+    (trial_directory(tmp_path, other) / "cost.json").write_text("{")
+
+    assert measured_paces(tmp_path, log) == {}
+
+
+def test_each_shape_is_probed_once_and_none_that_is_known_or_shared_among_workers(log):
+    smelu = {"kind": "single", "activation": "smelu(beta=1)"}
+    several = group(log, engine={"name": "async", "workers": 2})
+    known, asked = group(log), group(log, arm=smelu)
+    paces = {shape_of_group(known): Pace(core_seconds=1, gpu_seconds=0, basis="known")}
+
+    found = unmeasured([known, asked, group(log, arm=smelu), several], paces)
+
+    assert list(found.values()) == [asked]
+
+
+def test_a_probe_trains_a_few_batches_of_every_phase_and_tells_seconds_an_example(log):
+    offline = group(log, arm={"kind": "distilled", "components": 2, "teacher": "offline"})
+
+    found = probe(log, offline.trials)
+
+    assert found.batches == 30
+    assert found.core_seconds > 0
+    assert found.gpu_seconds == 0
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_probes_run_on_ray_and_one_that_fails_gives_its_reason(log):
+    from distrib.probe import run_probes
+
+    good = group(log)
+    bad = group(log, optimizer={"sparse": "adam"})
+
+    found = run_probes(log, [bad.trials, good.trials])
+    paces = probed_paces(["bad", "good"], found)
+
+    assert isinstance(found[1], Probe)
+    assert math.isnan(paces["bad"].core_seconds)
+    assert "ConfigError: optimizer.sparse: found adam on a CPU" in paces["bad"].basis
+    assert paces["good"].basis == "a probe of 30 batches"
+
+
+def test_prices_of_the_command_line_come_before_those_of_the_file(tmp_path):
+    file = tmp_path / "prices.yaml"
+    file.write_text("per_core_hour: 0.04\nper_gpu_hour: 2.5\ncurrency: EUR\n")
+
+    found = read_prices(file, per_core_hour=0.05)
+
+    assert found == Prices(per_core_hour=0.05, per_gpu_hour=2.5, currency="EUR")
+
+
+def test_the_shipped_prices_are_read_where_no_file_is_named_and_hold_none(monkeypatch):
+    from tests.support.shared import ROOT
+
+    monkeypatch.chdir(ROOT)
+
+    assert read_prices(None) == Prices(currency="USD")
+
+
+def test_without_any_file_no_price_is_known(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert read_prices(None) == Prices()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("per_core_hour: -1", "per_core_hour: found -1"),
+        ("per_core_hours: 1", "did you mean 'per_core_hour'?"),
+        ("per_gpu_hour: .inf", "per_gpu_hour: found inf"),
+    ],
+)
+def test_a_wrong_price_is_refused_with_file_and_field(tmp_path: Path, content, says):
+    file = tmp_path / "prices.yaml"
+    file.write_text(content)
+
+    with pytest.raises(ConfigError) as refused:
+        read_prices(file)
+
+    assert str(refused.value).startswith(f"{file}: ")
+    assert says in str(refused.value)
