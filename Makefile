@@ -10,7 +10,7 @@ RESULTS := results/movielens
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo findings test lint clean lock
+.PHONY: setup demo findings test browser lint clean lock
 .DELETE_ON_ERROR:
 
 setup: $(INSTALLED) ## an environment in .venv with everything pinned; does nothing the second time
@@ -35,8 +35,14 @@ findings: setup $(MOVIELENS)/meta.json ## experiments on the paper's conditions,
 $(MOVIELENS)/meta.json: | $(INSTALLED)
 	$(BIN)/soloist prepare movielens --output $(MOVIELENS)
 
-test: setup ## all tests
+test: setup browser ## all tests
 	$(BIN)/python -m pytest
+
+# Without it the tests of the report's page are skipped, and say so.
+browser: ## Chromium, in which the report's page is tested, where it is missing and apt can bring it
+	@command -v chromedriver >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver; } || \
+	  echo "browser: no Chromium here, and only root can bring it with apt-get; the report's page is not tested" >&2
 
 lint: setup ## style and types
 	$(BIN)/ruff check .

@@ -73,6 +73,14 @@ def write_sweep(
     return directory
 
 
+def write_everything(directory: Path) -> Path:
+    """Write a sweep that has all that a report can show."""
+    stale = SyntheticArm(name="stale", noise=0.5, staleness=(60, 30, 10))
+    write_sweep(directory, (*ARMS, stale), floor=SyntheticArm(name="floor", noise=0.001))
+    write_counts(directory)
+    return directory
+
+
 def write_counts(directory: Path) -> Path:
     """Write the counts that slices are made of: the longer ago an example, the rarer its item."""
     example = np.arange(EXAMPLES) + 1000

@@ -1,0 +1,269 @@
+"""The page in a real browser: as a person with a mouse, a keyboard, a phone or a printer has it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium.webdriver import ActionChains, Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+
+from analysis.page.document import write_page
+from analysis.page.theme import THEMES
+from analysis.replacement import Margins
+from analysis.results import read_sweep
+from analysis.summary import summarize
+from tests.support.browser import browser, printed, requests, show
+from tests.support.results import write_everything
+
+CHARTS = 11
+PHONE = 375
+
+
+@pytest.fixture(scope="module")
+def chrome() -> Iterator[Chrome]:
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Path:
+    directory = write_everything(tmp_path_factory.mktemp("sweep"))
+    return write_page(summarize(read_sweep(directory)), directory, Margins())
+
+
+def heading(chrome: Chrome, name: str) -> WebElement:
+    """Return the button that sorts by a column."""
+    return chrome.find_element(By.XPATH, f"//th/button[span[text()='{name}']]")
+
+
+def column(chrome: Chrome, name: str) -> list[str]:
+    """Return what the rows of the trade-off table are sorted by, from the top."""
+    return chrome.execute_script(
+        "const names = [...document.querySelectorAll('.sortable .name')].map(e => e.textContent);"
+        "return [...document.querySelectorAll('.sortable tbody tr')]"
+        ".map(row => row.cells[names.indexOf(arguments[0])].dataset.key)",
+        name,
+    )
+
+
+def direction(chrome: Chrome, name: str) -> str | None:
+    return heading(chrome, name).find_element(By.XPATH, "..").get_attribute("aria-sort")
+
+
+def focused(chrome: Chrome) -> WebElement:
+    return chrome.switch_to.active_element
+
+
+def overflow(chrome: Chrome) -> int:
+    return chrome.execute_script(
+        "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+
+
+@pytest.mark.parametrize("width", [1280, PHONE])
+def test_it_opens_without_an_error_asks_for_nothing_and_draws_every_chart(chrome, page, width):
+    show(chrome, page, width=width)
+
+    assert chrome.get_log("browser") == []
+    assert requests(chrome) == [page.as_uri()]
+    assert len(chrome.find_elements(By.CSS_SELECTOR, ".chart .main-svg:first-child")) == CHARTS
+
+
+def test_what_the_page_may_not_load_is_seen(chrome, page):
+    show(chrome, page)
+
+    chrome.execute_script(
+        "document.body.append(Object.assign(new Image(), {src: 'http://[::1]/'}))"
+    )
+
+    (message,) = chrome.get_log("browser")
+    assert "Content Security Policy" in message["message"]
+
+
+def test_a_click_on_a_heading_sorts_and_a_second_click_turns_it_round(chrome, page):
+    show(chrome, page)
+    before = column(chrome, "relative PD")
+
+    heading(chrome, "relative PD").click()
+    rising = column(chrome, "relative PD")
+    was = direction(chrome, "relative PD")
+    heading(chrome, "relative PD").click()
+    falling = column(chrome, "relative PD")
+
+    assert before != rising
+    assert rising == sorted(before, key=float)
+    assert falling == rising[::-1]
+    assert (was, direction(chrome, "relative PD")) == ("ascending", "descending")
+    assert direction(chrome, "log loss") == "none"
+
+
+def test_what_is_not_known_stays_last_and_names_sort_as_words(chrome, page):
+    show(chrome, page)
+
+    heading(chrome, "β").click()
+    rising = column(chrome, "β")
+    heading(chrome, "β").click()
+    falling = column(chrome, "β")
+    heading(chrome, "arm").click()
+
+    assert rising == ["0.5", "1.0", "1.0", "", "", ""]
+    assert falling == ["1.0", "1.0", "0.5", "", "", ""]
+    assert column(chrome, "arm") == sorted(column(chrome, "arm"))
+    assert direction(chrome, "β") == "none"
+
+
+@pytest.mark.parametrize("key", [Keys.ENTER, Keys.SPACE])
+def test_the_table_sorts_by_keyboard_alone(chrome, page, key):
+    show(chrome, page)
+
+    keyboard = ActionChains(chrome)
+    for _ in range(60):
+        keyboard.send_keys(Keys.TAB).perform()
+        if focused(chrome).text.startswith("log loss\n"):
+            break
+    keyboard.send_keys(key).perform()
+
+    assert direction(chrome, "log loss") == "ascending"
+    assert column(chrome, "log loss") == sorted(column(chrome, "log loss"), key=float)
+    assert chrome.find_element(By.ID, "sorted").get_attribute("textContent") == (
+        "sorted by log loss, ascending"
+    )
+
+
+def test_the_first_key_leads_past_the_verdict_and_all_that_scrolls_can_be_reached(chrome, page):
+    show(chrome, page)
+
+    ActionChains(chrome).send_keys(Keys.TAB).perform()
+
+    assert focused(chrome).text == "Skip to the table"
+    for region in chrome.find_elements(By.CSS_SELECTOR, ".scroll"):
+        assert region.get_attribute("tabindex") == "0"
+        assert region.get_attribute("aria-label") or region.get_attribute("aria-labelledby")
+
+
+def test_the_numbers_of_a_chart_open_by_keyboard(chrome, page):
+    show(chrome, page)
+    summary = chrome.find_element(By.CSS_SELECTOR, "figure details summary")
+
+    summary.send_keys(Keys.ENTER)
+
+    table = chrome.find_element(By.CSS_SELECTOR, "figure details table")
+    assert table.is_displayed()
+    assert "smelu_half" in table.text
+
+
+def test_pointing_at_an_arm_tells_its_numbers(chrome, page):
+    show(chrome, page)
+    chart = chrome.find_element(By.ID, "pd-accuracy")
+    chrome.execute_script(
+        "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", chart
+    )
+    # The point lies within the drag layer, which takes the pointer.
+    box = chrome.execute_script(
+        "const box = document.querySelector('#pd-accuracy .scatterlayer .trace:last-child .point')"
+        ".getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]"
+    )
+
+    pointer = ActionChains(chrome)
+    pointer.w3c_actions.pointer_action.move_to_location(*map(round, box))
+    pointer.perform()
+
+    told = chrome.find_element(By.CSS_SELECTOR, "#pd-accuracy .hoverlayer .hovertext").text
+    assert "relu_ensemble" in told
+    assert re.search(r"relative PD \d+\.\d% \[\d+\.\d, \d+\.\d\]", told)
+
+
+def test_an_arm_that_is_not_drawn_is_added_by_a_click_in_the_legend_and_stays_on_paper(
+    chrome, page
+):
+    show(chrome, page)
+    name = "#pd-progress .legend .traces:nth-of-type(4) .legendtoggle"
+    toggle = chrome.find_element(By.CSS_SELECTOR, name)
+    chrome.execute_script(
+        "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", toggle
+    )
+    lines = "return document.querySelectorAll('#pd-progress .scatterlayer .trace').length"
+    before = chrome.execute_script(lines)
+
+    ActionChains(chrome).move_to_element(toggle).click().perform()
+    chrome.execute_async_script("setTimeout(arguments[0], 600)")  # it waits for a second click
+
+    assert chrome.execute_script(lines) == before + 1
+    chrome.execute_script("draw({printed: true})")
+    assert chrome.execute_script(lines) == before + 1
+
+
+def test_a_phone_scrolls_the_table_and_never_the_page_sideways(chrome, page):
+    show(chrome, page, width=PHONE)
+
+    assert chrome.execute_script("return window.innerWidth") == PHONE
+    assert overflow(chrome) == 0
+    region = chrome.find_element(By.CSS_SELECTOR, "#table .scroll")
+    assert int(region.get_property("scrollWidth")) > int(region.get_property("clientWidth"))
+    for chart in chrome.find_elements(By.CSS_SELECTOR, ".chart .main-svg"):
+        assert chart.size["width"] <= PHONE
+
+
+def test_an_open_list_of_numbers_does_not_widen_a_phone_s_page(chrome, page):
+    show(chrome, page, width=PHONE)
+
+    chrome.execute_script("document.querySelectorAll('details').forEach(e => { e.open = true })")
+
+    assert overflow(chrome) == 0
+
+
+def test_head_and_names_stay_while_the_table_scrolls(chrome, page):
+    show(chrome, page, width=PHONE)
+    region = chrome.find_element(By.CSS_SELECTOR, "#table .scroll")
+    chrome.execute_script("arguments[0].style.maxHeight = '8rem'", region)
+    offset = (
+        "const box = arguments[0].getBoundingClientRect(), outer = arguments[1]"
+        ".getBoundingClientRect(); return [box.x - outer.x, box.y - outer.y].map(Math.round)"
+    )
+    first = chrome.find_element(By.CSS_SELECTOR, "#table thead th")
+
+    chrome.execute_script("arguments[0].scrollTo(400, 200)", region)
+
+    assert chrome.execute_script("return arguments[0].scrollLeft", region) == 400
+    assert chrome.execute_script(offset, first, region) == [1, 1]
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_page_and_charts_follow_the_reader_s_choice_of_light_or_dark(chrome, page, theme):
+    show(chrome, page, dark=theme == "dark")
+
+    colours = chrome.execute_script(
+        "const style = getComputedStyle(document.documentElement);"
+        "return [style.getPropertyValue('--panel'), style.getPropertyValue('--ink'),"
+        "...['panel', 'ink', '1'].map(name => DATA.themes[arguments[0]][name]),"
+        "document.getElementById('pd-progress').layout.paper_bgcolor]",
+        theme,
+    )
+
+    chosen = THEMES[theme]
+    panel, ink = chosen.panel, chosen.ink
+    assert colours == [panel, ink, panel, ink, chosen.series[1], panel]
+
+
+def test_it_prints_light_on_sheets_with_every_chart_as_wide_as_the_sheet(chrome, page):
+    show(chrome, page, dark=True)
+    chrome.execute_script(
+        "window.addEventListener('beforeprint', () => { window.seen ="
+        "[...document.querySelectorAll('.chart')]"
+        ".map(e => `${e.layout.width} ${e.layout.paper_bgcolor}`) })"
+    )
+
+    document = printed(chrome)
+
+    assert document.startswith(b"%PDF-")
+    pages = len(re.findall(rb"/Type /Page\b", document))
+    assert 4 <= pages <= 15
+    seen = chrome.execute_script("return window.seen")
+    assert seen == [f"700 {THEMES['light'].panel}"] * CHARTS
+    after = chrome.execute_script("return document.getElementById('calibration').layout.width")
+    assert after > 700

@@ -1,0 +1,206 @@
+"""The page holds what the results say, and says of what they lack why it is not there."""
+
+from __future__ import annotations
+
+import json
+import re
+from html import unescape
+
+import plotly.graph_objects as go
+import pytest
+
+from analysis.page.document import render, sections, write_page
+from analysis.page.elements import Absent, Chart
+from analysis.page.theme import THEMES
+from analysis.page.tradeoff import COLUMNS, rows
+from analysis.replacement import Margins
+from analysis.results import read_sweep
+from analysis.summary import summarize
+from analysis.tradeoff import table_of
+from tests.support.results import SyntheticArm, write_everything, write_sweep
+
+
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory):
+    return summarize(read_sweep(write_everything(tmp_path_factory.mktemp("sweep"))))
+
+
+@pytest.fixture(scope="module")
+def page(summary) -> str:
+    return render(summary, Margins())
+
+
+@pytest.fixture(scope="module")
+def charts(summary) -> dict[str, Chart]:
+    parts = [part for section in sections(summary, {"relu"}) for part in section.parts]
+    return {part.identifier: part for part in parts if isinstance(part, Chart)}
+
+
+def themed(value: object, colours: dict[str, str]) -> object:
+    """Give a chart the colours of a theme, as the page's script does."""
+    text = re.sub(r'"@(\w+)"', lambda name: f'"{colours[name[1]]}"', json.dumps(value))
+    return json.loads(text)
+
+
+def absent(summary) -> dict[str, str]:
+    parts = [part for section in sections(summary, {"relu"}) for part in section.parts]
+    return {part.title: part.reason for part in parts if isinstance(part, Absent)}
+
+
+def test_a_sweep_that_has_everything_has_every_chart(charts, summary):
+    assert list(charts) == [
+        "pd-accuracy",
+        "pd-lookups",
+        "pd-source",
+        "pd-slice-0",
+        "pd-slice-1",
+        "pd-slice-2",
+        "pd-progress",
+        "eval-log-loss",
+        "progressive-log-loss",
+        "calibration",
+        "staleness",
+    ]
+    assert absent(summary) == {}
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_plotly_knows_every_property_and_value_of_every_chart(charts, theme):
+    colours = THEMES[theme].tokens()
+
+    for chart in charts.values():
+        go.Figure(themed(chart.traces, colours), themed(chart.layout, colours))
+
+
+def test_the_page_loads_nothing_and_holds_plotly(page):
+    without_scripts = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+
+    assert "Plotly.react(" in page
+    assert not re.findall(r"<(?:link|iframe|img|script)[^>]*(?:src|href)=", page)
+    assert "http" not in without_scripts.replace("http-equiv", "")
+    assert "default-src 'none'" in page
+
+
+def test_the_verdict_comes_first_and_the_other_incumbents_follow(page):
+    heading = re.search(r"<h1[^>]*>(.*?)</h1>", page, flags=re.DOTALL)
+
+    assert heading is not None
+    assert "the 3-component ReLU ensemble" in unescape(heading[1])
+    assert "Beside 1 other models" not in page
+    assert "Beside 1 other model in this sweep" in page
+
+
+def test_every_column_of_the_table_and_every_arm_is_shown_with_its_value(summary):
+    shown, table = rows(summary), table_of(summary)
+    columns = [column.name for column in COLUMNS]
+
+    assert set(columns) == {name for name in table.columns if not name.endswith(("_low", "_high"))}
+    for row, (_, expected) in zip(shown, table.iterrows(), strict=True):
+        for name, cell in zip(columns, row.cells, strict=True):
+            value = expected[name]
+            key = value.lower() if isinstance(value, str) else value
+            assert cell.key == ("" if key != key else key)
+
+
+def test_what_is_better_or_worse_than_the_baseline_is_marked_as_the_comparison_says(tmp_path):
+    arms = (
+        SyntheticArm(name="relu", noise=0.6),
+        SyntheticArm(name="quiet", noise=0.1),
+        SyntheticArm(name="loud", noise=1.5),
+        SyntheticArm(name="alike", noise=0.6),
+    )
+    found = rows(summarize(read_sweep(write_sweep(tmp_path, arms))))
+    column = [column.name for column in COLUMNS].index("relative_pd_vs_baseline")
+
+    assert [row.cells[column].verdict for row in found] == ["", "better", "worse", "open"]
+    assert [row.is_baseline for row in found] == [True, False, False, False]
+    assert found[0].cells[column].text == "baseline"
+
+
+def test_what_cannot_be_shown_is_named_with_the_reason(tmp_path):
+    arms = (SyntheticArm(name="relu", noise=0.5, replicas=1),)
+    found = absent(summarize(read_sweep(write_sweep(tmp_path, arms))))
+
+    assert found == {
+        "Prediction difference and accuracy": "fewer than two arms have two finished replicas",
+        "Prediction difference and lookups": "fewer than two arms have two finished replicas",
+        "Prediction difference by source of irreproducibility": (
+            "no source was measured alone; the experiment's field sources: [init, shuffle, async,"
+            " components, arithmetic] names those to measure"
+        ),
+        "By slices": "no arm has two finished replicas",
+        "Prediction difference through the stream": (
+            "no arm has two finished replicas that kept predictions on the way"
+        ),
+        "Staleness": (
+            "no arm was trained by an asynchronous engine, the only ones in which parameters can be"
+            " stale"
+        ),
+    }
+
+
+def test_a_sweep_of_which_nothing_is_finished_has_a_page(tmp_path):
+    arms = (SyntheticArm(name="relu", noise=0.5, unfinished=(0, 1, 2, 3)),)
+    page = render(summarize(read_sweep(write_sweep(tmp_path, arms))), Margins())
+
+    assert "This sweep has no single SmeLU model that could replace ReLU." in page
+    assert "Missing trials: relu 4 of 4." in page
+    assert page.count("Not shown: no trial is finished.") == 3
+
+
+def test_a_name_cannot_change_the_page(tmp_path):
+    arms = (
+        SyntheticArm(name="relu", noise=0.5),
+        SyntheticArm(name="</script><b>bold", noise=0.3),
+    )
+    page = render(summarize(read_sweep(write_sweep(tmp_path, arms))), Margins())
+
+    assert "&lt;/script&gt;&lt;b&gt;bold" in page
+    assert "</script><b>" not in page
+
+
+def test_staleness_is_the_share_of_pushes(charts):
+    (trace,) = charts["staleness"].traces
+
+    assert (trace["x"], trace["y"]) == ([0, 1, 2], [60.0, 30.0, 10.0])
+    assert charts["staleness"].numbers.rows == (("stale", "400", "0.50", "2"),)
+
+
+def test_learning_curves_are_means_over_replicas(charts):
+    trace = charts["eval-log-loss"].traces[0]
+
+    assert trace["x"] == [500, 1000, 2000]
+    assert trace["y"] == pytest.approx([0.68, 0.65, 0.63 + 0.01 * (0 + 1 + 2 + 3) / 4])
+
+
+def test_lines_begin_with_the_arms_that_the_verdict_speaks_of(charts):
+    on = [trace["name"] for trace in charts["pd-progress"].traces if trace["visible"] is True]
+
+    assert on == ["relu"]
+
+
+def test_sources_of_irreproducibility_name_those_that_were_not_measured(charts):
+    chart = charts["pd-source"]
+
+    assert chart.text.endswith("Not measured here: init, shuffle, async, components.")
+    assert [row[0] for row in chart.numbers.rows] == [
+        "as in the table (shuffle)",
+        "arithmetic alone",
+    ]
+
+
+def test_provenance_counts_the_trials_that_say_the_same(summary):
+    (section,) = (each for each in sections(summary, set()) if each.identifier == "provenance")
+    facts, seeds = ({row[0]: row[1:] for row in part.numbers.rows} for part in section.parts)
+
+    assert facts["machine processor"] == ("synthetic", "28")
+    assert facts["libraries torch"] == ("0.0.0", "28")
+    assert seeds["relu"] == ("1", "1, 2, 3, 4")
+    assert seeds["relu, arithmetic alone"] == ("1", "1, 2, 3, 4")
+
+
+def test_the_page_is_written_whole_below_its_name(summary, tmp_path):
+    path = write_page(summary, tmp_path, Margins())
+
+    assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
+    assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
