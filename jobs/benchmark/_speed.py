@@ -7,7 +7,6 @@ there.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,19 +17,11 @@ from rich.table import Table
 from distrib.engines import train
 from distrib.trial import TrialResult
 from jobs.benchmark._criteo import recipe_of, trial_of
+from jobs.benchmark._turns import Clock, Goal, ratios, spread
 from recsys.config import Recipe
 from recsys.data.click_log import ClickLog
 
 LOCAL = "local"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Goal:
-    """A ratio of two contestants' rates that is wanted."""
-
-    of: str
-    to: str
-    at_least: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,17 +56,9 @@ def measure(log: ClickLog, recipes: Mapping[str, Recipe], turns: int) -> list[di
 
 
 def _turn(log: ClickLog, recipe: Recipe) -> Turn:
-    seen: list[tuple[float, int]] = []
-    (result,) = train(
-        log,
-        [trial_of(log, recipe)],
-        on_progress=lambda examples: seen.append((time.perf_counter(), examples)),
-    )
-    times = np.array([moment for moment, _ in seen])
-    examples = np.cumsum([count for _, count in seen])
-    half = int(np.searchsorted(examples, examples[-1] / 2))
-    rate = (examples[-1] - examples[half]) / (times[-1] - times[half])
-    return Turn(examples_per_second=float(rate), workers=_workers(result))
+    clock = Clock()
+    (result,) = train(log, [trial_of(log, recipe)], on_progress=clock)
+    return Turn(examples_per_second=clock.rate(), workers=_workers(result))
 
 
 def _workers(result: TrialResult) -> dict[str, Any]:
@@ -86,20 +69,16 @@ def _workers(result: TrialResult) -> dict[str, Any]:
 def speeds(found: list[dict[str, Turn]]) -> Table:
     """Return the rates, and their ratios to the local engine's."""
     table = Table("engine, workers", "examples/s", "of local")
+    turns = rates(found)
     for name in found[0]:
-        rates = [turn[name].examples_per_second for turn in found]
-        table.add_row(name, f"{np.median(rates):,.0f}", _spread(_ratios(found, name, LOCAL)))
+        median = np.median([turn[name] for turn in turns])
+        table.add_row(name, f"{median:,.0f}", spread(ratios(turns, name, LOCAL)))
     return table
 
 
-def verdicts(found: list[dict[str, Turn]], wanted: list[Goal]) -> Table:
-    """Return what was wanted and what came."""
-    table = Table("ratio", "wanted", "found [lowest, highest]", "")
-    for goal in wanted:
-        ratios = _ratios(found, goal.of, goal.to)
-        reached = "reached" if np.median(ratios) >= goal.at_least else "missed"
-        table.add_row(f"{goal.of} ÷ {goal.to}", f"≥ {goal.at_least}", _spread(ratios), reached)
-    return table
+def rates(found: list[dict[str, Turn]]) -> list[dict[str, float]]:
+    """Return the examples per second alone."""
+    return [{name: turn.examples_per_second for name, turn in each.items()} for each in found]
 
 
 def times(turn: dict[str, Turn]) -> Table:
@@ -116,11 +95,3 @@ def times(turn: dict[str, Turn]) -> Table:
                 f"{each.workers['bytes_pushed_per_window'] / 1e6:.1f}",
             )
     return table
-
-
-def _ratios(found: list[dict[str, Turn]], of: str, to: str) -> list[float]:
-    return [turn[of].examples_per_second / turn[to].examples_per_second for turn in found]
-
-
-def _spread(ratios: list[float]) -> str:
-    return f"{np.median(ratios):.2f} [{min(ratios):.2f}, {max(ratios):.2f}]"

@@ -19,6 +19,7 @@ from rich.table import Table
 from distrib.session import ray_session
 from jobs.benchmark import _feeding, _recovery, _speed
 from jobs.benchmark._criteo import write_log
+from jobs.benchmark._turns import verdicts
 
 
 class Part(StrEnum):
@@ -50,11 +51,8 @@ def engines(
         if Part.SPEED in wanted:
             recipes = _speed.contestants(window, shards, workers)
             found = _speed.measure(log, recipes, turns)
-            goals = _speed.goals(workers)
-            _print(
-                console,
-                [_speed.speeds(found), _speed.verdicts(found, goals), _speed.times(found[-1])],
-            )
+            judged = verdicts(_speed.rates(found), _speed.goals(workers))
+            _print(console, [_speed.speeds(found), judged, _speed.times(found[-1])])
         if Part.FEEDING in wanted:
             _print(console, _feeding.measured(log, window, step_ms / 1000))
         if Part.RECOVERY in wanted:

@@ -1,0 +1,102 @@
+"""A plain TorchRec loop, as TorchRec's documentation shows one.
+
+DistributedModelParallel in a process group of one, the tables' optimiser applied in the backward
+pass, a KeyedJaggedTensor for each batch, the dense optimiser beside it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torchrec.distributed.model_parallel import DistributedModelParallel
+from torchrec.models.dlrm import DLRM
+from torchrec.modules.embedding_configs import EmbeddingBagConfig
+from torchrec.modules.embedding_modules import EmbeddingBagCollection
+from torchrec.optim.apply_optimizer_in_backward import apply_optimizer_in_backward
+from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
+from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
+
+from jobs.benchmark._turns import Clock
+from recsys.config import Recipe
+from recsys.data.click_log import ClickLog
+from recsys.models.config import DLRMConfig
+
+
+def rate(log: ClickLog, recipe: Recipe) -> float:
+    """Train one pass of a DLRM recipe and return the examples per second of its second half."""
+    torch.set_num_threads(recipe.engine.threads)
+    torch.set_float32_matmul_precision(recipe.engine.matmul_precision)
+    clock = Clock()
+    with _process_group():
+        model = DistributedModelParallel(_model(log, recipe), device=torch.device("cpu"))
+        tables = {name for name, _ in model.named_parameters() if "embedding_bags" in name}
+        dense = [each for name, each in model.named_parameters() if name not in tables]
+        optimizer = torch.optim.Adagrad(dense, recipe.optimizer.dense_learning_rate)
+        loss_of = torch.nn.BCEWithLogitsLoss()
+        for features, sparse, labels in _batches(log, recipe.stream.batch_size):
+            optimizer.zero_grad()
+            loss_of(model(features, sparse).squeeze(-1), labels).backward()
+            optimizer.step()
+            clock(len(labels))
+    return clock.rate()
+
+
+def _model(log: ClickLog, recipe: Recipe) -> DLRM:
+    config = recipe.model
+    assert isinstance(config, DLRMConfig)
+    tables = EmbeddingBagCollection(
+        device=torch.device("meta"),
+        tables=[
+            EmbeddingBagConfig(
+                name=feature.name,
+                num_embeddings=feature.cardinality,
+                embedding_dim=config.embedding_dim,
+                feature_names=[feature.name],
+            )
+            for feature in log.schema.sparse
+        ],
+    )
+    settings = {"lr": recipe.optimizer.sparse_learning_rate}
+    apply_optimizer_in_backward(RowWiseAdagrad, tables.parameters(), settings)
+    return DLRM(
+        tables,
+        dense_in_features=len(log.schema.dense),
+        dense_arch_layer_sizes=[*config.bottom, config.embedding_dim],
+        over_arch_layer_sizes=[*config.hidden, 1],
+        dense_device=torch.device("cpu"),
+    )
+
+
+def _batches(log: ClickLog, size: int) -> Iterator[tuple[Tensor, KeyedJaggedTensor, Tensor]]:
+    keys = [feature.name for feature in log.schema.sparse]
+    split = log.splits["train"]
+    for start in range(split.start, split.stop, size):
+        rows = slice(start, min(start + size, split.stop))
+        ids = torch.from_numpy(log.ids[rows].T.copy())
+        yield (
+            torch.from_numpy(log.dense[rows].copy()),
+            KeyedJaggedTensor.from_lengths_sync(
+                keys=keys,
+                values=ids.flatten(),
+                lengths=torch.ones(ids.numel(), dtype=torch.int32),
+            ),
+            torch.from_numpy(log.label[rows].copy()),
+        )
+
+
+@contextmanager
+def _process_group() -> Iterator[None]:
+    """Have a process group of this process alone."""
+    with tempfile.TemporaryDirectory() as place:
+        meeting = f"file://{Path(place, 'meeting')}"
+        dist.init_process_group("gloo", init_method=meeting, rank=0, world_size=1)
+        try:
+            yield
+        finally:
+            dist.destroy_process_group()

@@ -1,0 +1,75 @@
+"""What a full training step costs with one activation and with another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from distrib.training import dense_optimizer, set_threads, train_step
+from jobs.benchmark._turns import Goal
+from recsys.config import Recipe
+from recsys.data.batch import Batch
+from recsys.data.click_log import ClickLog
+from recsys.data.stream import Stream
+from recsys.embeddings import fused_collection
+from recsys.module import Arm
+from recsys.seeds import Seeds
+
+ACTIVATIONS = ("relu", "smelu(beta=1)", "softplus", "mish", "gelu")
+_SMELU = ACTIVATIONS[1]
+_WARM_UP = 10
+_CPU = torch.device("cpu")
+
+GOALS = (
+    Goal(of=_SMELU, to="relu", at_least=1 / 1.03),
+    *(Goal(of=_SMELU, to=other, at_least=1.0) for other in ACTIVATIONS[2:]),
+)
+"""In rates: SmeLU's step takes at most 1.03 of ReLU's, and no more than the others'"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Training:
+    arm: Arm
+    optimizer: torch.optim.Optimizer
+
+    def step_rate(self, batch: Batch) -> float:
+        """Train on a batch; return the examples per second."""
+        start = time.perf_counter()
+        train_step(self.arm, self.optimizer, batch, phase="joint", progress=0.0)
+        return batch.examples / (time.perf_counter() - start)
+
+
+def measure(log: ClickLog, recipe: Recipe) -> list[dict[str, float]]:
+    """Let one arm with each activation train in turns, batch by batch; return each turn's rates.
+
+    Who is first goes round. The first batches, which warm caches, do not count.
+    """
+    set_threads(recipe)
+    trainings = {name: _training(log, recipe, name) for name in ACTIVATIONS}
+    stream = Stream(log, "train", recipe.stream, [Seeds()])
+    turns = []
+    for number, batch in enumerate(stream.batches()):
+        names = _rotated(ACTIVATIONS, number)
+        rates = {name: trainings[name].step_rate(batch) for name in names}
+        if number >= _WARM_UP:
+            turns.append({name: rates[name] for name in ACTIVATIONS})
+    return turns
+
+
+def _training(log: ClickLog, recipe: Recipe, activation: str) -> _Training:
+    arm = Arm(
+        recipe.arm.model_copy(update={"activation": activation}),
+        recipe.model,
+        log.schema,
+        [Seeds()],
+        lambda tables: fused_collection(tables, recipe.optimizer, _CPU),
+    )
+    return _Training(arm=arm, optimizer=dense_optimizer(arm.dense, recipe.optimizer))
+
+
+def _rotated(names: Sequence[str], by: int) -> list[str]:
+    first = by % len(names)
+    return [*names[first:], *names[:first]]

@@ -1,0 +1,193 @@
+"""Soloist beside the trainers that its users have today, on the same examples and the same net.
+
+Criteo's shape: 26 tables of 100,000 rows of 16, 13 dense features, batches of 1,024, one thread.
+DLRM: bottom tower 64-16, top tower 256-128-64; DeepFM: tower 256-128-64. Contestants take turns in
+one run; a rate counts examples from the file to the step, but for the reference trainer's, which
+is its own figure and leaves out its loading of data.
+"""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from distrib.engines import train
+from distrib.provenance import machine
+from distrib.session import ray_session
+from jobs.benchmark import _fused, _peer_deepctr, _peer_dlrm, _peer_torchrec, _steps
+from jobs.benchmark._criteo import BATCH, DENSE, TABLES, WIDTH, recipe_of, trial_of, write_log
+from jobs.benchmark._turns import Clock, Goal, Turns, verdicts
+from recsys.config import Recipe
+from recsys.data.click_log import ClickLog
+
+Contestants = dict[str, Callable[[], float]]
+"""By name: trains once and returns the examples per second"""
+
+_BOTTOM, _HIDDEN = (64,), (256, 128, 64)
+_LOCAL, _LOCAL_MEDIUM, _LOCAL_SGD = "local", "local, medium", "local, SGD"
+_DLRM, _DLRM_ADAGRAD = "DLRM as it comes", "DLRM, rowwise Adagrad"
+_PLAIN = "plain TorchRec loop"
+_DEEPFM, _DEEPCTR = "local, DeepFM", "DeepCTR-Torch, DeepFM"
+_DEEPCTR_BATCHES = 12
+"""It moves every row of every table in each step, so few batches take as long as all of ours"""
+
+
+class Part(StrEnum):
+    """What can be measured alone."""
+
+    DLRM = "dlrm"
+    DEEPCTR = "deepctr"
+    SYNC = "sync"
+    FUSED = "fused"
+    STEPS = "steps"
+
+
+def peers(
+    part: Annotated[
+        list[Part] | None, typer.Option(help="Measure this alone; may be given again.")
+    ] = None,
+    dlrm: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A checkout of facebookresearch/dlrm to compare with."),
+    ] = None,
+    batches: Annotated[int, typer.Option(min=32, help="Batches of a run.")] = 300,
+    turns: Annotated[int, typer.Option(min=1, help="Runs of each contestant.")] = 3,
+) -> None:
+    """Print examples/s of Soloist and of its peers, their ratios, and what was wanted of them.
+
+    DeepCTR-Torch, and what the DLRM trainer imports, come with `pip install "soloist[peers]"`.
+    """
+    wanted = set(part or Part)
+    console = Console()
+    console.print(_where())
+    with tempfile.TemporaryDirectory() as place:
+        scratch = Path(place)
+        log = write_log(scratch / "log", batches)
+        if Part.DLRM in wanted:
+            _report(console, _turns(_dlrm_contestants(log, dlrm, scratch), turns), _DLRM_GOALS)
+        if Part.DEEPCTR in wanted:
+            _report(console, _turns(_deepctr_contestants(log), turns), _DEEPCTR_GOALS)
+        if Part.SYNC in wanted:
+            with ray_session():
+                _report(console, _turns(_sync_contestants(log), turns), _SYNC_GOALS)
+        if Part.STEPS in wanted:
+            _report(console, _steps.measure(log, _recipe("mlp")), _steps.GOALS)
+        if Part.FUSED in wanted:
+            movielens = _fused.write_log(scratch / "movielens")
+            found = [_fused.turn(movielens) for _ in range(turns)]
+            _report(console, found, [_fused.GOAL], unit="studies/s")
+
+
+_DLRM_GOALS = [
+    Goal(of=_LOCAL_MEDIUM, to=_DLRM, at_least=2.2),
+    Goal(of=_LOCAL_SGD, to=_DLRM, at_least=1.3),
+    Goal(of=_LOCAL, to=_DLRM_ADAGRAD, at_least=1.3),
+    Goal(of=_LOCAL, to=_PLAIN, at_least=1.0),
+]
+_DEEPCTR_GOALS = [Goal(of=_DEEPFM, to=_DEEPCTR, at_least=10.0)]
+_SYNC_GOALS = [Goal(of="sync, 2 ranks", to="sync, 1 rank", at_least=1.8)]
+
+
+def _dlrm_contestants(log: ClickLog, dlrm: Path | None, scratch: Path) -> Contestants:
+    """Return `local` and those that train DLRM; the reference trainer where it is given."""
+    sgd = {"sparse": "sgd", "dense": "sgd"}
+    recipe = _recipe("dlrm")
+    contestants: Contestants = {
+        _LOCAL: lambda: _rate(log, recipe),
+        _LOCAL_MEDIUM: lambda: _rate(log, _recipe("dlrm", matmul_precision="medium")),
+        _LOCAL_SGD: lambda: _rate(log, _recipe("dlrm", optimizer=sgd)),
+        _PLAIN: lambda: _peer_torchrec.rate(log, recipe),
+    }
+    if dlrm is not None:
+        reference = _peer_dlrm.prepared(dlrm, log, scratch, BATCH)
+
+        def rate(optimizer: str) -> float:
+            return _peer_dlrm.rate(
+                reference,
+                bottom="-".join(map(str, (DENSE, *_BOTTOM, WIDTH))),
+                top="-".join(map(str, (_interactions(), *_HIDDEN, 1))),
+                width=WIDTH,
+                batch_size=BATCH,
+                optimizer=optimizer,
+            )
+
+        contestants |= {_DLRM: lambda: rate("sgd"), _DLRM_ADAGRAD: lambda: rate("rwsadagrad")}
+    return contestants
+
+
+def _deepctr_contestants(log: ClickLog) -> Contestants:
+    _peer_deepctr.library()
+    recipe = _recipe("deepfm")
+    return {
+        _DEEPFM: lambda: _rate(log, recipe),
+        _DEEPCTR: lambda: _peer_deepctr.rate(log, recipe, _DEEPCTR_BATCHES),
+    }
+
+
+def _sync_contestants(log: ClickLog) -> Contestants:
+    """Return `local`, and `sync` with one and two ranks, on the MLP."""
+    recipes = {_LOCAL: _recipe("mlp")}
+    for ranks, name in ((1, "sync, 1 rank"), (2, "sync, 2 ranks")):
+        recipes[name] = _recipe("mlp", name="sync", workers=ranks, tracking="none")
+
+    def contestant(recipe: Recipe) -> Callable[[], float]:
+        return lambda: _rate(log, recipe)
+
+    return {name: contestant(recipe) for name, recipe in recipes.items()}
+
+
+def _recipe(model: str, *, optimizer: dict[str, str] | None = None, **engine: Any) -> Recipe:
+    recipe = recipe_of({"name": "local", **engine}).model_dump()
+    recipe["model"] = {
+        "name": model,
+        "embedding_dim": WIDTH,
+        "hidden": _HIDDEN,
+        "layer_norm": model == "mlp",  # none of the peers has it
+        **({"bottom": _BOTTOM} if model == "dlrm" else {}),
+    }
+    recipe["optimizer"] |= optimizer or {}
+    return Recipe.model_validate(recipe)
+
+
+def _interactions() -> int:
+    """Return the inputs of DLRM's top tower: the bottom tower's vector and all pairs."""
+    return WIDTH + (TABLES + 1) * TABLES // 2
+
+
+def _rate(log: ClickLog, recipe: Recipe) -> float:
+    clock = Clock()
+    train(log, [trial_of(log, recipe)], on_progress=clock)
+    return clock.rate()
+
+
+def _turns(contestants: Contestants, count: int) -> Turns:
+    return [{name: rate() for name, rate in contestants.items()} for _ in range(count)]
+
+
+def _report(
+    console: Console, found: Turns, goals: list[Goal] | tuple[Goal, ...], unit: str = "examples/s"
+) -> None:
+    table = Table("contestant", unit)
+    for name in found[0]:
+        median = float(np.median([turn[name] for turn in found]))
+        table.add_row(name, f"{median:,.0f}" if median >= 100 else f"{median:.3g}")
+    console.print(table)
+    console.print(verdicts(found, goals))
+
+
+def _where() -> str:
+    computer = machine(torch.device("cpu"))
+    return (
+        f"{computer['processor']}, {computer['cpu_capability']}, {computer['cpus']} CPUs, "
+        f"PyTorch {torch.__version__}, Python {platform.python_version()}"
+    )
