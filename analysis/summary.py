@@ -145,6 +145,11 @@ def measure(trials: Trials) -> Estimates:
     return _estimates(_sample(_predictions(trials)))
 
 
+def measure_auc(trials: Trials) -> Units:
+    """Return the ROC AUC of all finished replicas, to be compared with another arm's."""
+    return _units(_sample(_predictions(trials)), estimators.roc_auc, 1)
+
+
 def _predictions(trials: Trials) -> Predictions | None:
     return trials.read_predictions() if trials.done else None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from analysis.errors import ResultsError
 from analysis.figures.style import save_png, styled
 from analysis.findings import (
+    asynchrony,
     beta,
     distillation,
     ensemble_size,
@@ -32,6 +33,7 @@ FINDERS: Mapping[str, Callable[[Measured], Finding]] = {
     "ensemble_size": ensemble_size.find,
     "distillation": distillation.find,
     "how_many_models": how_many_models.find,
+    "asynchrony": asynchrony.find,
 }
 """The experiments in the order of the document."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from analysis.errors import ResultsError
+from analysis.findings import asynchrony
 from analysis.findings.document import FINDERS, write_document
 from analysis.findings.finding import measured
 from analysis.results import read_sweep
@@ -22,7 +23,7 @@ from tests.support.findings import (
 from tests.support.logs import small_log
 
 MOST_BYTES_OF_A_FIGURE = 150_000
-DECISIVE = ("beta", "shuffle_width", "normalization", "epochs", "distillation")
+DECISIVE = ("beta", "shuffle_width", "normalization", "epochs", "distillation", "asynchrony")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,23 @@ def test_every_experiment_of_the_findings_trains_eight_replicas_of_each_arm(name
 def test_the_experiments_of_the_findings_differ_from_the_demo_in_their_condition_alone(name):
     demo = load_experiment("movielens").arms["relu"].recipe
     first = load_experiment(name).arms[load_experiment(name).baseline].recipe
-    assert first == demo
+    condition = {"engine": demo.engine} if name == "asynchrony" else {}
+    assert first.model_copy(update=condition) == demo
+
+
+def test_arms_of_the_asynchrony_study_are_trained_as_their_names_say():
+    for name, arm in load_experiment("asynchrony").arms.items():
+        setting, engine = asynchrony.setting_of(name), arm.recipe.engine
+        assert arm.recipe.arm.activation.startswith(setting.activation)
+        assert (engine.workers, engine.window) == (setting.workers, setting.window)
+        assert engine.delta_scale == setting.scale
+        assert (engine.name == "async") == setting.is_real
+        assert engine.warm_up * engine.window == 32
+
+
+def test_an_arm_that_is_not_of_the_asynchrony_study_is_refused():
+    with pytest.raises(ResultsError, match="arm relu: expected a name such as"):
+        asynchrony.setting_of("relu")
 
 
 @pytest.mark.parametrize("name", sorted(shipped_experiments()))

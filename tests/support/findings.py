@@ -13,6 +13,7 @@ from tests.support.results import SyntheticArm, write_sweep
 
 REPLICAS = 3
 REPLICAS_OF_MANY = 5
+STALENESS = (3, 1)
 Noise = Callable[[str, ExperimentArm], float]
 
 
@@ -40,6 +41,7 @@ def write_experiment_sweep(directory: Path, name: str, noise: Noise) -> Path:
                 # Of the synthetic cost, which counts them: only these serve a table set for each.
                 components=arm.recipe.arm.components if arm.recipe.arm.kind == "ensemble" else 1,
                 replicas=REPLICAS_OF_MANY if many else REPLICAS,
+                staleness=STALENESS if arm.recipe.engine.name.endswith("async") else (),
             )
         )
     return write_sweep(directory, tuple(arms), baseline=experiment.baseline)
