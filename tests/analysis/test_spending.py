@@ -129,7 +129,7 @@ def test_a_directory_without_the_file_tells_nothing_and_a_damaged_one_is_refused
     assert read_spending(tmp_path) is None
     (tmp_path / "sweep_cost.json").write_text('{"prices": {}}')
 
-    with pytest.raises(ResultsError, match="sweep_cost.json: KeyError 'estimated'"):
+    with pytest.raises(ResultsError, match=r"sweep_cost\.json: KeyError 'estimated'"):
         read_spending(tmp_path)
 
 

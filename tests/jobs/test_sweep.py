@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from distrib.remote import Results
 from distrib.results import trial_directory
 from jobs.command import guarded
 from jobs.loading import load_experiment
@@ -26,10 +23,7 @@ from tests.support.experiments import (
     write_experiment,
 )
 from tests.support.logs import small_log
-from tests.support.shared import ROOT
-
-PATIENCE_S = 300
-"""For any one thing; it takes seconds where nobody else uses the machine."""
+from tests.support.running import PATIENCE_S, finished, started, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +36,6 @@ def experiment(log, tmp_path) -> str:
     return str(write_experiment(tmp_path / "small.yaml", small_experiment(log.directory)))
 
 
-def finished(directory: Path) -> dict[str, int]:
-    """Return the finished trials and when each was finished, in nanoseconds."""
-    return {
-        done.parent.name: done.stat().st_mtime_ns for done in directory.glob("trials/[!.]*/DONE")
-    }
-
-
 def predicted(directory: Path) -> dict[str, list[float]]:
     """Return the logits of the finished trials."""
     return {
@@ -57,35 +44,12 @@ def predicted(directory: Path) -> dict[str, list[float]]:
     }
 
 
-def started(experiment: str, directory: Path, *overrides: str) -> subprocess.Popen[str]:
-    """Start a sweep as a shell would, in a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "jobs.sweep", experiment, *overrides, "--output", str(directory)],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Wait for a condition; fail with what the process said if it ends or takes too long."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            pytest.fail("\n".join(process.communicate()))
-        time.sleep(0.05)
-
-
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_second_sweep_runs_nothing_and_a_changed_arm_its_own_trials_alone(
     experiment, log, tmp_path, monkeypatch
 ):
-    reported: list[Path] = []
-    monkeypatch.setattr("jobs.sweep.report", reported.append)
+    reported: list[Results] = []
+    monkeypatch.setattr("jobs.sweep.make_report", reported.append)
     directory = tmp_path / "results"
     change = ["arms.smelu.activation=smelu(beta=2)"]
     relu, smelu = (
@@ -105,7 +69,7 @@ def test_a_second_sweep_runs_nothing_and_a_changed_arm_its_own_trials_alone(
     assert third.items() > first.items()
     assert relu < first.keys()
     assert third.keys() - first.keys() == smelu
-    assert reported == [directory] * 3
+    assert reported == [Results(directory=directory)] * 3
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -135,19 +99,19 @@ def test_a_killed_and_an_interrupted_sweep_go_on_with_what_is_missing(experiment
     # Each trial in a process of its own that takes all CPUs: one after another.
     words = ["fuse=1", f"engine.threads={os.cpu_count()}"]
 
-    killed = started(experiment, directory, *words)
+    killed = started("sweep", experiment, directory, *words)
     wait_until(lambda: len(finished(directory)) >= 1, killed)
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
     after_kill = finished(directory)
 
-    interrupted = started(experiment, directory, *words)
+    interrupted = started("sweep", experiment, directory, *words)
     wait_until(lambda: len(finished(directory)) > len(after_kill), interrupted)
     os.kill(interrupted.pid, signal.SIGINT)
     _, said = interrupted.communicate(timeout=PATIENCE_S)
     after_interrupt = finished(directory)
 
-    completed = started(experiment, directory, *words)
+    completed = started("sweep", experiment, directory, *words)
     table, progress = completed.communicate(timeout=PATIENCE_S)
     after_all = finished(directory)
 
@@ -166,8 +130,8 @@ def test_a_killed_and_an_interrupted_sweep_go_on_with_what_is_missing(experiment
 def test_a_failed_trial_is_listed_and_ends_the_sweep_with_status_1(
     experiment, tmp_path, capsys, monkeypatch
 ):
-    reported: list[Path] = []
-    monkeypatch.setattr("jobs.sweep.report", reported.append)
+    reported: list[Results] = []
+    monkeypatch.setattr("jobs.sweep.make_report", reported.append)
     directory = tmp_path / "results"
     words = ["replicas=1", "arms.smelu.optimizer.sparse_learning_rate=1e39"]
 
@@ -180,7 +144,7 @@ def test_a_failed_trial_is_listed_and_ends_the_sweep_with_status_1(
     assert summary == "soloist: 1 of 2 trials failed:"
     assert failure.startswith("  smelu: ")
     assert failure.endswith(f"({report.resolve()})")
-    assert reported == [directory]
+    assert reported == [Results(directory=directory)]
     assert len(finished(directory)) == 1
 
 

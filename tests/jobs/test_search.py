@@ -1,0 +1,129 @@
+"""Searches as a person runs, stops and repeats them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.spending import read_spending
+from analysis.tradeoff import tradeoff_table
+from jobs.command import guarded
+from jobs.search import search
+from recsys.data.click_log import ClickLog
+from tests.support.experiments import small_experiment, write_experiment
+from tests.support.logs import small_log
+from tests.support.running import finished, started, wait_until
+
+SEARCH = {
+    "arm": "smelu",
+    "low": 0.1,
+    "high": 4,
+    "epsilon": 0.05,
+    "points": 3,
+    "rounds": 2,
+    "replicas": 3,
+    "max_replicas": 3,
+    "confirm": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory) -> ClickLog:
+    return small_log(tmp_path_factory.mktemp("search"))
+
+
+def written(path: Path, log: ClickLog, **changes: Any) -> str:
+    document = small_experiment(log.directory, search=SEARCH | changes)
+    return str(write_experiment(path / "small.yaml", document))
+
+
+def answer(directory: Path) -> dict[str, Any]:
+    return json.loads((directory / "search" / "search.json").read_text())
+
+
+@pytest.mark.timeout(1500)
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_search_killed_and_started_again_runs_the_rest_alone_and_answers_alike(log, tmp_path):
+    experiment = written(tmp_path, log)
+    directory, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+
+    # Each training in a process of its own, so that there is a middle to be killed in.
+    killed = started("search", experiment, directory, "fuse=1")
+    wait_until(lambda: len(finished(directory)) >= 2, killed)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    before = finished(directory)
+    search(experiment, output=directory)
+    after = finished(directory)
+    search(experiment, output=directory)
+    search(experiment, output=undisturbed)
+
+    found, expected = answer(directory), answer(undisturbed)
+    assert 2 <= len(before) < len(after)
+    assert before.items() < after.items()
+    assert finished(directory) == after
+    assert finished(undisturbed).keys() == after.keys()
+    assert found["outcome"] == expected["outcome"] == "found"
+    assert found["rivals"] == expected["rivals"]
+    assert found["best"]["value"] == expected["best"]["value"]
+    losses = [
+        [each["log_loss"]["value"] for each in one["candidates"]] for one in (found, expected)
+    ]
+    # Replicas that ran side by side and alone agree but for rounding.
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_value_that_fails_is_left_out_and_listed_and_the_others_are_judged(log, tmp_path, capsys):
+    changes = {"parameter": "optimizer.sparse_learning_rate", "low": 0.01, "high": 1e38}
+    experiment = written(tmp_path, log, rounds=1, confirm=0, epsilon=10, **changes)
+
+    with pytest.raises(SystemExit) as ended:
+        guarded(search)(experiment, output=tmp_path / "results", price_per_core_hour=1.0)
+
+    told = capsys.readouterr()
+    found = answer(tmp_path / "results")
+    table = tradeoff_table(tmp_path / "results" / "search")
+    spent = read_spending(tmp_path / "results" / "search")
+    assert ended.value.code == 1
+    assert "smelu@1e+38: " in told.err
+    assert found["outcome"] == "found"
+    assert found["best"]["value"] == 0.01
+    assert "diverged" in found["candidates"][-1]["failed"]
+    assert found["told"][0] in told.out.replace("\n", " ").replace("  ", " ")
+    assert list(table["arm"]) == ["relu", "smelu@0.01", "smelu@1e+18", "smelu@1e+38"]
+    assert spent is not None
+    assert spent.actual[0].arm == "relu"
+    assert spent.actual[0].money > 0
+
+
+def test_an_experiment_without_a_search_is_refused(log, tmp_path, capsys):
+    experiment = str(write_experiment(tmp_path / "small.yaml", small_experiment(log.directory)))
+
+    with pytest.raises(SystemExit) as ended:
+        guarded(search)(experiment, output=tmp_path / "results")
+
+    assert ended.value.code == 2
+    assert "search: missing; expected fields such as" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_dry_run_shows_the_first_round_and_what_all_can_cost_at_most(log, tmp_path, capsys):
+    experiment = written(tmp_path, log)
+
+    search(experiment, ["fuse=3"], output=tmp_path / "results", dry_run=True)
+
+    shown = capsys.readouterr().out
+    assert "round 1 of 2: activation.beta of smelu = 0.1, 0.6325, 4" in shown
+    assert "12 trials to train in 4 processes" in shown
+    # 3 values in each of 2 rounds and the baseline, 3 replicas each, and the fresh ones of two.
+    assert [line.split()[:2] for line in shown.splitlines() if line.startswith("all")] == [
+        ["all", "27"]
+    ]
+    assert not (tmp_path / "results").exists()
