@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from distrib.training import Progress
 from distrib.trial import Trial, TrialResult
@@ -14,18 +15,31 @@ _MODULES = {
     "local": "distrib.local",
     "virtual_async": "distrib.virtual_async",
     "async": "distrib.async_engine.driver",
+    "sync": "distrib.sync.driver",
 }
 
 
+_LEAVE_FILES = ("sync",)
+"""Engines that write checkpoints and scalars while they train"""
+
+
 def train(
-    log: ClickLog, trials: Sequence[Trial], *, on_progress: Progress = lambda _: None
+    log: ClickLog,
+    trials: Sequence[Trial],
+    *,
+    on_progress: Progress = lambda _: None,
+    directory: Path | None = None,
 ) -> list[TrialResult]:
     """Train trials that differ in their seeds alone, with the engine of their recipe.
+
+    An engine that leaves files on the way leaves them below ``directory``, in places of the trials'
+    own, and goes on from them; without a directory, in one that goes with the training.
 
     Raises:
         ConfigError: the recipe cannot work on this engine or this machine.
         TrialFailed: training went wrong in a way that trying again would not mend.
     """
-    module = importlib.import_module(_MODULES[trials[0].recipe.engine.name])
-    engine: Callable[..., list[TrialResult]] = module.train
-    return engine(log, trials, on_progress=on_progress)
+    name = trials[0].recipe.engine.name
+    engine: Callable[..., list[TrialResult]] = importlib.import_module(_MODULES[name]).train
+    where = {"directory": directory} if name in _LEAVE_FILES else {}
+    return engine(log, trials, on_progress=on_progress, **where)

@@ -62,7 +62,7 @@ def train(
     trial = planned.trials[replica]
     with Display() as display:
         watch = _watch(display, Group(title=arm, trials=(trial,)), log)
-        (result,) = engines.train(log, [trial], on_progress=watch)
+        (result,) = engines.train(log, [trial], on_progress=watch, directory=output)
     if output is not None:
         print(write_trial(output, trial, result, keep_weights=keep_weights))
     for name, value in {**result.metrics, **result.cost.as_dict()}.items():

@@ -198,8 +198,16 @@ class SyncEngine(BaseEngine):
         "float32", description="of the towers' products; weights and tables are float32"
     )
     compile: bool = Field(False, description="torch.compile for the towers")
+    storage: str | None = Field(
+        None,
+        description="a folder that all nodes reach, for checkpoints and scalars; "
+        "none: beside the results",
+    )
     checkpoint_every: PositiveInt = Field(1000, description="batches from checkpoint to checkpoint")
     checkpoints_kept: PositiveInt = Field(2, description="the newest ones")
+    resume: str | None = Field(
+        None, description="a checkpoint of the same training on other ranks, to begin with"
+    )
     max_failures: NonNegativeInt = Field(3, description="lost ranks after which a training fails")
     tracking: Literal["tensorboard", "mlflow", "none"] = Field(
         "tensorboard", description="who is told loss, speed and evaluation on the way"
@@ -211,6 +219,16 @@ class SyncEngine(BaseEngine):
         least, most = self.worker_range
         if least > most:
             raise ValueError(f"workers: found [{least}, {most}], expected [least, most]")
+        return self
+
+    @model_validator(mode="after")
+    def _storage_is_a_folder(self) -> Self:
+        for field in ("storage", "resume"):
+            found = getattr(self, field)
+            if found is not None and "://" in found:
+                raise ValueError(
+                    f"{field}: found {found!r}, expected the path of a folder that all nodes reach"
+                )
         return self
 
     @property

@@ -17,7 +17,7 @@ from recsys.data.stream import Batches, Stream, part
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part(Pipelineable):
+class Part(Pipelineable):  # type: ignore[misc]
     """A rank's part of a batch.
 
     Collective operations want parts of one length. The last ranks' parts of a batch that does not

@@ -6,16 +6,19 @@ what cannot work before any rank starts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from itertools import accumulate
 from typing import Any
 
 import torch
-from torch.distributed.optim import _apply_optimizer_in_backward
+from torch.distributed.optim.apply_optimizer_in_backward import _apply_optimizer_in_backward
 from torchrec.distributed import sharding_plan as torchrec_plan
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
 from torchrec.distributed.planner import EmbeddingShardingPlanner, Topology
+from torchrec.distributed.planner.storage_reservations import FixedPercentageStorageReservation
 from torchrec.distributed.planner.types import ParameterConstraints, PlannerError
 from torchrec.distributed.types import EmbeddingModuleShardingPlan
 from torchrec.modules.embedding_configs import EmbeddingBagConfig
@@ -30,6 +33,7 @@ Kinds = Mapping[str, ShardingKind]
 """Table name to sharding type."""
 
 _COLUMNS = 4  # FBGEMM takes columns by fours
+_RESERVED = 0.15  # share of memory for everything but tables, as in TorchRec's own examples
 
 
 def sharding_kinds(engine: SyncEngine, tables: Sequence[EmbeddingBagConfig]) -> Kinds:
@@ -133,10 +137,11 @@ def sharding_plan(
         )
     free = [table for table in tables if kinds[table.name] == "auto"]
     if free:
-        topology = Topology(
-            world_size=ranks, local_world_size=ranks_per_node, compute_device=device.type
-        )
-        plan.update(_planned(free, optimizer, topology, batch_size))
+        with _quiet_planner():
+            topology = Topology(
+                world_size=ranks, local_world_size=ranks_per_node, compute_device=device.type
+            )
+            plan.update(_planned(free, optimizer, topology, batch_size))
     return EmbeddingModuleShardingPlan({table.name: plan[table.name] for table in tables})
 
 
@@ -197,7 +202,10 @@ def _planned(
         allowed.append("data_parallel")
     constraints = {table.name: ParameterConstraints(sharding_types=allowed) for table in tables}
     planner = EmbeddingShardingPlanner(
-        topology=topology, batch_size=batch_size, constraints=constraints
+        topology=topology,
+        batch_size=batch_size,
+        constraints=constraints,
+        storage_reservation=FixedPercentageStorageReservation(_RESERVED),
     )
     try:
         found = planner.plan(_on_meta(tables, optimizer), [EmbeddingBagCollectionSharder()])
@@ -210,6 +218,16 @@ def _planned(
         ) from None
     (plan,) = found.plan.values()
     return plan
+
+
+@contextmanager
+def _quiet_planner() -> Iterator[None]:
+    """Keep to itself that data-parallel tables have no shards, and other things that are so."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _on_meta(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
 
 import torch
 import torch.distributed as dist
+from fbgemm_gpu.split_table_batched_embeddings_ops_training import (
+    SplitTableBatchedEmbeddingBagsCodegen,
+)
 from torch import Tensor, nn
-from torch.distributed.optim import _apply_optimizer_in_backward
+from torch.distributed.optim.apply_optimizer_in_backward import _apply_optimizer_in_backward
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
 from torchrec.distributed.model_parallel import (
     DefaultDataParallelWrapper,
@@ -96,11 +99,49 @@ class ShardedArm:
     def take_over(self, before: ShardedArm) -> None:
         """Go on from the weights of a phase before, for the groups that it trained."""
         for name, table in before.tables.items():
-            rows = whole(table.weight)
-            fill(self.tables[name].weight, lambda rows=rows: rows)
+            fill(self.tables[name].weight, whole(table.weight))
         towers = self.arm.dense.towers
         for group, trained in before.arm.dense.towers.items():
             towers[group].load_state_dict(trained.state_dict())
+
+    @torch.no_grad()
+    def agree(self) -> None:
+        """Average what towers keep of their own batches, such as the statistics of batch norm."""
+        parameters = dict(self.arm.dense.named_parameters())
+        for name, value in self.arm.dense.state_dict().items():
+            if name not in parameters and value.is_floating_point():
+                dist.all_reduce(value)
+                value.div_(self.ranks.count)
+
+    def tower_states(self) -> dict[str, dict[str, Tensor]]:
+        """Return what the towers' optimiser keeps of each parameter."""
+        kept = self.optimizer.each[0].state
+        return {
+            name: {key: value for key, value in kept[one].items() if isinstance(value, Tensor)}
+            for name, one in self.arm.dense.named_parameters()
+            if one in kept
+        }
+
+    def prepare_optimizers(self) -> None:
+        """Have all state of all optimisers in place, to be read into."""
+        for one in self.optimizer.each:
+            parameters = [each for group in one.param_groups for each in group["params"]]
+            for each in parameters:
+                each.grad = torch.zeros_like(each)
+            one.step()  # by nothing, as nothing is known yet
+            one.zero_grad(set_to_none=True)
+
+    def forget_states(self, towers: Set[str]) -> None:
+        """Drop what the optimiser keeps of some towers' parameters."""
+        for name, one in self.arm.dense.named_parameters():
+            if name in towers:
+                self.optimizer.each[0].state.pop(one, None)
+
+    def at_batch(self, number: int) -> None:
+        """Tell FBGEMM's optimisers how many batches they have seen, which Adam asks for."""
+        for module in self.model.modules():
+            if isinstance(module, SplitTableBatchedEmbeddingBagsCodegen):
+                module.set_optimizer_step(number)
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         """Return what steps after the backward pass; FBGEMM's optimisers step inside it."""
@@ -149,7 +190,7 @@ class ShardedArm:
                     blueprint.initialise(rows, component_path(seeds, group.name, table_set))
                     for short, values in rows.items():
                         name = table_name(replica, group.name, table_set, short)
-                        fill(self.tables[name].weight, lambda values=values: values)
+                        fill(self.tables[name].weight, values)
 
 
 class Optimizers:

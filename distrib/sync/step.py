@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 from torchrec.sparse.jagged_tensor import KeyedTensor
 
 from distrib.sync.input import Part
 from distrib.sync.ranks import Ranks
 from recsys.arms import ArmConfig, Logits
 from recsys.data.stream import part as part_of
+from recsys.embeddings import Columns
 from recsys.engines import SyncEngine
 from recsys.module import Towers
 
@@ -25,7 +28,9 @@ class Answer:
     """What a rank's part of a batch got before it was trained on."""
 
     served: Tensor
-    """Logits that would be served, ``(R, examples)``"""
+    """Logits that would be served, ``(R, examples)``; nothing in a phase without them"""
+    served_losses: Tensor
+    """Their log losses, summed over examples, ``(R,)``"""
     losses: Tensor
     """Share of each replica's training loss, ``(R,)``: its sum over ranks is the batch's"""
 
@@ -85,13 +90,20 @@ class Head(nn.Module):
 
     def forward(self, part: Part, embedded: KeyedTensor) -> tuple[Tensor, Answer]:
         logits = self._logits(part, embedded)
-        served = self._arm.served_logits(logits) if self._arm.served.group in logits else None
-        losses = self._shares(part, logits) if self.training else part.batch.labels.new_zeros(0)
+        labels = part.batch.labels[:, : part.examples]
+        served, served_losses = self._served(logits, labels)
+        losses = torch.zeros_like(served_losses)
+        if self.training:
+            losses = self._shares(part, logits, labels)
         loss = losses.sum() * (self._ranks.count * self._loss_scale)
-        nothing = part.batch.labels.new_zeros(0)
-        return loss, Answer(
-            served=nothing if served is None else served.detach(), losses=losses.detach()
-        )
+        return loss, Answer(served=served, served_losses=served_losses, losses=losses.detach())
+
+    @torch.no_grad()
+    def _served(self, logits: Logits, labels: Tensor) -> tuple[Tensor, Tensor]:
+        if self._arm.served.group not in logits:
+            return labels.new_zeros(len(labels), 0), labels.new_zeros(len(labels))
+        served = self._arm.served_logits(logits)
+        return served, binary_cross_entropy_with_logits(served, labels, reduction="none").sum(1)
 
     def unscale(self) -> None:
         """Take the loss scale back from the towers' gradients."""
@@ -122,12 +134,11 @@ class Head(nn.Module):
             for name, width in self._columns.items()
             for column in range(width)
         ]
-        for columns in self.towers.columns.values():
-            columns.rearranged(places)
+        for each in self.towers.columns.values():
+            cast(Columns, each).rearranged(places)
         self._arranged = True
 
-    def _shares(self, part: Part, logits: Logits) -> Tensor:
-        labels = part.batch.labels[:, : part.examples]
+    def _shares(self, part: Part, logits: Logits, labels: Tensor) -> Tensor:
         if self._arm.couples_examples:
             return self._losses(part, *self._of_all_ranks(part, logits, labels))
         if not part.examples:

@@ -1,0 +1,68 @@
+"""A small actor between ranks and driver: how far a training is, and why it cannot go on.
+
+Apart from the rest, so that its process loads neither PyTorch nor TorchRec.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+_INTERVAL_S = 0.5
+
+
+@dataclass(kw_only=True, slots=True)
+class News:
+    """What the driver learns."""
+
+    examples: int = 0
+    """Trained on since the driver last asked, by the first rank's count"""
+    failure: Exception | None = None
+    """What trying again would not mend"""
+    controller: Any = field(default=None, repr=False)
+    """Handle of Ray Train's controller"""
+
+
+class Board:
+    """Holds the news."""
+
+    def __init__(self) -> None:
+        self._news = News()
+
+    def trained(self, examples: int) -> None:
+        """Take examples."""
+        self._news.examples += examples
+
+    def failed(self, failure: Exception) -> None:
+        """Take why a training cannot go on; the first reason counts."""
+        self._news.failure = self._news.failure or failure
+
+    def controlled_by(self, controller: Any) -> None:
+        """Take the handle that can end the training."""
+        self._news.controller = controller
+
+    def news(self) -> News:
+        """Return the news, with the examples since the last call."""
+        found = self._news
+        self._news = News(failure=found.failure, controller=found.controller)
+        return found
+
+
+class Teller:
+    """The first rank's side: called for every batch, it tells twice a second."""
+
+    def __init__(self, board: Any) -> None:
+        self._board = board
+        self._examples = 0
+        self._told_at = 0.0
+
+    def __call__(self, examples: int) -> None:
+        self._examples += examples
+        if time.monotonic() - self._told_at >= _INTERVAL_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Tell what was not told yet."""
+        self._board.trained.remote(self._examples)
+        self._examples, self._told_at = 0, time.monotonic()

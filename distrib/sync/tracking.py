@@ -1,0 +1,134 @@
+"""Scalars on the way, for the tools that people watch trainings with. The first rank tells them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from distrib.evaluation import Point, sigmoid
+from distrib.sync.account import Settled
+from recsys import metrics
+from recsys.config import Recipe
+from recsys.data.click_log import ClickLog
+from recsys.engines import SyncEngine
+
+_RUN_ID = "mlflow_run_id"
+
+
+class Tracker(Protocol):
+    """Takes named numbers at a number of examples."""
+
+    def tell(self, examples: int, scalars: Mapping[str, float]) -> None:
+        """Take what is known after so many examples of a replica."""
+        ...
+
+    def close(self) -> None:
+        """Write out what was told."""
+        ...
+
+
+def tracker(recipe: Recipe, run: Path, *, start: int) -> Tracker:
+    """Return the tracker that a recipe asks for, of a run that goes on from ``start`` examples.
+
+    Only the first rank is to ask for one.
+    """
+    assert isinstance(recipe.engine, SyncEngine)
+    if recipe.engine.tracking == "mlflow":
+        return _MLflow(recipe, run)
+    if recipe.engine.tracking == "tensorboard":
+        return _TensorBoard(run, start)
+    return Nobody()
+
+
+def training_scalars(settled: Settled, phase: str, *, served: bool) -> dict[str, float]:
+    """Return what training tells: losses of each replica, and examples of all per second."""
+    replicas = len(settled.losses)
+    scalars = {f"speed/{phase}/examples_per_second": settled.examples * replicas / settled.seconds}
+    scalars |= _by_replica(f"loss/{phase}/objective", settled.losses / settled.batches)
+    if served:
+        losses = settled.served_losses / settled.examples
+        scalars |= _by_replica("loss/progressive_log_loss", losses)
+    return scalars
+
+
+def evaluation_scalars(log: ClickLog, point: Point) -> dict[str, float]:
+    """Return what an evaluation on the way tells, for each replica."""
+    labels = log.label[point.rows]
+    predictions = sigmoid(point.logits)
+    log_loss = [metrics.log_loss(labels, each) for each in predictions]
+    auc = [metrics.roc_auc(labels, each) for each in predictions]
+    return _by_replica("evaluation/log_loss", log_loss) | _by_replica("evaluation/auc", auc)
+
+
+def _by_replica(name: str, values: Iterable[float]) -> dict[str, float]:
+    found = [float(value) for value in values]
+    if len(found) == 1:
+        return {name: found[0]}
+    return {f"{name}/replica_{replica}": value for replica, value in enumerate(found)}
+
+
+class Nobody:
+    """Lets scalars go."""
+
+    def tell(self, examples: int, scalars: Mapping[str, float]) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class _TensorBoard:
+    """Event files in ``RUN/tensorboard``; what a lost try told after ``start`` is taken back."""
+
+    def __init__(self, run: Path, start: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=start or None)
+
+    def tell(self, examples: int, scalars: Mapping[str, float]) -> None:
+        for name, value in scalars.items():
+            self._writer.add_scalar(name, value, examples)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _MLflow:
+    """An MLflow run, where ``MLFLOW_TRACKING_URI`` says or in ``RUN/mlruns``.
+
+    A training that goes on goes on in the same run, whose id is kept in the run's folder.
+    """
+
+    def __init__(self, recipe: Recipe, run: Path) -> None:
+        import mlflow
+
+        if "MLFLOW_TRACKING_URI" not in os.environ:
+            mlflow.set_tracking_uri((run / "mlruns").absolute().as_uri())
+        self._mlflow = mlflow
+        known = run / _RUN_ID
+        if known.exists():
+            mlflow.start_run(run_id=known.read_text().strip())
+            return
+        started = mlflow.start_run(run_name=run.name)
+        known.write_text(started.info.run_id)
+        mlflow.log_params(_flat(recipe.model_dump(mode="json")))
+
+    def tell(self, examples: int, scalars: Mapping[str, float]) -> None:
+        self._mlflow.log_metrics(dict(scalars), step=examples)
+
+    def close(self) -> None:
+        self._mlflow.end_run()
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested fields by their dotted paths."""
+    found: dict[str, Any] = {}
+    for name, each in value.items():
+        if isinstance(each, Mapping):
+            found |= _flat(each, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = each
+    return found

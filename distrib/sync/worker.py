@@ -1,0 +1,109 @@
+"""What Ray Train runs on every rank."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed as dist
+from ray.train import Checkpoint
+
+from distrib.errors import TrialFailed
+from distrib.sync import checkpoints
+from distrib.sync.board import Teller
+from distrib.sync.ranks import Ranks
+from distrib.sync.refusals import refuse_unavailable
+from distrib.sync.tracking import Nobody, tracker
+from distrib.sync.training import RankTraining, Surroundings, Write
+from distrib.training import set_threads
+from distrib.trial import Trial
+from recsys.data.click_log import ClickLog
+from recsys.errors import ConfigError, DataError
+
+HOPELESS = (ConfigError, DataError, TrialFailed)
+"""What would end the next try too"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What ranks are to do."""
+
+    log_directory: Path
+    trials: Sequence[Trial]
+    training: str
+    """Digest of all that decides the model"""
+    run: Path
+    """Where its checkpoints and scalars are; all ranks reach it"""
+    begin_with: Path | None
+    """A checkpoint of another run, for a run that has none"""
+    board: Any
+
+
+def work(job: Job) -> None:
+    """Train as the rank that this process is."""
+    try:
+        _work(job)
+    except HOPELESS as error:
+        ray.get(job.board.failed.remote(error))
+        raise
+
+
+def _work(job: Job) -> None:
+    recipe = job.trials[0].recipe
+    ranks = _ranks()
+    set_threads(recipe)
+    refuse_unavailable(recipe, ranks.device)
+    log = ClickLog.open(job.log_directory)
+    if log.fingerprint != job.trials[0].data_fingerprint:
+        raise DataError(f"{job.log_directory}: not the click log that the trial was planned with")
+    start = _agreed(job, ranks)
+    teller = Teller(job.board)
+    seen = 0 if start is None else checkpoints.read_progress(start).examples
+    told = tracker(recipe, job.run, start=seen) if ranks.is_first else Nobody()
+    training = RankTraining(
+        recipe,
+        log,
+        [trial.seeds for trial in job.trials],
+        ranks,
+        job.training,
+        Surroundings(checkpoint=_checkpoint, on_progress=teller, tracker=told),
+    )
+    training.run(start)
+    teller.flush()
+    told.close()
+
+
+def _ranks() -> Ranks:
+    context = ray.train.get_context()
+    # TorchRec asks the environment how many ranks a node has.
+    os.environ["LOCAL_WORLD_SIZE"] = str(context.get_local_world_size())
+    return Ranks(
+        rank=context.get_world_rank(),
+        count=context.get_world_size(),
+        per_node=context.get_local_world_size(),
+        device=ray.train.torch.get_device(),
+    )
+
+
+def _agreed(job: Job, ranks: Ranks) -> Path | None:
+    """Return the checkpoint that all ranks begin with; the first looks which are whole."""
+    chosen: list[Path | None] = [None]
+    if ranks.is_first:
+        chosen = [checkpoints.newest(job.run, job.training) or job.begin_with]
+    dist.broadcast_object_list(chosen, src=0)
+    return chosen[0]
+
+
+def _checkpoint(write: Write) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        write(Path(place))
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        ray.train.report({}, checkpoint=Checkpoint.from_directory(place))
