@@ -18,7 +18,7 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 
-from distrib.async_engine import driver
+from distrib.async_engine import crew, driver
 from distrib.async_engine.client import StoreClient
 from distrib.async_engine.messages import Servers
 from distrib.async_engine.worker import Worker
@@ -41,6 +41,7 @@ def main(directory: Path) -> None:
     pids = directory / "pids"
     pids.mkdir()
     driver.Worker = unhurried_worker(pids, directory / HURRY)  # type: ignore[misc]
+    crew._PATIENCE_S = 2.0  # at the end one worker has no place, and so nothing to notice
     log = small_log(directory)
     engine = {"name": "async", "workers": 2, "shards": 2, "window": 1, "record": True, "lease_s": 3}
     recipe = Recipe.model_validate(counting_fields(BATCH, EPOCHS, **engine))
