@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distrib.errors import TrialFailed
+from distrib.remote import Results
 from distrib.results import trial_directory
 from distrib.status import ERROR
 from distrib.trial import Trial
@@ -22,22 +23,25 @@ class Failure:
     """One line"""
     report: Path
     """The file that holds the reason and the traceback"""
+    named: str
+    """What a person calls that file"""
 
 
-def write_failure(directory: Path, title: str, trial: Trial, reason: str, text: str) -> Failure:
+def write_failure(results: Results, title: str, trial: Trial, reason: str, text: str) -> Failure:
     """Leave the reason and, below it, the traceback in the trial's directory.
 
     The next try's result replaces the directory.
     """
-    place = trial_directory(directory, trial)
+    place = trial_directory(results.directory, trial)
     place.mkdir(parents=True, exist_ok=True)
     report = place / ERROR
     report.write_text(f"{reason}\n\n{text}")
-    return Failure(title=title, trial=trial, reason=reason, report=report)
+    named = f"{results}/{report.relative_to(results.directory).as_posix()}"
+    return Failure(title=title, trial=trial, reason=reason, report=report, named=named)
 
 
 def raise_for(failures: Sequence[Failure], trials: int) -> None:
     """Raise TrialFailed with one line for each failure, if there are any."""
     if failures:
-        lines = (f"  {each.title}: {each.reason} ({each.report})" for each in failures)
+        lines = (f"  {each.title}: {each.reason} ({each.named})" for each in failures)
         raise TrialFailed("\n".join([f"{len(failures)} of {trials} trials failed:", *lines]))

@@ -27,7 +27,7 @@ class Folder:
         else:
             self._system, path = fs.LocalFileSystem(), str(Path(place).absolute())
         self._path = f"{path.rstrip('/')}/{within}".rstrip("/")
-        self._name = f"{_without_secrets(place)}/{within}".rstrip("/")
+        self._name = f"{without_secrets(place)}/{within}".rstrip("/")
 
     def __str__(self) -> str:
         """Return its name for a person, without keys."""
@@ -59,6 +59,13 @@ class Folder:
         found = self._system.get_file_info(selector)
         return sorted(each.base_name for each in found if each.type == fs.FileType.Directory)
 
+    def files(self) -> list[str]:
+        """Return the names of the files in it, and in the folders in it, sorted."""
+        selector = fs.FileSelector(self._path, allow_not_found=True, recursive=True)
+        found = self._system.get_file_info(selector)
+        start = len(self._path) + 1
+        return sorted(each.path[start:] for each in found if each.type == fs.FileType.File)
+
     def delete(self, name: str) -> None:
         """Delete a file, or a folder with all that is in it; it need not be there."""
         path = f"{self._path}/{name}"
@@ -73,6 +80,6 @@ class Folder:
             stream.write(content)
 
 
-def _without_secrets(place: str) -> str:
+def without_secrets(place: str) -> str:
     """Return a URI without user, key and settings."""
     return re.sub(r"://[^/@]*@", "://", place).partition("?")[0].rstrip("/")

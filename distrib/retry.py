@@ -5,7 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 
 WORKER_DEATHS = 2
-"""So many deaths of a worker are forgiven: killed for memory, by a person, by a kernel's fault."""
+"""So many deaths of a worker are forgiven: killed for memory, by a person, by a kernel's fault, or
+by us, for it was stuck."""
 
 
 class Ending(StrEnum):
@@ -14,6 +15,7 @@ class Ending(StrEnum):
     OWN_ERROR = "own error"
     BAD_INPUT = "bad input"
     WORKER_DIED = "worker died"
+    STALLED = "stalled"
     NODE_DIED = "node died"
 
 
@@ -34,7 +36,7 @@ def decide(ending: Ending, *, worker_deaths: int, trials: int) -> Decision:
     """
     if ending is Ending.NODE_DIED:
         return Decision.RETRY
-    if ending is Ending.WORKER_DIED and worker_deaths <= WORKER_DEATHS:
+    if ending in (Ending.WORKER_DIED, Ending.STALLED) and worker_deaths <= WORKER_DEATHS:
         return Decision.RETRY
     if ending is Ending.BAD_INPUT or trials == 1:
         return Decision.GIVE_UP

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 import traceback
 import uuid
 from collections.abc import Callable, Sequence
@@ -22,17 +24,22 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from distrib.failures import Failure, write_failure
 from distrib.groups import Group
+from distrib.remote import Results
 from distrib.resources import Reservation, living_nodes, reservation, task_requirements
-from distrib.results import write_trial
 from distrib.retry import Decision, Ending, decide
+from distrib.stalls import StallWatch
 from distrib.status import Running, Status
 from distrib.tally import TallyReader, TallyWriter
 from distrib.trial import Trial
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError, DataError
 
+STALL_S = 1800.0
+"""So long a training may make no progress; evaluating a large set may take a while"""
+
 _WAIT_S = 0.5
 _CANCEL_S = 10.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +66,8 @@ def run_groups(
     *,
     observe: Callable[[Status], None] = lambda _: None,
     keep_weights: bool = False,
+    stall_s: float = STALL_S,
+    uri: str | None = None,
 ) -> list[Failure]:
     """Train groups on the Ray that is there and write their trials below ``directory``.
 
@@ -71,6 +80,9 @@ def run_groups(
         groups: what to train.
         observe: called twice a second, and at the end.
         keep_weights: of what is served, in the trials' directories.
+        stall_s: seconds without progress after which a training's process is killed as if it had
+            died.
+        uri: where the trials are sent that ``directory`` is to mirror, if it mirrors anything.
 
     Returns:
         the trials that ended without a result.
@@ -78,13 +90,17 @@ def run_groups(
     Raises:
         KeyboardInterrupt: what ran is cancelled; what was finished is kept.
     """
-    run = _Run(log, directory.resolve(), groups, keep_weights=keep_weights)
+    run = _Run(
+        log, Results(directory=directory.resolve(), uri=uri), groups, keep_weights=keep_weights
+    )
+    stalls = StallWatch(stall_s)
     try:
         for group in sorted(groups, key=lambda each: each.work(log), reverse=True):
             run.submit(group)
         while run.running:
             observe(run.status())
             run.settle_what_ended()
+            run.end_what_is_stuck(stalls)
         observe(run.status())
     finally:
         run.close()
@@ -95,10 +111,10 @@ class _Run:
     """The state of one call of ``run_groups``."""
 
     def __init__(
-        self, log: ClickLog, directory: Path, groups: Sequence[Group], *, keep_weights: bool
+        self, log: ClickLog, results: Results, groups: Sequence[Group], *, keep_weights: bool
     ) -> None:
         self._log = log
-        self._directory = directory
+        self._results = results
         self._keep_weights = keep_weights
         self._tally = TallyReader()
         self._finished: list[Group] = []
@@ -119,7 +135,7 @@ class _Run:
         task = _train_group.options(name=group.title, **asked)
         reference = task.remote(
             self._log.directory.resolve(),
-            self._directory,
+            self._results,
             group.trials,
             [trial.digest for trial in group.trials],
             self._tally.actor,
@@ -138,13 +154,28 @@ class _Run:
             stopped = _stopped(reference)
             if stopped is None:
                 self._finished.append(attempt.group)
+                for trial in attempt.group.trials:
+                    self._results.receive(trial)
             else:
                 self._settle(attempt, stopped)
 
+    def end_what_is_stuck(self, stalls: StallWatch) -> None:
+        stuck = set(stalls.stalled(self._tally.read(), time.monotonic()))
+        for reference, attempt in list(self.running.items()):
+            if attempt.name in stuck:
+                # Not waited for: a node that is cut off would not answer.
+                ray.cancel(reference, force=True)
+                del self.running[reference]
+                _release(attempt.reserved)
+                reason = f"no progress for {stalls.patience_s:g} s"
+                self._settle(attempt, Stopped(ending=Ending.STALLED, reason=reason, text=reason))
+
     def _settle(self, attempt: _Attempt, stopped: Stopped) -> None:
         group = attempt.group
-        deaths = attempt.worker_deaths + (stopped.ending is Ending.WORKER_DIED)
+        lost_worker = stopped.ending in (Ending.WORKER_DIED, Ending.STALLED)
+        deaths = attempt.worker_deaths + lost_worker
         decision = decide(stopped.ending, worker_deaths=deaths, trials=len(group.trials))
+        _log.warning("%s: %s: %s", group.title, stopped.reason, decision)
         if decision is Decision.RETRY:
             self.submit(group, worker_deaths=deaths)
         elif decision is Decision.SPLIT:
@@ -152,7 +183,7 @@ class _Run:
                 self.submit(single)
         else:
             self.failures += [
-                write_failure(self._directory, group.title, trial, stopped.reason, stopped.text)
+                write_failure(self._results, group.title, trial, stopped.reason, stopped.text)
                 for trial in group.trials
             ]
 
@@ -210,7 +241,7 @@ def _release(reserved: PlacementGroup | None) -> None:
 @ray.remote(max_calls=1, max_retries=0)
 def _train_group(
     log_directory: Path,
-    directory: Path,
+    results: Results,
     trials: Sequence[Trial],
     digests: Sequence[str],
     tally: Any,
@@ -221,7 +252,7 @@ def _train_group(
     try:
         _train_and_write(
             log_directory,
-            directory,
+            results,
             trials,
             digests,
             TallyWriter(tally, attempt),
@@ -236,7 +267,7 @@ def _train_group(
 
 def _train_and_write(
     log_directory: Path,
-    directory: Path,
+    results: Results,
     trials: Sequence[Trial],
     digests: Sequence[str],
     on_progress: Callable[[int], None],
@@ -253,8 +284,10 @@ def _train_and_write(
     log = ClickLog.open(log_directory)
     if log.fingerprint != trials[0].data_fingerprint:
         raise DataError(f"{log_directory}: not the click log that the sweep was planned with")
-    for trial, result in zip(trials, train(log, trials, on_progress=on_progress), strict=True):
-        write_trial(directory, trial, result, keep_weights=keep_weights)
+    for trial, result in zip(
+        trials, train(log, trials, on_progress=on_progress, directory=results.shared), strict=True
+    ):
+        results.write(trial, result, keep_weights=keep_weights)
 
 
 def _stopped(reference: ray.ObjectRef[Stopped | None]) -> Stopped | None:

@@ -51,13 +51,14 @@ class TallyReader:
 
 
 class TallyWriter:
-    """A worker's side: called for every batch, it tells twice a second."""
+    """A worker's side: tells at once that it has begun; called for every batch, twice a second."""
 
     def __init__(self, actor: Any, attempt: str) -> None:
         self._actor = actor
         self._attempt = attempt
         self._examples = 0
-        self._told_at = 0.0
+        self._told_at = float("-inf")
+        self(0)
 
     def __call__(self, examples: int) -> None:
         self._examples += examples

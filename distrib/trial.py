@@ -33,6 +33,7 @@ _UNDECIDING = (
     "distrib/failures.py",
     "distrib/groups.py",
     "distrib/probe.py",
+    "distrib/remote.py",
     "distrib/resources.py",
     "distrib/retry.py",
     "distrib/runner.py",

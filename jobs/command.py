@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -69,6 +70,8 @@ def check_output(directory: Path) -> None:
     Raises:
         ConfigError: it cannot; says why.
     """
+    if re.match(r"[a-z0-9]+:/", str(directory)):
+        raise ConfigError(f"--output {directory}: found a URI, expected a directory")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):

@@ -20,12 +20,15 @@ from analysis.replacement import Margins
 from analysis.results import read_sweep
 from analysis.summary import Summary, summarize
 from analysis.tradeoff import write_table
+from distrib.remote import Results, results_at
 from jobs.command import run
 from jobs.figures import draw_activations, draw_surfaces
 
 
 def report(
-    directory: Annotated[Path, Argument(metavar="DIR", help="What `soloist sweep` wrote.")],
+    directory: Annotated[
+        str, Argument(metavar="DIR", help="What `soloist sweep` wrote, or its URI.")
+    ],
     log_loss_margin: Annotated[
         float,
         Option(
@@ -51,18 +54,25 @@ def report(
     CSV with every column, and as Markdown and LaTeX to be read; figures as PNG and SVG. report.html
     holds all of it in one file that needs no network, with the verdict in words on top.
     """
-    summary = summarize(read_sweep(directory))
-    place = directory / "report"
+    with results_at(directory) as results:
+        make_report(results, Margins(log_loss=log_loss_margin, relative_pd=pd_margin))
+
+
+def make_report(results: Results, margins: Margins | None = None) -> None:
+    """Print the table of results; write it, the figures and the page to their folder ``report``."""
+    summary = summarize(read_sweep(results.directory))
+    place = results.directory / "report"
     tables = write_table(summary, place)
     figures = draw(summary, place)
-    margins = Margins(log_loss=log_loss_margin, relative_pd=pd_margin)
-    written = write_page(summary, place, margins)
+    written = write_page(summary, place, margins or Margins())
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
     console.print(as_terminal(page(summary)))
-    console.print(f"{len(tables)} tables and {len(figures)} figures: {place}", highlight=False)
-    console.print(f"All of it on one page: {written}", highlight=False)
+    console.print(
+        f"{len(tables)} tables and {len(figures)} figures: {results}/report", highlight=False
+    )
+    console.print(f"All of it on one page: {results}/report/{written.name}", highlight=False)
 
 
 def draw(summary: Summary, place: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from typer import Option
 
 from distrib.failures import raise_for
 from distrib.groups import Group, missing_groups
+from distrib.remote import results_at
 from distrib.results import is_done
 from jobs import bill
 from jobs.arguments import (
@@ -27,7 +28,7 @@ from jobs.command import check_output, run
 from jobs.loading import load_experiment
 from jobs.planning import PlannedArm, manifest, open_click_log, plan, write_manifest
 from jobs.prices import read_prices
-from jobs.report import report
+from jobs.report import make_report
 from jobs.slices import write_slices
 from jobs.training import train_groups
 
@@ -36,12 +37,13 @@ def sweep(
     experiment: ExperimentName,
     overrides: Overrides = None,
     output: Annotated[
-        Path | None,
+        str | None,
         Option(
             "--output",
             "-o",
             metavar="DIR",
-            help="Where the trials, the table and the figures go. [default: results/NAME]",
+            help="Where the trials, the table and the figures go: a directory that all nodes reach,"
+            " or a URI such as s3://bucket/results. [default: results/NAME]",
             show_default=False,
         ),
     ] = None,
@@ -69,35 +71,37 @@ def sweep(
     configured = load_experiment(experiment, overrides or ())
     log = open_click_log(configured.data)
     planned = plan(configured, log)
-    directory = output or Path("results", configured.name)
-    groups = missing_groups(
-        directory,
-        (Group(title=arm.title, trials=arm.trials) for arm in planned),
-        fuse=configured.fuse,
-        weights=keep_weights,
-    )
-    if dry_run:
-        Console().print(_plan_table(planned, directory, weights=keep_weights))
-        trials = sum(len(group.trials) for group in groups)
-        print(f"{trials} trials to train in {len(groups)} processes, into {directory}")
+    with results_at(output or Path("results", configured.name), writes=not dry_run) as results:
+        directory = results.directory
+        groups = missing_groups(
+            directory,
+            (Group(title=arm.title, trials=arm.trials) for arm in planned),
+            fuse=configured.fuse,
+            weights=keep_weights,
+        )
+        if dry_run:
+            Console().print(_plan_table(planned, directory, weights=keep_weights))
+            trials = sum(len(group.trials) for group in groups)
+            print(f"{trials} trials to train in {len(groups)} processes, into {results}")
+            if groups:
+                rows = bill.estimated(log, directory, groups, priced, probe=True)
+                bill.show("Estimate", rows, priced)
+            return
+        check_output(directory)
+        evaluation = planned[0].recipe.evaluation
+        write_slices(directory, log, evaluation.split, configured.data.item)
+        write_manifest(directory, manifest(configured, planned))
+        rows = bill.estimated(log, directory, groups, priced)
+        bill.settle(directory, bill.arms_of(directory), rows, priced)
+        results.send()
         if groups:
-            rows = bill.estimated(log, directory, groups, priced, probe=True)
-            bill.show("Estimate", rows, priced)
-        return
-    check_output(directory)
-    evaluation = planned[0].recipe.evaluation
-    write_slices(directory, log, evaluation.split, configured.data.item)
-    write_manifest(directory, manifest(configured, planned))
-    rows = bill.estimated(log, directory, groups, priced)
-    bill.settle(directory, bill.arms_of(directory), rows, priced)
-    if groups:
-        print(bill.planned_words(rows, priced))
-    failures = train_groups(log, directory, groups, keep_weights=keep_weights)
-    took = bill.settle(directory, bill.arms_of(directory), rows, priced)
-    if any(is_done(directory, trial) for arm in planned for trial in arm.trials):
-        report(directory)
-        print(bill.spent_words(took, priced))
-    raise_for(failures, sum(len(group.trials) for group in groups))
+            print(bill.planned_words(rows, priced))
+        failures = train_groups(log, directory, groups, keep_weights=keep_weights, uri=results.uri)
+        took = bill.settle(directory, bill.arms_of(directory), rows, priced)
+        if any(is_done(directory, trial) for arm in planned for trial in arm.trials):
+            make_report(results)
+            print(bill.spent_words(took, priced))
+        raise_for(failures, sum(len(group.trials) for group in groups))
 
 
 def _plan_table(planned: Sequence[PlannedArm], directory: Path, *, weights: bool) -> Table:

@@ -22,10 +22,12 @@ def train_groups(
     *,
     told_in: Path | None = None,
     keep_weights: bool = False,
+    uri: str | None = None,
 ) -> list[Failure]:
     """Train groups on Ray into ``directory``; no Ray is started where there is nothing to train.
 
-    ``told_in`` is where ``status.json`` goes, by default the same directory.
+    ``told_in`` is where ``status.json`` goes, by default the same directory; ``uri`` where the
+    results lie that the directory mirrors.
 
     Raises:
         KeyboardInterrupt: what was finished is kept.
@@ -43,4 +45,6 @@ def train_groups(
             display(status)
             file(status)
 
-        return run_groups(log, directory, groups, observe=observe, keep_weights=keep_weights)
+        return run_groups(
+            log, directory, groups, observe=observe, keep_weights=keep_weights, uri=uri
+        )

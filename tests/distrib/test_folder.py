@@ -36,6 +36,15 @@ def test_its_folders_are_told_in_order(folder) -> None:
     assert folder.folders() == ["a", "b"]
 
 
+def test_its_files_are_told_with_those_of_its_folders(folder) -> None:
+    assert folder.files() == []
+
+    for name in ("b", "a/2", "a/1/x"):
+        folder.write(name, b"")
+
+    assert folder.files() == ["a/1/x", "a/2", "b"]
+
+
 def test_files_and_folders_are_deleted_and_need_not_be_there(folder) -> None:
     for name in ("a/1", "a/2", "b"):
         folder.write(name, b"")

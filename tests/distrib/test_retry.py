@@ -12,8 +12,9 @@ def test_a_nodes_death_is_always_forgiven(deaths):
     assert decide(Ending.NODE_DIED, worker_deaths=deaths, trials=1) is Decision.RETRY
 
 
-def test_a_workers_death_is_forgiven_twice():
-    decisions = [decide(Ending.WORKER_DIED, worker_deaths=n, trials=1) for n in (1, 2, 3)]
+@pytest.mark.parametrize("ending", [Ending.WORKER_DIED, Ending.STALLED])
+def test_a_worker_that_dies_or_is_stuck_is_forgiven_twice(ending):
+    decisions = [decide(ending, worker_deaths=n, trials=1) for n in (1, 2, 3)]
 
     assert WORKER_DEATHS == 2
     assert decisions == [Decision.RETRY, Decision.RETRY, Decision.GIVE_UP]

@@ -142,6 +142,23 @@ def test_a_killed_worker_is_replaced(log, tmp_path):
     assert is_done(tmp_path, group.trials[0])
 
 
+def test_a_stuck_worker_is_killed_and_replaced(log, tmp_path, caplog):
+    group = Group(title="victim", trials=tuple(trials(log, small_recipe(stream={"epochs": 60}), 1)))
+    stopped: list[int] = []
+
+    def stop_the_first(status: Status) -> None:
+        if not stopped and status.examples_done:
+            (process,) = running_workers()
+            os.kill(process, signal.SIGSTOP)
+            stopped.append(process)
+
+    failures = run_groups(log, tmp_path, [group], observe=stop_the_first, stall_s=10)
+
+    assert failures == []
+    assert is_done(tmp_path, group.trials[0])
+    assert "victim: no progress for 10 s: retry" in caplog.messages
+
+
 def test_a_worker_that_dies_three_times_fails_its_trial(log, tmp_path):
     victim = Group(
         title="victim", trials=tuple(trials(log, small_recipe(stream={"epochs": 60}), 1))

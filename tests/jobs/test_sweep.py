@@ -76,7 +76,7 @@ def test_a_second_sweep_runs_nothing_and_a_changed_arm_its_own_trials_alone(
 def test_weights_that_were_not_kept_cost_a_training_that_predicts_the_same(
     experiment, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("jobs.sweep.report", lambda directory: None)
+    monkeypatch.setattr("jobs.sweep.make_report", lambda results: None)
     directory = tmp_path / "results"
 
     sweep(experiment, output=directory)
