@@ -27,15 +27,12 @@ from distrib.groups import Group
 from distrib.remote import Results
 from distrib.resources import Reservation, living_nodes, reservation, task_requirements
 from distrib.retry import Decision, Ending, decide
-from distrib.stalls import StallWatch
+from distrib.stalls import STALL_S, StallWatch
 from distrib.status import Running, Status
 from distrib.tally import TallyReader, TallyWriter
 from distrib.trial import Trial
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError, DataError
-
-STALL_S = 1800.0
-"""So long a training may make no progress; evaluating a large set may take a while"""
 
 _WAIT_S = 0.5
 _CANCEL_S = 10.0

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+STALL_S = 1800.0
+"""So long a training may make no progress; evaluating a large set may take a while"""
+
 
 class StallWatch:
     """Remembers when each training last made progress.

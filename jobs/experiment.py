@@ -6,8 +6,9 @@ import shlex
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
+from distrib.stalls import STALL_S
 from jobs.searching.config import SearchConfig
 from recsys.calls import nearest
 from recsys.config import EvaluationConfig, OptimizerConfig, Recipe, StreamConfig
@@ -91,6 +92,11 @@ class Settings(Frozen):
         (), description="sources to measure alone: the baseline again, with only that one varied"
     )
     fuse: PositiveInt = Field(8, description="most replicas trained side by side in one process")
+    stall_s: PositiveFloat = Field(
+        STALL_S,
+        description="seconds without progress after which a training is taken for stuck, its "
+        "process is killed, and it starts again",
+    )
     search: SearchConfig | None = Field(None, description="what soloist search looks for")
 
 

@@ -96,7 +96,14 @@ def sweep(
         results.send()
         if groups:
             print(bill.planned_words(rows, priced))
-        failures = train_groups(log, directory, groups, keep_weights=keep_weights, uri=results.uri)
+        failures = train_groups(
+            log,
+            directory,
+            groups,
+            keep_weights=keep_weights,
+            stall_s=configured.stall_s,
+            uri=results.uri,
+        )
         took = bill.settle(directory, bill.arms_of(directory), rows, priced)
         if any(is_done(directory, trial) for arm in planned for trial in arm.trials):
             make_report(results)

@@ -9,6 +9,7 @@ from distrib.failures import Failure
 from distrib.groups import Group
 from distrib.runner import run_groups
 from distrib.session import ray_session, terminated_like_interrupted
+from distrib.stalls import STALL_S
 from distrib.status import Status
 from jobs.display import Display
 from jobs.status_file import StatusFile
@@ -22,12 +23,13 @@ def train_groups(
     *,
     told_in: Path | None = None,
     keep_weights: bool = False,
+    stall_s: float = STALL_S,
     uri: str | None = None,
 ) -> list[Failure]:
     """Train groups on Ray into ``directory``; no Ray is started where there is nothing to train.
 
-    ``told_in`` is where ``status.json`` goes, by default the same directory; ``uri`` where the
-    results lie that the directory mirrors.
+    ``stall_s`` and ``uri`` as ``run_groups`` has them. ``told_in`` is where ``status.json`` goes,
+    by default the same directory.
 
     Raises:
         KeyboardInterrupt: what was finished is kept.
@@ -46,5 +48,11 @@ def train_groups(
             file(status)
 
         return run_groups(
-            log, directory, groups, observe=observe, keep_weights=keep_weights, uri=uri
+            log,
+            directory,
+            groups,
+            observe=observe,
+            keep_weights=keep_weights,
+            stall_s=stall_s,
+            uri=uri,
         )

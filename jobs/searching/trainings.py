@@ -132,7 +132,13 @@ class Trainings:
         if not groups:
             return
         self._stack.enter_context(ray_session())
-        failures = train_groups(self._log, self._directory, groups, told_in=self._place)
+        failures = train_groups(
+            self._log,
+            self._directory,
+            groups,
+            told_in=self._place,
+            stall_s=self._experiment.stall_s,
+        )
         trials = sum(len(group.trials) for group in groups)
         # Without all of the baseline's replicas nothing can be judged.
         raise_for([each for each in failures if each.title == planned[0].title], trials)

@@ -14,6 +14,7 @@ from distrib.results import trial_directory
 from jobs.command import guarded
 from jobs.loading import load_experiment
 from jobs.planning import plan
+from jobs.report import report
 from jobs.sweep import sweep
 from recsys.data.click_log import ClickLog
 from tests.support.experiments import (
@@ -124,6 +125,29 @@ def test_a_killed_and_an_interrupted_sweep_go_on_with_what_is_missing(experiment
     assert f"{missing}/{missing} trials" in progress
     assert "smelu" in table
     assert (directory / "report" / "tradeoff.csv").exists()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_sweep_into_an_object_store_is_found_there_by_the_next_and_by_the_report(
+    experiment, s3, capsys, monkeypatch
+):
+    monkeypatch.setattr("jobs.report.draw", lambda summary, place: [])
+    bucket = s3.new_bucket()
+    uri = s3.uri(bucket, "results/small")
+
+    sweep(experiment, output=uri)
+    first = s3.names(bucket)
+    sweep(experiment, output=uri, dry_run=True)
+    planned = capsys.readouterr().out
+    s3.client().delete_object(Bucket=bucket, Key="results/small/report/tradeoff.md")
+    report(uri)
+    shown = capsys.readouterr().out
+
+    assert sum(name.endswith("/DONE") for name in first) == 4
+    assert {"results/small/sweep.json", "results/small/report/tradeoff.csv"} <= set(first)
+    assert f"0 trials to train in 0 processes, into s3://{bucket}/results/small" in planned
+    assert s3.names(bucket) == first
+    assert f"s3://{bucket}/results/small/report" in shown
 
 
 @pytest.mark.usefixtures("ray_cluster")
