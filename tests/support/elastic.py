@@ -1,8 +1,8 @@
 """Trains on a Ray of nodes that come and go; a script, since it needs a Ray of its own.
 
 ``python -m tests.support.elastic DIRECTORY`` trains the counting model with two workers on a node
-that has room for one, adds a node, kills it again with all of its processes, and prints as JSON
-what came out.
+that has room for one, adds a node, kills it again with all of its processes, and writes what came out
+as JSON.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ from tests.support.logs import small_log, trials
 
 BATCH, EPOCHS = 32, 4
 HURRY = "hurry"
+OUTCOME = "outcome.json"
 SLOW_S = 0.4
 PATIENCE_S = 240.0
 
 
 def main(directory: Path) -> None:
-    """Train, and print the digests of all tensors and which windows were applied."""
+    """Train, and write the digests of all tensors and which windows were applied."""
     pids = directory / "pids"
     pids.mkdir()
     driver.Worker = unhurried_worker(pids, directory / HURRY)  # type: ignore[misc]
@@ -49,7 +50,8 @@ def main(directory: Path) -> None:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         ray.init(address=cluster.address, log_to_driver=False)
-        print(json.dumps(_come_and_go(cluster, log, trial, directory)))
+        came_out = _come_and_go(cluster, log, trial, directory)
+        (directory / OUTCOME).write_text(json.dumps(came_out))
     finally:
         ray.shutdown()
         cluster.shutdown()
