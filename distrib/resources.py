@@ -76,31 +76,38 @@ def worker_resources(recipe: Recipe, nodes: Sequence[Resources]) -> dict[str, fl
 def reservation(recipe: Recipe, nodes: Sequence[Resources]) -> Reservation | None:
     """Return what is reserved for a group before it starts; None where nothing need be.
 
-    In a cluster the workers of an asynchronous training get their places together, its shards and
-    the process that watches among them; workers that share a memory, on one node. On one machine
-    each asks for itself, unless ``engine.resources.placement`` says otherwise. A synchronous
+    The workers of an asynchronous training get their places together, its shards and the process
+    that watches among them, lest two trainings hold half of what each needs; workers that share a
+    memory, on one node. Where one machine has no room for all of them, each asks for itself,
+    unless ``engine.resources.placement`` or ``start_with`` wants them together. A synchronous
     training reserves its ranks' places itself.
+
+    Raises:
+        ConfigError: places are wanted together that this Ray, of one node, does not have.
     """
     engine = recipe.engine
     if not isinstance(engine, AsyncEngine):
         return None
-    strategy = engine.resources.placement
-    if engine.store == "shared_memory" and (strategy is not None or may_grow(nodes)):
-        strategy = "STRICT_PACK"
-    elif strategy is None and may_grow(nodes):
-        strategy = "PACK"
-    if strategy is None:
-        return None
     each = {name: amount for name, amount in worker_resources(recipe, nodes).items() if amount}
+    everything = {name: amount * engine.workers for name, amount in each.items()}
+    together = engine.resources.placement is not None or engine.start_with > 1
+    if not may_grow(nodes):
+        if together:
+            _refuse_what_never_comes(recipe, everything, nodes[0])
+        elif any(amount > nodes[0].get(name, 0) for name, amount in everything.items()):
+            return None
     if not each:
         raise ConfigError(
             "engine.resources: found nothing to reserve for a worker, expected num_cpus, num_gpus "
             "or a custom resource"
         )
-    everything = {name: amount * engine.workers for name, amount in each.items()}
-    if not may_grow(nodes):
-        _refuse_what_never_comes(recipe, everything, nodes[0])
-    return Reservation(bundles=(each,) * engine.workers, strategy=strategy)
+    return Reservation(bundles=(each,) * engine.workers, strategy=_strategy(engine))
+
+
+def _strategy(engine: AsyncEngine) -> str:
+    if engine.store == "shared_memory":
+        return "STRICT_PACK"
+    return engine.resources.placement or "PACK"
 
 
 def options(found: Resources) -> dict[str, Any]:

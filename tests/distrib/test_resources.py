@@ -64,7 +64,19 @@ def test_more_workers_than_one_machine_has_room_for_cannot_be_reserved_together(
         reservation(three, LAPTOP)
 
 
-def test_on_one_machine_workers_ask_for_themselves_and_who_watches_leaves_them_all_cpus():
+def test_two_trainings_on_one_machine_do_not_each_get_half_of_their_workers():
+    reserved = reservation(recipe(name="async", workers=2), LAPTOP)
+
+    assert reserved is not None
+    assert reserved.bundles == ({"CPU": 1},) * 2
+
+
+def test_workers_that_are_to_start_together_must_have_room():
+    with pytest.raises(ConfigError, match=r"engine\.threads: found 3 CPU, expected at most 2"):
+        reservation(recipe(**MANY_WORKERS, start_with=2), LAPTOP)
+
+
+def test_where_one_machine_has_too_little_room_workers_ask_for_themselves():
     watched = recipe(**MANY_WORKERS)
 
     assert reservation(watched, LAPTOP) is None
