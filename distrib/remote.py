@@ -7,6 +7,7 @@ file, ``DONE`` last, so that it is there whole or not at all; it is never change
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from distrib.folder import Folder, without_secrets
 from distrib.results import DONE, trial_directory, write_trial
+from distrib.status import ERROR
 from distrib.trial import Trial, TrialResult
 from recsys.errors import ConfigError
 
@@ -54,7 +56,7 @@ class Results:
             _fetch_trial(Folder(self.uri, f"{_TRIALS}/{trial.digest}"), place)
 
     def fetch(self) -> None:
-        """Have in the directory what lies at the URI: the finished trials, and all files beside."""
+        """Have in the directory what lies at the URI: finished trials, failures, what is beside."""
         if self.uri is None:
             return
         folder = Folder(self.uri)
@@ -62,7 +64,8 @@ class Results:
         finished = {name.removesuffix(f"/{DONE}") for name in names if name.endswith(f"/{DONE}")}
         for name in names:
             place, _, file = name.rpartition("/")
-            if file != DONE and (place in finished or not name.startswith(f"{_TRIALS}/")):
+            is_whole = place in finished or not name.startswith(f"{_TRIALS}/")
+            if file == ERROR or (is_whole and file != DONE):
                 _fetch(folder, name, self.directory)
         for place in finished:
             (self.directory / place / DONE).touch()
@@ -128,6 +131,8 @@ def _send_trial(folder: Folder, place: Path, *, again: bool) -> None:
 
 
 def _fetch_trial(folder: Folder, place: Path) -> None:
+    shutil.rmtree(place, ignore_errors=True)  # what a failed try left
+    place.mkdir(parents=True)
     names = folder.files()
     for name in names:
         if name != DONE:
