@@ -1,8 +1,8 @@
 """Trains on a Ray of nodes that come and go; a script, since it needs a Ray of its own.
 
 ``python -m tests.support.elastic DIRECTORY`` trains the counting model with two workers on a node
-that has room for one, adds a node, kills it again with all of its processes, and writes what came out
-as JSON.
+that has room for one, adds a node, kills it again with all of its processes, and writes what came
+out as JSON.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ BATCH, EPOCHS = 32, 4
 HURRY = "hurry"
 OUTCOME = "outcome.json"
 SLOW_S = 0.4
+FEW = 4
 PATIENCE_S = 240.0
 
 
@@ -58,11 +59,16 @@ def main(directory: Path) -> None:
 
 
 def unhurried_worker(pids: Path, hurry: Path) -> type[Worker]:
-    """Return a worker that takes its time until a file is there; it leaves its process number."""
+    """Return a worker that takes its time until a file is there.
+
+    It leaves a file named by its process, with the windows that it pushes.
+    """
 
     class Client(StoreClient):
         def _push_to(self, shard: int, push: Any, route: Any, change: Any) -> Any:
             time.sleep(0.0 if hurry.exists() else SLOW_S)
+            with (pids / str(os.getpid())).open("a") as pushed:
+                pushed.write(f"{push.window}\n")
             return super()._push_to(shard, push, route, change)
 
     class Unhurried(Worker):
@@ -91,9 +97,10 @@ def _come_and_go(
     alone = workers_alive(pids)
     node = cluster.add_node(num_cpus=1)
     wait_until(lambda: len(workers_alive(pids)) > 1)
-    at = sum(told)
-    wait_until(lambda: sum(told) > at + 4 * BATCH)
     joined = workers_alive(pids)
+    (newcomer,) = set(joined) - set(alone)
+    pushed = pids / str(newcomer)
+    wait_until(lambda: len(pushed.read_text().split()) > FEW)
     cluster.remove_node(node, allow_graceful=False)
     (directory / HURRY).touch()
     thread.join()
@@ -105,6 +112,7 @@ def _come_and_go(
     return {
         "workers_before": len(alone),
         "workers_with_the_node": len(joined),
+        "pushes_of_the_node": len(pushed.read_text().split()),
         "digests": result.recording.digests,
         "windows": [sorted(map(int, shard["window"])) for _, shard in applied.groupby("shard")],
     }

@@ -11,7 +11,7 @@ import pytest
 
 from recsys.data.click_log import ClickLog
 from tests.support.counting import by_table, counted
-from tests.support.elastic import EPOCHS, OUTCOME
+from tests.support.elastic import EPOCHS, FEW, OUTCOME
 
 WINDOWS = 38
 
@@ -32,5 +32,6 @@ def test_a_node_joins_and_is_killed_while_training_and_every_example_counts_once
     found = json.loads((tmp_path / OUTCOME).read_text())
     assert found["workers_before"] == 1
     assert found["workers_with_the_node"] == 2
+    assert found["pushes_of_the_node"] > FEW
     assert by_table(found["digests"]) == counted(ClickLog.open(tmp_path / "log"), EPOCHS)
     assert found["windows"] == [list(range(EPOCHS * WINDOWS))] * 2
