@@ -17,7 +17,7 @@ from jobs.search import search
 from recsys.data.click_log import ClickLog
 from tests.support.experiments import small_experiment, write_experiment
 from tests.support.logs import small_log
-from tests.support.running import finished, started, wait_until
+from tests.support.running import finished, started, train_here, wait_until
 
 SEARCH = {
     "arm": "smelu",
@@ -28,7 +28,7 @@ SEARCH = {
     "rounds": 2,
     "replicas": 3,
     "max_replicas": 3,
-    "confirm": 3,
+    "confirm": 0,
 }
 
 
@@ -48,7 +48,9 @@ def answer(directory: Path) -> dict[str, Any]:
 
 @pytest.mark.timeout(1500)
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_search_killed_and_started_again_runs_the_rest_alone_and_answers_alike(log, tmp_path):
+def test_a_search_killed_and_started_again_runs_the_rest_alone_and_answers_alike(
+    log, tmp_path, monkeypatch
+):
     experiment = written(tmp_path, log)
     directory, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
 
@@ -61,6 +63,7 @@ def test_a_search_killed_and_started_again_runs_the_rest_alone_and_answers_alike
     search(experiment, output=directory)
     after = finished(directory)
     search(experiment, output=directory)
+    monkeypatch.setattr("jobs.searching.trainings.train_groups", train_here)
     search(experiment, output=undisturbed)
 
     found, expected = answer(directory), answer(undisturbed)
@@ -78,10 +81,12 @@ def test_a_search_killed_and_started_again_runs_the_rest_alone_and_answers_alike
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
-@pytest.mark.usefixtures("ray_cluster")
-def test_a_value_that_fails_is_left_out_and_listed_and_the_others_are_judged(log, tmp_path, capsys):
+def test_a_value_that_fails_is_left_out_and_listed_and_the_others_are_judged(
+    log, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("jobs.searching.trainings.train_groups", train_here)
     changes = {"parameter": "optimizer.sparse_learning_rate", "low": 0.01, "high": 1e38}
-    experiment = written(tmp_path, log, rounds=1, confirm=0, epsilon=10, **changes)
+    experiment = written(tmp_path, log, rounds=1, epsilon=0.5, **changes)
 
     with pytest.raises(SystemExit) as ended:
         guarded(search)(experiment, output=tmp_path / "results", price_per_core_hour=1.0)
@@ -100,6 +105,26 @@ def test_a_value_that_fails_is_left_out_and_listed_and_the_others_are_judged(log
     assert spent is not None
     assert spent.actual[0].arm == "relu"
     assert spent.actual[0].money > 0
+
+
+def test_a_winner_is_confirmed_on_replicas_that_took_no_part_and_paid_for(
+    log, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("jobs.searching.trainings.train_groups", train_here)
+    directory = tmp_path / "results"
+
+    search(written(tmp_path, log, rounds=1), output=directory)
+    before, chosen = finished(directory), answer(directory)
+    search(written(tmp_path, log, rounds=1, confirm=4), output=directory)
+
+    confirmed = answer(directory)
+    spent = read_spending(directory / "search")
+    assert chosen["confirmed"] is None
+    assert confirmed["best"] == chosen["best"]
+    assert confirmed["confirmed"]["replicas"] == 4
+    assert confirmed["confirmed"]["log_loss"] != confirmed["best"]["log_loss"]
+    assert len(finished(directory)) == len(before) + 8
+    assert sum(row.trials for row in spent.actual) == len(before) + 8
 
 
 def test_an_experiment_without_a_search_is_refused(log, tmp_path, capsys):
@@ -122,8 +147,7 @@ def test_a_dry_run_shows_the_first_round_and_what_all_can_cost_at_most(log, tmp_
     shown = capsys.readouterr().out
     assert "round 1 of 2: activation.beta of smelu = 0.1, 0.6325, 4" in shown
     assert "12 trials to train in 4 processes" in shown
-    # 3 values in each of 2 rounds and the baseline, 3 replicas each, and the fresh ones of two.
-    assert [line.split()[:2] for line in shown.splitlines() if line.startswith("all")] == [
-        ["all", "27"]
-    ]
+    # 3 values in each of 2 rounds and the baseline, 3 replicas each.
+    (total,) = (line for line in shown.splitlines() if line.startswith("all"))
+    assert total.split()[1] == "21"
     assert not (tmp_path / "results").exists()

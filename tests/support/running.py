@@ -6,11 +6,17 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from distrib import local
+from distrib.errors import TrialFailed
+from distrib.failures import Failure, write_failure
+from distrib.groups import Group
+from distrib.results import write_trial
+from recsys.data.click_log import ClickLog
 from tests.support.shared import ROOT
 
 PATIENCE_S = 300
@@ -45,3 +51,22 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) ->
             process.kill()
             pytest.fail("\n".join(process.communicate()))
         time.sleep(0.05)
+
+
+def train_here(
+    log: ClickLog, directory: Path, groups: Sequence[Group], **_: object
+) -> list[Failure]:
+    """Train groups in this process, in place of Ray; what diverges fails as it would there."""
+    failures = []
+    for group in groups:
+        try:
+            results = local.train(log, group.trials)
+        except TrialFailed as error:
+            reason = str(error)
+            failures += [
+                write_failure(directory, group.title, trial, reason, "") for trial in group.trials
+            ]
+            continue
+        for trial, result in zip(group.trials, results, strict=True):
+            write_trial(directory, trial, result)
+    return failures
