@@ -41,7 +41,7 @@ test: setup browser ## all tests
 # Without it the tests of the report's page are skipped, and say so.
 browser: ## Chromium, in which the report's page is tested, where it is missing and apt can bring it
 	@command -v chromedriver >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
-	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver; } || \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; } || \
 	  echo "browser: no Chromium here, and only root can bring it with apt-get; the report's page is not tested" >&2
 
 lint: setup ## style and types

@@ -43,7 +43,6 @@ def calibration(sweep: SweepResults, shown: Collection[str]) -> Chart | Absent:
                 told(name, f"predicted {promised:.3f}", f"came true {came:.3f}")
                 for promised, came in zip(predicted, observed, strict=True)
             ],
-            shown=shown,
         )
         for name, (predicted, observed) in found.items()
     ]
@@ -51,8 +50,7 @@ def calibration(sweep: SweepResults, shown: Collection[str]) -> Chart | Absent:
         identifier="calibration",
         title=title,
         text="Each replica's examples are cut into ten of equal size by rising prediction; the mean"
-        " over replicas. On the dotted line what is promised comes true. Arms that are not drawn"
-        " can be added in the legend.",
+        " over replicas. On the dotted line what is promised comes true.",
         traces=tuple(traces),
         layout=layout(
             axis("mean prediction of a tenth of the examples", range=[0, top]),

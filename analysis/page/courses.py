@@ -12,7 +12,6 @@ from analysis.page.plot import axis, layout, line, looks_of, told
 from analysis.results import SweepResults
 
 _EXAMPLES = "examples trained on"
-_OFF = " Arms that are not drawn can be added in the legend."
 
 
 def difference(sweep: SweepResults, shown: Collection[str]) -> Chart | Absent:
@@ -34,14 +33,13 @@ def difference(sweep: SweepResults, shown: Collection[str]) -> Chart | Absent:
                 told(each.name, f"relative PD {100 * pd:.1f} %", f"after {examples:,.0f} examples")
                 for examples, pd in zip(each.examples, each.relative_pd, strict=True)
             ],
-            shown=shown,
         )
         for each in courses
     ]
     return Chart(
         identifier="pd-progress",
         title=title,
-        text="Of the evaluation examples that were looked at on the way, a part of all." + _OFF,
+        text="Of the evaluation examples that were looked at on the way, a part of all.",
         traces=tuple(traces),
         layout=layout(
             axis(_EXAMPLES, tickformat=",d"),
@@ -97,14 +95,13 @@ def _losses(
                 told(name, f"log loss {loss:.4f}", f"after {examples:,.0f} examples")
                 for examples, loss in zip(table["examples"], table[column], strict=True)
             ],
-            shown=shown,
         )
         for name, table in curves.items()
     ]
     return Chart(
         identifier=column.replace("_", "-"),
         title=title,
-        text=text + _OFF,
+        text=text,
         traces=tuple(traces),
         layout=layout(axis(_EXAMPLES, tickformat=",d"), axis("log loss, nats")),
         numbers=Numbers(

@@ -40,7 +40,8 @@ def write_page(summary: Summary, directory: Path, margins: Margins) -> Path:
 def render(summary: Summary, margins: Margins) -> str:
     """Return the page; it loads nothing, Plotly is in it."""
     found = verdicts(summary, margins)
-    parts = sections(summary, _drawn(summary, found))
+    drawn = _drawn(summary, found)
+    parts = sections(summary, drawn)
     charts = [part for section in parts for part in section.parts if isinstance(part, Chart)]
     return (
         _environment()
@@ -54,6 +55,7 @@ def render(summary: Summary, margins: Margins) -> str:
             rows=tradeoff.rows(summary),
             marks=tradeoff.MARKS,
             sections=parts,
+            drawn=drawn,
             themes=THEMES,
             plotly=get_plotlyjs(),
             data={
@@ -68,7 +70,7 @@ def render(summary: Summary, margins: Margins) -> str:
 
 
 def sections(summary: Summary, drawn: Collection[str]) -> tuple[Section, ...]:
-    """Return everything below the trade-off table; ``drawn`` are the arms that lines begin with."""
+    """Return everything below the trade-off table; ``drawn`` are the arms drawn at first."""
     sweep = summary.sweep
     return (
         Section(
@@ -111,12 +113,18 @@ def _environment() -> Environment:
     )
     environment.globals["source"] = lambda name: loader.get_source(environment, name)[0]
     environment.filters["breakable"] = _breakable
+    environment.filters["unbroken"] = _unbroken
     return environment
 
 
 def _breakable(name: str) -> Markup:
     """Let a narrow column break a name after its underscores."""
     return Markup("_<wbr>").join(name.split("_"))
+
+
+def _unbroken(words: str) -> str:
+    """Keep a number and its percent sign on one line."""
+    return words.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _drawn(summary: Summary, found: tuple[Verdict, ...]) -> set[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-#: A trace or a layout as Plotly takes it. A colour may be ``@NAME``, one of the theme's.
+#: A trace or a layout as Plotly takes it. A colour may be ``@NAME``, one of the theme's; a trace
+#: whose ``meta`` is the name of an arm is drawn where that arm is chosen.
 Spec = dict[str, Any]
 
 
@@ -30,6 +31,11 @@ class Chart:
     traces: tuple[Spec, ...]
     layout: Spec
     numbers: Numbers
+
+    @property
+    def has_lines_of_arms(self) -> bool:
+        """Whether a reader chooses which of its traces are drawn."""
+        return any("meta" in trace for trace in self.traces)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

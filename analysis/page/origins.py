@@ -97,14 +97,12 @@ def _slices(number: int, found: Sliced, shown: Collection[str]) -> Chart:
                 told(name, f"relative PD {percent(each)}", f"{found.slicing.title}: {label}")
                 for each, label in zip(intervals, labels, strict=True)
             ],
-            shown=shown,
         )
         traces.append(trace | {"error_y": errors(percents, trace["line"]["color"])})
     return Chart(
         identifier=f"pd-slice-{number}",
         title=f"By {found.slicing.title}",
-        text="95 % intervals; the same examples for every arm. Arms that are not drawn can be added"
-        " in the legend.",
+        text="95 % intervals; the same examples for every arm.",
         traces=tuple(traces),
         layout=layout(axis(found.slicing.title, type="category"), axis(_PD, rangemode="tozero")),
         numbers=Numbers(

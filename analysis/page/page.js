@@ -23,7 +23,7 @@ function themed(value, colours) {
 
 /* A chart is as high as its plot (or as it says) and the rows that its legend needs above it. */
 function height(chart, traces, width) {
-  const entries = traces.filter((each) => each.visible !== false && each.showlegend !== false).length;
+  const entries = traces.filter((each) => each.showlegend !== false).length;
   const rows = Math.ceil(entries / Math.max(1, Math.floor(width / LEGEND_ENTRY.width)));
   return (chart.layout.height ?? PLOT_HEIGHT) + rows * LEGEND_ENTRY.height;
 }
@@ -39,22 +39,23 @@ function wrapped(text, length) {
   return lines.join("<br>");
 }
 
-/* Draws every chart, or draws it again for another width or theme; what was switched on stays on. */
+/* Leaves out the lines of arms that are not chosen, unless that would leave nothing to see. */
+function chosen(traces) {
+  const on = new Set(new FormData(document.getElementById("arms")).getAll("arm"));
+  const found = traces.filter((each) => each.meta === undefined || on.has(each.meta));
+  return found.some((each) => each.meta !== undefined) ? found : traces;
+}
+
+/* Draws every chart, or draws it again for another width, theme or choice of arms. */
 function draw({ printed = false } = {}) {
   const colours = DATA.themes[DARK.matches && !printed ? "dark" : "light"];
   for (const [identifier, chart] of Object.entries(DATA.charts)) {
     const element = document.getElementById(identifier);
     const width = printed ? PRINTED_WIDTH : element.clientWidth;
-    const traces = themed(chart.traces, colours);
-    traces.forEach((trace, number) => {
-      const before = element.data?.[number]?.visible;
-      if (before !== undefined) trace.visible = before;
-    });
-    /* On paper nothing can be switched on: its legend names what is drawn. */
-    const drawn = printed ? traces.filter((each) => each.visible !== "legendonly") : traces;
-    const layout = { ...themed(chart.layout, colours), width, height: height(chart, drawn, width) };
+    const traces = themed(chosen(chart.traces), colours);
+    const layout = { ...themed(chart.layout, colours), width, height: height(chart, traces, width) };
     layout.xaxis.title.text = wrapped(layout.xaxis.title.text, width / CHARACTER);
-    Plotly.react(element, drawn, layout, { displayModeBar: false });
+    Plotly.react(element, traces, layout, { displayModeBar: false });
   }
 }
 
@@ -83,6 +84,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
     heading.querySelector("button").addEventListener("click", () => sortBy(table, heading));
   }
 }
+
+document.getElementById("arms").addEventListener("change", () => draw());
 
 let width = window.innerWidth;
 window.addEventListener("resize", () => {

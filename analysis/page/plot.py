@@ -67,21 +67,20 @@ def line(
     look: Look,
     *,
     hover: Sequence[str],
-    shown: Collection[str],
 ) -> Spec:
-    """Return a line with markers; one that is not ``shown`` is off until the legend is clicked."""
+    """Return the line of an arm, with markers; the page draws the arms that are chosen."""
     colour = colour_of(look)
     return {
         "type": "scatter",
         "mode": "lines+markers",
         "name": plain(name),
+        "meta": name,
         "x": list(x),
         "y": [known(each) for each in y],
         "line": {"color": colour, "dash": dash_of(look), "width": 2},
         "marker": {"color": colour, "symbol": symbol_of(look), "size": 8},
         "text": list(hover),
         "hovertemplate": "%{text}<extra></extra>",
-        "visible": True if name in shown else "legendonly",
     }
 
 
@@ -117,7 +116,15 @@ def layout(x: Spec, y: Spec, **others: object) -> Spec:
         "dragmode": False,
         "margin": {"l": 50, "r": 12, "t": 12, "b": 40},
         # Above the plot: below it a legend of many arms would cover the name of the axis.
-        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0, "xanchor": "left"},
+        "legend": {
+            "orientation": "h",
+            "yanchor": "bottom",
+            "y": 1.02,
+            "x": 0,
+            "xanchor": "left",
+            "itemclick": False,
+            "itemdoubleclick": False,
+        },
         **others,
     }
 

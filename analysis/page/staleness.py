@@ -35,7 +35,6 @@ def staleness(sweep: SweepResults, shown: Collection[str]) -> Chart | Absent:
                     told(name, f"{updates} updates by others", f"{share:.2f} % of the pushes")
                     for updates, share in zip(histogram, shares, strict=True)
                 ],
-                shown=shown or found,
             )
         )
         rows.append((name, f"{pushes:,}", f"{mean:.2f}", str(max(histogram))))
@@ -43,7 +42,7 @@ def staleness(sweep: SweepResults, shown: Collection[str]) -> Chart | Absent:
         identifier="staleness",
         title=title,
         text="Updates that other workers made between a worker's pull of the parameters and its"
-        " push, over all replicas. Arms that are not drawn can be added in the legend.",
+        " push, over all replicas.",
         traces=tuple(traces),
         layout=layout(
             axis("updates by others between pull and push", rangemode="tozero"),

@@ -31,10 +31,10 @@ class Theme:
         return named | {str(number): colour for number, colour in enumerate(self.series)}
 
 
-def _theme(paper: str, panel: str, ink: str, grid: str) -> Theme:
+def _theme(paper: str, panel: str, ink: str, grid: str, lines: float) -> Theme:
     _, blue, red, green, *_ = COLOURS
     #: Figures are drawn on white and begin with black: here it is the colour of the text.
-    series = (ink, *(contrasting(each, panel, GRAPHIC_CONTRAST) for each in COLOURS[1:]))
+    series = (ink, *(contrasting(each, panel, lines) for each in COLOURS[1:]))
     return Theme(
         paper=paper,
         panel=panel,
@@ -49,6 +49,11 @@ def _theme(paper: str, panel: str, ink: str, grid: str) -> Theme:
 
 
 THEMES = {
-    "light": _theme(paper="#f6f7f8", panel="#ffffff", ink="#16191d", grid="#dfe3e7"),
-    "dark": _theme(paper="#101316", panel="#181c20", ink="#e9ecef", grid="#353c43"),
+    "light": _theme(
+        paper="#f6f7f8", panel="#ffffff", ink="#16191d", grid="#dfe3e7", lines=GRAPHIC_CONTRAST
+    ),
+    # Thin lines on black look darker than their colour is.
+    "dark": _theme(
+        paper="#101316", panel="#181c20", ink="#e9ecef", grid="#353c43", lines=TEXT_CONTRAST
+    ),
 }

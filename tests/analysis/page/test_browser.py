@@ -178,24 +178,31 @@ def test_pointing_at_an_arm_tells_its_numbers(chrome, page):
     assert re.search(r"relative PD \d+\.\d% \[\d+\.\d, \d+\.\d\]", told)
 
 
-def test_an_arm_that_is_not_drawn_is_added_by_a_click_in_the_legend_and_stays_on_paper(
-    chrome, page
-):
+def test_an_arm_is_added_to_every_chart_of_lines_by_keyboard_and_stays_on_paper(chrome, page):
     show(chrome, page)
-    name = "#pd-progress .legend .traces:nth-of-type(4) .legendtoggle"
-    toggle = chrome.find_element(By.CSS_SELECTOR, name)
-    chrome.execute_script(
-        "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", toggle
+    names = (
+        "return ['pd-progress', 'pd-slice-1', 'calibration'].map(id =>"
+        "document.getElementById(id).data.map(e => e.meta).filter(e => e).join(' '))"
     )
-    lines = "return document.querySelectorAll('#pd-progress .scatterlayer .trace').length"
-    before = chrome.execute_script(lines)
+    before = chrome.execute_script(names)
+    box = chrome.find_element(By.CSS_SELECTOR, "#arms input[value=swish]")
 
-    ActionChains(chrome).move_to_element(toggle).click().perform()
-    chrome.execute_async_script("setTimeout(arguments[0], 600)")  # it waits for a second click
-
-    assert chrome.execute_script(lines) == before + 1
+    chrome.execute_script("arguments[0].focus({preventScroll: true})", box)
+    ActionChains(chrome).send_keys(Keys.SPACE).perform()
+    after = chrome.execute_script(names)
     chrome.execute_script("draw({printed: true})")
-    assert chrome.execute_script(lines) == before + 1
+
+    assert before == ["relu smelu_1 relu_ensemble"] * 3
+    assert after == ["relu smelu_1 swish relu_ensemble"] * 3
+    assert chrome.execute_script(names) == after
+
+
+def test_a_chart_that_has_none_of_the_chosen_arms_draws_all_that_it_has(chrome, page):
+    show(chrome, page)
+
+    names = "return document.getElementById('staleness').data.map(each => each.meta)"
+
+    assert chrome.execute_script(names) == ["stale"]
 
 
 def test_a_phone_scrolls_the_table_and_never_the_page_sideways(chrome, page):

@@ -17,7 +17,7 @@ from analysis.replacement import Margins
 from analysis.results import read_sweep
 from analysis.summary import summarize
 from analysis.tradeoff import table_of
-from tests.support.results import SyntheticArm, write_everything, write_sweep
+from tests.support.results import ARMS, SyntheticArm, write_everything, write_sweep
 
 
 @pytest.fixture(scope="module")
@@ -173,10 +173,11 @@ def test_learning_curves_are_means_over_replicas(charts):
     assert trace["y"] == pytest.approx([0.68, 0.65, 0.63 + 0.01 * (0 + 1 + 2 + 3) / 4])
 
 
-def test_lines_begin_with_the_arms_that_the_verdict_speaks_of(charts):
-    on = [trace["name"] for trace in charts["pd-progress"].traces if trace["visible"] is True]
+def test_the_arms_that_the_verdict_speaks_of_are_chosen_at_first(page):
+    boxes = re.findall(r'<input type="checkbox" name="arm" value="(\w+)"( checked)?>', page)
 
-    assert on == ["relu"]
+    assert [name for name, checked in boxes if checked] == ["relu", "smelu_1", "relu_ensemble"]
+    assert [name for name, _ in boxes] == [*(arm.name for arm in ARMS), "stale"]
 
 
 def test_sources_of_irreproducibility_name_those_that_were_not_measured(charts):
