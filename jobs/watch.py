@@ -220,12 +220,13 @@ def headline(seen: Seen, *, now_s: float) -> str:
 
 
 def progress_table(rows: Sequence[Progress]) -> Table:
-    """Return a line for each row, with a bar."""
+    """Return a line with a bar for each row that is not finished, and one for the rest."""
     table = Table("arm", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in ("done", "failed", "running", "waiting"):
         table.add_column(column, justify="right")
     table.add_column("", width=24)
-    for row in rows:
+    finished = [row for row in rows if row.done == row.planned]
+    for row in (row for row in rows if row not in finished):
         table.add_row(
             row.name,
             f"{row.done}/{row.planned}",
@@ -234,6 +235,9 @@ def progress_table(rows: Sequence[Progress]) -> Table:
             str(row.waiting or ""),
             ProgressBar(total=1.0, completed=row.share, width=24),
         )
+    if finished:
+        trials = sum(row.done for row in finished)
+        table.add_row(Text(f"{len(finished)} finished", style="dim"), f"{trials}/{trials}")
     return table
 
 
