@@ -101,6 +101,7 @@ class OnePass:
         """
         store = self._training.store
         while True:
+            self._training.crew.rest()  # nobody changes any more what a store has kept
             start = store.kept() or self._restored()
             generation = Generation(
                 self._training.run,
@@ -127,7 +128,6 @@ class OnePass:
                 return Passed(seen=seen, train_seconds=self._seconds, orders=tuple(orders))
             finally:
                 generation.close()
-                self._training.crew.rest()
 
     def _next_generation(self) -> int:
         self._generation += 1

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import pytest
 from distrib.errors import TrialFailed
 from distrib.store.shared_segment import SHARED_MEMORY, Field, Plan, Segment
 from recsys.errors import ConfigError
+from tests.support.dying_in_place import memory_of, wait_until, who_has
 
 PLAN = Plan(
     (
@@ -113,6 +117,39 @@ def test_a_full_disk_is_refused_and_what_was_taken_is_given_back(tmp_path) -> No
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     assert open_files() == before
+
+
+_HOLDERS = """
+import os, time
+from distrib.store.shared_segment import Field, Plan, Segment
+plan = Plan((Field(name="all", dtype="<u1", shape=(1 << 20,)),))
+segment = Segment.create(plan, "run")
+address = segment.address
+child = os.fork()
+if child:
+    print(child, flush=True)
+else:
+    attached = Segment.attach(address, plan)
+time.sleep(600)
+"""
+
+
+def test_nothing_is_left_when_all_who_have_it_are_killed() -> None:
+    names = {path.name for path in SHARED_MEMORY.iterdir()}
+
+    with subprocess.Popen([sys.executable, "-c", _HOLDERS], stdout=subprocess.PIPE) as process:
+        try:
+            child = int(process.stdout.readline())
+            memory = memory_of(process.pid)
+            wait_until(lambda: child in who_has(memory))
+            holders = who_has(memory)
+        finally:
+            process.kill()
+        os.kill(child, signal.SIGKILL)
+
+    assert sorted(holders) == sorted([process.pid, child])
+    wait_until(lambda: not who_has(memory))
+    assert memory not in {path.name for path in SHARED_MEMORY.iterdir()} - names
 
 
 def test_a_place_that_is_not_there_is_refused(tmp_path) -> None:

@@ -1,0 +1,257 @@
+"""The async engine in shared memory on Ray: the local engine's bits, and nothing counted twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+
+import numpy as np
+import pytest
+
+from distrib.async_engine import driver
+from distrib.engines import train
+from distrib.store import shared_segment
+from distrib.store.parameters import digest
+from recsys.config import Recipe
+from recsys.errors import ConfigError
+from tests.support.counting import WEIGHTS, counted, counting_fields
+from tests.support.dying import in_background, servers_alive, workers_alive
+from tests.support.dying_in_place import (
+    descendants,
+    memory_of,
+    slow_worker,
+    wait_until,
+    who_has,
+    worker_that_dies_within_update,
+)
+from tests.support.logs import small_log, small_recipe, trials
+
+pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
+OFFLINE = {"kind": "distilled", "components": 2, "teacher": "offline"}
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    return small_log(tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture
+def trained(monkeypatch) -> dict[str, np.ndarray]:
+    """Return what gets a training's tables by their names within the set, and ``dense``."""
+    found: dict[str, np.ndarray] = {}
+    results = driver.results
+
+    def and_keep(log, trials, arm, *args, **settings):
+        for name, rows in arm.table_set(0, arm.groups[0].name, 0).items():
+            found[name] = rows.detach().numpy().copy()
+        weights = [weight.detach().numpy().reshape(-1) for weight in arm.dense.parameters()]
+        found["dense"] = np.concatenate(weights)
+        return results(log, trials, arm, *args, **settings)
+
+    monkeypatch.setattr(driver, "results", and_keep)
+    return found
+
+
+def shared_memory(workers: int, **fields: object) -> dict[str, object]:
+    return {"name": "async", "store": "shared_memory", "workers": workers, "window": 3, **fields}
+
+
+def counting(epochs: int, **fields: object) -> Recipe:
+    engine = shared_memory(2) | fields
+    return Recipe.model_validate(counting_fields(32, epochs, **engine))
+
+
+def digests(tensors: dict[str, np.ndarray]) -> dict[str, str]:
+    return {name: digest(tensor) for name, tensor in tensors.items()}
+
+
+def test_one_worker_trains_to_the_bit_what_the_local_engine_trains(log) -> None:
+    told: list[int] = []
+    recipe = small_recipe(arm=OFFLINE, engine=shared_memory(1))
+
+    (found,) = train(log, trials(log, recipe, 1), on_progress=told.append)
+
+    (local,) = train(log, trials(log, small_recipe(arm=OFFLINE), 1))
+    np.testing.assert_array_equal(found.logit, local.logit)
+    assert found.cost.train_lookups == local.cost.train_lookups
+    assert found.provenance["workers"]["torn_batches"] == 0
+    staleness = found.staleness.as_dict()["updates"]
+    assert (staleness["pushes"], staleness["max"]) == (2 * 38, 0)
+    assert sum(told) == 2 * len(log.splits["train"])
+    assert found.progress["examples"].iloc[-1] == len(log.splits["train"])
+
+
+def test_every_example_counts_once_though_workers_and_dispatcher_are_killed(
+    log, tmp_path, monkeypatch, trained
+) -> None:
+    monkeypatch.setattr(driver, "InPlaceWorker", slow_worker(0.01, tmp_path))
+    rng = np.random.default_rng(1)
+    # One after another: of two updates at the same instant, one may be lost without any death.
+    (trial,) = trials(log, counting(4, max_staleness=0, lease_s=60), 1)
+    told: list[int] = []
+
+    thread, outcome = in_background(lambda: train(log, [trial], on_progress=told.append))
+    for number, victim in enumerate(("worker", "worker", "dispatcher", "worker"), start=1):
+        wait_until(lambda number=number: sum(told) > 900 * number or not thread.is_alive())
+        living = workers_alive(tmp_path) if victim == "worker" else servers_alive(victim)
+        os.kill(rng.choice(living), signal.SIGKILL)
+    thread.join()
+
+    ((result,),) = outcome
+    assert result.provenance["workers"]["torn_batches"] == 0
+    assert digests(trained) == counted(log, 4)
+    assert sum(told) == 4 * len(log.splits["train"])
+    staleness = result.staleness.as_dict()["updates"]
+    assert (staleness["pushes"], staleness["max"]) == (4 * 38, 0)
+
+
+def test_a_batch_whose_worker_is_killed_within_its_update_is_told(
+    log, tmp_path, monkeypatch, trained
+) -> None:
+    dying = worker_that_dies_within_update(10, tmp_path / "died")
+    monkeypatch.setattr(driver, "InPlaceWorker", dying)
+    (trial,) = trials(log, counting(1, max_staleness=0, lease_s=60), 1)
+
+    (result,) = train(log, [trial])
+
+    assert (tmp_path / "died").exists()
+    assert result.provenance["workers"]["torn_batches"] == 1
+    found, expected = digests(trained), counted(log, 1)
+    assert {name for name in expected if found[name] != expected[name]} == {"dense"}
+
+
+def test_a_worker_that_falls_silent_is_ended_before_another_has_its_window(
+    log, tmp_path, monkeypatch, trained
+) -> None:
+    monkeypatch.setattr(driver, "InPlaceWorker", slow_worker(0.02, tmp_path))
+    (trial,) = trials(log, counting(1, workers=1, lease_s=1.0), 1)
+    told: list[int] = []
+
+    thread, outcome = in_background(lambda: train(log, [trial], on_progress=told.append))
+    wait_until(lambda: sum(told) > 300 or not thread.is_alive())
+    (stopped,) = workers_alive(tmp_path)
+    os.kill(stopped, signal.SIGSTOP)
+    thread.join()
+
+    ((result,),) = outcome
+    assert stopped not in workers_alive(tmp_path)
+    assert result.provenance["workers"]["torn_batches"] == 0
+    assert digests(trained) == counted(log, 1)
+
+
+def test_two_workers_at_once_train_every_batch_and_see_each_others_updates(log, trained) -> None:
+    (trial,) = trials(log, counting(8, start_with=2), 1)
+
+    (result,) = train(log, [trial])
+
+    told = result.staleness.as_dict()
+    batches = -(-8 * len(log.splits["train"]) // 32)
+    assert told["updates"]["pushes"] == batches
+    assert 0 < told["updates"]["mean"] < 3
+    assert told["examples"]["mean"] == pytest.approx(32 * told["updates"]["mean"], rel=0.01)
+    signs = 8 * (2 * log.label[np.asarray(log.splits["train"])] - 1)
+    np.testing.assert_allclose(trained["dense"], np.full(WEIGHTS, signs.sum()), atol=32 * 8)
+
+
+class Stopped(Exception):
+    """What a test stops a training with."""
+
+
+def test_training_that_goes_on_from_a_snapshot_is_to_the_bit_training_never_stopped(
+    log, tmp_path
+) -> None:
+    engine = shared_memory(1, snapshots=str(tmp_path), snapshot_every=4)
+    recipe = small_recipe(engine=engine, stream={"epochs": 4})
+    (trial,) = trials(log, recipe, 1)
+
+    def stop(examples: int) -> None:
+        told.append(examples)
+        if sum(told) > 2 * len(log.splits["train"]):
+            raise Stopped
+
+    told: list[int] = []
+    with pytest.raises(Stopped):
+        train(log, [trial], on_progress=stop)
+    snapshots = [path.name for path in tmp_path.glob("*/*-*")]
+
+    (resumed,) = train(log, [trial])
+
+    (local,) = train(log, trials(log, small_recipe(stream={"epochs": 4}), 1))
+    assert snapshots
+    np.testing.assert_array_equal(resumed.logit, local.logit)
+    assert resumed.progress["examples"].iloc[-1] == 4 * len(log.splits["train"])
+    assert resumed.staleness.as_dict()["updates"]["pushes"] == -(-4 * 1216 // 32)
+
+
+def test_a_model_larger_than_memory_is_refused_before_any_worker_starts(log, monkeypatch) -> None:
+    monkeypatch.setattr(shared_segment, "available_bytes", lambda: 1000)
+    (trial,) = trials(log, small_recipe(engine=shared_memory(1)), 1)
+
+    with pytest.raises(ConfigError, match=r"shared_memory needs .* found 1e-06 GB of memory"):
+        train(log, [trial])
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"record": True},
+        {"shards": 2},
+        {"delta_scale": 0.5},
+        {"max_staleness": 3},
+        {"device": "cuda"},
+    ],
+    ids=lambda field: next(iter(field)),
+)
+def test_what_cannot_be_done_in_place_is_refused(field) -> None:
+    ((name, found),) = field.items()
+
+    with pytest.raises(ValueError, match=f"{name}: found {found}, expected .* with store: shared"):
+        small_recipe(engine=shared_memory(2) | field)
+
+
+def test_tables_in_shared_memory_are_the_hosts(log) -> None:
+    assert small_recipe(engine=shared_memory(2, device="auto")).engine.device == "cpu"
+
+
+_TRAINING = """
+import sys
+from pathlib import Path
+from distrib.async_engine import driver
+from distrib.engines import train
+from recsys.config import Recipe
+from recsys.data.click_log import ClickLog
+from tests.support.dying_in_place import slow_worker
+from tests.support.logs import trials
+
+place = Path(sys.argv[1])
+log = ClickLog.open(place / "log")
+recipe = Recipe.model_validate_json((place / "recipe.json").read_text())
+driver.InPlaceWorker = slow_worker(0.02, place / "pids")
+train(log, trials(log, recipe, 1), on_progress=lambda _: (place / "began").touch())
+"""
+
+
+def test_nothing_is_left_when_the_driver_is_killed(tmp_path) -> None:
+    small_log(tmp_path)
+    (tmp_path / "pids").mkdir()
+    recipe = small_recipe(engine=shared_memory(2), stream={"epochs": 100})
+    (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
+    without_ray = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+
+    with subprocess.Popen([sys.executable, "-c", _TRAINING, tmp_path], env=without_ray) as process:
+        try:
+            wait_until(lambda: (tmp_path / "began").exists() or process.poll() is not None)
+            memory, family = memory_of(process.pid), descendants(process.pid)
+            holders, workers = who_has(memory), workers_alive(tmp_path / "pids")
+        finally:
+            process.kill()
+
+    assert {process.pid, *workers} <= set(holders)
+    wait_until(lambda: not who_has(memory))
+    # Ray's own processes take their time to notice; none is to outlive the test.
+    for pid in family:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
