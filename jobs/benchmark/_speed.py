@@ -35,16 +35,23 @@ class Turn:
 
 def contestants(window: int, shards: int, workers: int) -> dict[str, Recipe]:
     """Return what is compared: the local engine, and each store with one and with more workers."""
-    server = {"name": "async", "window": window, "shards": shards}
+    stores: dict[str, dict[str, Any]] = {
+        "shared_memory": {"store": "shared_memory"},
+        "server": {"store": "server", "shards": shards},
+    }
     found = {LOCAL: recipe_of({"name": "local"})}
-    for count in sorted({1, workers}):
-        found[f"server, {count}"] = recipe_of(server | {"workers": count})
+    for name, store in stores.items():
+        for count in sorted({1, workers}):
+            engine = {"name": "async", "window": window, "workers": count, **store}
+            found[f"{name}, {count}"] = recipe_of(engine)
     return found
 
 
 def goals(workers: int) -> list[Goal]:
     """Return what the stores are to reach."""
     return [
+        Goal(of="shared_memory, 1", to=LOCAL, at_least=0.95),
+        Goal(of=f"shared_memory, {workers}", to="shared_memory, 1", at_least=1.8),
         Goal(of="server, 1", to=LOCAL, at_least=0.85),
         Goal(of=f"server, {workers}", to="server, 1", at_least=1.6),
     ]
