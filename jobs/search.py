@@ -13,6 +13,7 @@ from typer import Option
 from analysis.presentation import WIDTH
 from analysis.writing import write_whole
 from distrib.failures import raise_for
+from distrib.remote import results_at
 from jobs import bill
 from jobs.arguments import (
     ExperimentName,
@@ -40,13 +41,13 @@ def search(
     experiment: ExperimentName,
     overrides: Overrides = None,
     output: Annotated[
-        Path | None,
+        str | None,
         Option(
             "--output",
             "-o",
             metavar="DIR",
-            help="Where trials go, shared with a sweep into the same; the answer goes to "
-            "DIR/search. [default: results/NAME]",
+            help="Where trials go, shared with a sweep into the same: a directory that all nodes "
+            "reach, or a URI; the answer goes to DIR/search. [default: results/NAME]",
             show_default=False,
         ),
     ] = None,
@@ -69,29 +70,34 @@ def search(
     priced = read_prices(prices, per_core_hour=price_per_core_hour, per_gpu_hour=price_per_gpu_hour)
     configured = load_experiment(experiment, overrides or ())
     log = open_click_log(configured.data)
-    directory = output or Path("results", configured.name)
-    trainings = Trainings(configured, log, directory, directory / PLACE)
-    first = begin(trainings.config, trainings.propose)
-    if dry_run:
-        _show_plan(trainings, first)
-        bill.show("At most", trainings.estimated(priced, probe=True), priced)
-        return
-    check_output(directory)
-    rows = trainings.estimated(priced)
-    print(f"at most, finished trials included: {bill.planned_words(rows, priced)}")
-    with trainings:
-        verdict = trainings.until_verdict(first)
-        confirmed = trainings.confirmation(verdict)
-    took = bill.settle(directory / PLACE, trainings.results(), rows, priced)
-    told = words.answer(trainings.config, configured.baseline, verdict, confirmed)
+    with results_at(output or Path("results", configured.name), writes=not dry_run) as results:
+        place = results.directory / PLACE
+        trainings = Trainings(configured, log, results, place)
+        first = begin(trainings.config, trainings.propose)
+        if dry_run:
+            _show_plan(trainings, first)
+            bill.show("At most", trainings.estimated(priced, probe=True), priced)
+            return
+        check_output(results.directory)
+        rows = trainings.estimated(priced)
+        print(f"at most, finished trials included: {bill.planned_words(rows, priced)}")
+        with trainings:
+            verdict = trainings.until_verdict(first)
+            confirmed = trainings.confirmation(verdict)
+        took = bill.settle(place, trainings.trained(), rows, priced)
+        told = words.answer(trainings.config, configured.baseline, verdict, confirmed)
+        _write_answer(place, configured, verdict, confirmed, told)
+        _show(trainings, verdict, told)
+        print(bill.spent_words(took, priced))
+        raise_for(trainings.failures, trainings.asked)
+
+
+def _show(trainings: Trainings, verdict: Verdict, told: list[str]) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
     console.print(words.table(trainings.config, verdict))
     console.print("\n".join(told), highlight=False)
-    print(bill.spent_words(took, priced))
-    _write_answer(directory / PLACE, configured, verdict, confirmed, told)
-    raise_for(trainings.failures, trainings.asked)
 
 
 def _show_plan(trainings: Trainings, first: Request) -> None:

@@ -10,6 +10,7 @@ from analysis.results import Trials
 from analysis.spending import Prices, Spent
 from distrib.failures import Failure, raise_for
 from distrib.groups import Group, missing_groups
+from distrib.remote import Results
 from distrib.session import ray_session, terminated_like_interrupted
 from jobs import bill
 from jobs.experiment import Experiment
@@ -27,19 +28,22 @@ from recsys.data.click_log import ClickLog
 class Trainings:
     """The trainings of a search, on a Ray that starts when it is needed.
 
-    Trials go to ``directory``, what is told of them to ``place``, a directory in it.
+    Trials go to ``results``, what is told of them to ``place``, a folder of their directory.
     """
 
-    def __init__(self, experiment: Experiment, log: ClickLog, directory: Path, place: Path) -> None:
+    def __init__(
+        self, experiment: Experiment, log: ClickLog, results: Results, place: Path
+    ) -> None:
         self.config = search_of(experiment)
         self.propose = proposer(self.config, experiment.seed)
         self.failures: list[Failure] = []
         self.asked = 0
         self._experiment = experiment
         self._log = log
-        self._directory = directory
+        self._directory = results.directory
+        self._uri = results.uri
         self._place = place
-        self._bench = Bench(directory, experiment.baseline)
+        self._bench = Bench(results.directory, experiment.baseline)
         self._stack = ExitStack()
         self._asked_for: list[PlannedArm] = []
 
@@ -86,7 +90,7 @@ class Trainings:
         ]
         return bill.estimated(self._log, self._directory, groups, prices, probe=probe)
 
-    def results(self) -> list[Trials]:
+    def trained(self) -> list[Trials]:
         """Return all that was trained for the search, as finished trials."""
         return [finished(self._directory, arm) for arm in self._asked_for]
 
@@ -138,6 +142,7 @@ class Trainings:
             groups,
             told_in=self._place,
             stall_s=self._experiment.stall_s,
+            uri=self._uri,
         )
         trials = sum(len(group.trials) for group in groups)
         # Without all of the baseline's replicas nothing can be judged.

@@ -15,6 +15,7 @@ from distrib import local
 from distrib.errors import TrialFailed
 from distrib.failures import Failure, write_failure
 from distrib.groups import Group
+from distrib.remote import Results
 from distrib.results import write_trial
 from recsys.data.click_log import ClickLog
 from tests.support.shared import ROOT
@@ -60,13 +61,13 @@ def train_here(
     failures = []
     for group in groups:
         try:
-            results = local.train(log, group.trials)
+            trained = local.train(log, group.trials)
         except TrialFailed as error:
-            reason = str(error)
+            results, reason = Results(directory=directory), str(error)
             failures += [
-                write_failure(directory, group.title, trial, reason, "") for trial in group.trials
+                write_failure(results, group.title, trial, reason, "") for trial in group.trials
             ]
             continue
-        for trial, result in zip(group.trials, results, strict=True):
+        for trial, result in zip(group.trials, trained, strict=True):
             write_trial(directory, trial, result)
     return failures
