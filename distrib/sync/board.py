@@ -17,7 +17,7 @@ class News:
     """What the driver learns."""
 
     examples: int = 0
-    """Trained on since the driver last asked, by the first rank's count"""
+    """Trained on by all ranks, in all phases and tries; what is trained again counts once"""
     failure: Exception | None = None
     """What trying again would not mend"""
     controller: Any = field(default=None, repr=False)
@@ -31,8 +31,8 @@ class Board:
         self._news = News()
 
     def trained(self, examples: int) -> None:
-        """Take examples."""
-        self._news.examples += examples
+        """Take how many examples are trained on until now."""
+        self._news.examples = max(self._news.examples, examples)
 
     def failed(self, failure: Exception) -> None:
         """Take why a training cannot go on; the first reason counts."""
@@ -43,18 +43,16 @@ class Board:
         self._news.controller = controller
 
     def news(self) -> News:
-        """Return the news, with the examples since the last call."""
-        found = self._news
-        self._news = News(failure=found.failure, controller=found.controller)
-        return found
+        """Return the news."""
+        return self._news
 
 
 class Teller:
     """The first rank's side: called for every batch, it tells twice a second."""
 
-    def __init__(self, board: Any) -> None:
+    def __init__(self, board: Any, *, start: int) -> None:
         self._board = board
-        self._examples = 0
+        self._examples = start
         self._told_at = 0.0
 
     def __call__(self, examples: int) -> None:
@@ -63,6 +61,6 @@ class Teller:
             self.flush()
 
     def flush(self) -> None:
-        """Tell what was not told yet."""
+        """Tell now."""
         self._board.trained.remote(self._examples)
-        self._examples, self._told_at = 0, time.monotonic()
+        self._told_at = time.monotonic()

@@ -6,9 +6,7 @@ what cannot work before any rank starts.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import accumulate
 from typing import Any
@@ -24,6 +22,7 @@ from torchrec.distributed.types import EmbeddingModuleShardingPlan
 from torchrec.modules.embedding_configs import EmbeddingBagConfig
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 
+from distrib.sync.quiet import quiet
 from recsys.config import OptimizerConfig
 from recsys.embeddings import columns_of, table_optimizer
 from recsys.engines import ShardingKind, SyncEngine
@@ -137,7 +136,7 @@ def sharding_plan(
         )
     free = [table for table in tables if kinds[table.name] == "auto"]
     if free:
-        with _quiet_planner():
+        with quiet():
             topology = Topology(
                 world_size=ranks, local_world_size=ranks_per_node, compute_device=device.type
             )
@@ -218,16 +217,6 @@ def _planned(
         ) from None
     (plan,) = found.plan.values()
     return plan
-
-
-@contextmanager
-def _quiet_planner() -> Iterator[None]:
-    """Keep to itself that data-parallel tables have no shards, and other things that are so."""
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def _on_meta(

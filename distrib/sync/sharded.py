@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, replace
 
 import torch
 import torch.distributed as dist
@@ -19,14 +18,16 @@ from torchrec.distributed.model_parallel import (
     DistributedModelParallel,
 )
 from torchrec.distributed.types import ShardingEnv, ShardingPlan
+from torchrec.modules.embedding_configs import PoolingType
 from torchrec.modules.embedding_modules import (
     EmbeddingBagCollection,
     get_embedding_names_by_table,
 )
 
 from distrib.sync.plan import refuse_sharding, sharding_kinds, sharding_plan
+from distrib.sync.quiet import quiet
 from distrib.sync.ranks import Ranks
-from distrib.sync.step import Head, Step
+from distrib.sync.step import Head, Run, Step
 from distrib.sync.tensors import Distributed, fill, whole
 from distrib.training import dense_optimizer, shape_of_phase
 from recsys.arms import Phase
@@ -77,7 +78,6 @@ class ShardedArm:
                 module.draw_apart("rank", ranks.rank)
         kinds = sharding_kinds(recipe.engine, self.arm.tables)
         refuse_sharding(kinds, self.arm.tables, recipe.optimizer, ranks.device)
-        step = Step(_collection(self.arm, recipe, kinds), _head(self.arm, recipe, phase, ranks))
         plan = sharding_plan(
             self.arm.tables,
             kinds,
@@ -87,8 +87,11 @@ class ShardedArm:
             ranks_per_node=ranks.per_node,
             batch_size=-(-recipe.stream.batch_size // ranks.count),
         )
-        self.head = step.head
-        self.model = _distributed(step, plan, recipe, ranks)
+        by_rows = {name for name, each in plan.items() if each.sharding_type == "row_wise"}
+        collection = _collection(self.arm, recipe, by_rows)
+        self.head = _head(self.arm, recipe, phase, ranks, by_rows)
+        with quiet():
+            self.model = _distributed(Step(collection, self.head), plan, recipe, ranks)
         self._replicated = {
             name for name, sharding in plan.items() if sharding.sharding_type == "data_parallel"
         }
@@ -210,22 +213,41 @@ class Optimizers:
             one.step()
 
 
-def _collection(arm: Arm, recipe: Recipe, kinds: Mapping[str, str]) -> EmbeddingBagCollection:
-    collection = EmbeddingBagCollection(tables=arm.tables, device=torch.device("meta"))
+def _collection(arm: Arm, recipe: Recipe, by_rows: Set[str]) -> EmbeddingBagCollection:
+    """Return the tables without memory, with their optimiser.
+
+    Tables sharded by rows add up; the head divides where they are to average. TorchRec would divide
+    too, but what all tables put out: those sharded otherwise have averaged by themselves.
+    """
+    tables = [
+        replace(table, pooling=PoolingType.SUM) if table.name in by_rows else table
+        for table in arm.tables
+    ]
+    collection = EmbeddingBagCollection(tables=tables, device=torch.device("meta"))
     kind, settings = table_optimizer(recipe.optimizer)
     _apply_optimizer_in_backward(kind, collection.parameters(), settings)
     return collection
 
 
-def _head(arm: Arm, recipe: Recipe, phase: Phase, ranks: Ranks) -> Head:
+def _head(arm: Arm, recipe: Recipe, phase: Phase, ranks: Ranks, by_rows: Set[str]) -> Head:
     assert isinstance(recipe.engine, SyncEngine)
-    names = chain(*get_embedding_names_by_table(arm.tables))
-    widths = [table.embedding_dim for table in arm.tables for _ in table.feature_names]
+    names = get_embedding_names_by_table(arm.tables)
+    runs = [
+        Run(
+            name=name,
+            width=table.embedding_dim,
+            averages=feature
+            if table.name in by_rows and table.pooling is PoolingType.MEAN
+            else None,
+        )
+        for table, of_table in zip(arm.tables, names, strict=True)
+        for name, feature in zip(of_table, table.feature_names, strict=True)
+    ]
     return Head(
         arm.dense,
         recipe.arm,
         phase.name,
-        dict(zip(names, widths, strict=True)),
+        runs,
         recipe.engine,
         ranks,
         loss_scale=float(recipe.stream.batch_size),

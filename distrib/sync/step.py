@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -35,6 +35,17 @@ class Answer:
     """Share of each replica's training loss, ``(R,)``: its sum over ranks is the batch's"""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """The columns that one table puts out for one feature."""
+
+    name: str
+    """TorchRec's"""
+    width: int
+    averages: str | None
+    """The feature by the length of whose bags they are still to be divided"""
+
+
 class Step(nn.Module):
     """Tables and towers in the form that TorchRec shards, and pipelines: a part in, a loss out."""
 
@@ -58,7 +69,7 @@ class Head(nn.Module):
         towers: over the columns that the tables put out.
         arm: whose objective it is.
         phase: its name for the objective.
-        columns: names of the columns' runs, in the order that the towers expect, and their widths.
+        runs: the columns that the towers expect, in order.
         engine: precision and compilation.
         ranks: among which a batch is shared.
         loss_scale: with float16, against gradients too small for it; taken back where gradients
@@ -70,7 +81,7 @@ class Head(nn.Module):
         towers: Towers,
         arm: ArmConfig,
         phase: str,
-        columns: dict[str, int],
+        runs: Sequence[Run],
         engine: SyncEngine,
         ranks: Ranks,
         loss_scale: float,
@@ -79,11 +90,11 @@ class Head(nn.Module):
         self.towers = towers
         self._arm = arm
         self._phase = phase
-        self._columns = columns
+        self._runs = tuple(runs)
+        self._starts: dict[str, int] = {}
         self._ranks = ranks
         self._dtype = _DTYPES[engine.precision]
         self._loss_scale = loss_scale if self._dtype is torch.float16 else 1.0
-        self._arranged = False
         self._over_columns: Callable[[Tensor, Tensor], Logits] = towers.over_columns
         if engine.compile:
             self._over_columns = torch.compile(towers.over_columns)
@@ -112,9 +123,9 @@ class Head(nn.Module):
             torch._foreach_div_(grads, self._loss_scale)
 
     def _logits(self, part: Part, embedded: KeyedTensor) -> Logits:
-        if not self._arranged:
+        if not self._starts:
             self._arrange(embedded)
-        columns = embedded.values()
+        columns = self._averaged(part, embedded.values())
         if self._loss_scale != 1 and columns.requires_grad:
             columns = columns.view_as(columns)
             columns.register_hook(lambda gradient: gradient / self._loss_scale)
@@ -125,18 +136,29 @@ class Head(nn.Module):
 
     def _arrange(self, embedded: KeyedTensor) -> None:
         """Let the towers read columns in the order in which the ranks put them out."""
-        starts, first = {}, 0
+        first = 0
         for name, width in zip(embedded.keys(), embedded.length_per_key(), strict=True):
-            starts[name] = first
+            self._starts[name] = first
             first += width
         places = [
-            starts[name] + column
-            for name, width in self._columns.items()
-            for column in range(width)
+            self._starts[run.name] + column for run in self._runs for column in range(run.width)
         ]
         for each in self.towers.columns.values():
             cast(Columns, each).rearranged(places)
-        self._arranged = True
+
+    def _averaged(self, part: Part, columns: Tensor) -> Tensor:
+        """Divide sums over bags that are to be averages; the sum over an empty bag stays 0."""
+        if not any(run.averages for run in self._runs):
+            return columns
+        sparse = part.batch.sparse
+        places = {key: place for place, key in enumerate(sparse.keys())}
+        lengths = sparse.lengths().view(len(places), -1).clamp(min=1)
+        divisors = columns.new_ones(columns.shape)
+        for run in self._runs:
+            if run.averages is not None:
+                into = divisors.narrow(1, self._starts[run.name], run.width)
+                into.copy_(lengths[places[run.averages]].unsqueeze(1))
+        return columns / divisors
 
     def _shares(self, part: Part, logits: Logits, labels: Tensor) -> Tensor:
         if self._arm.couples_examples:

@@ -16,7 +16,7 @@ from torchrec.distributed.train_pipeline import TrainPipelineSparseDist
 
 from distrib.evaluation import Watch
 from distrib.sync import checkpoints
-from distrib.sync.account import Account
+from distrib.sync.account import Account, Progress
 from distrib.sync.input import Part, training_parts
 from distrib.sync.prefetch import Prefetched
 from distrib.sync.ranks import Ranks
@@ -32,16 +32,13 @@ from recsys.data.stream import Batches, Stream
 from recsys.engines import SyncEngine
 from recsys.seeds import Seeds
 
-Write = Callable[[Path], None]
-"""Writes this rank's part of a checkpoint into a folder."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Surroundings:
     """Where a rank's doings go; progress and scalars are the first rank's to tell."""
 
-    checkpoint: Callable[[Write], None]
-    """Has all ranks write a checkpoint"""
+    checkpoint: Callable[[ShardedArm, Progress], None]
+    """Keeps the state of a training; called on all ranks at the same batch"""
     on_progress: Told
     tracker: Tracker
 
@@ -59,7 +56,6 @@ class RankTraining:
         log: ClickLog,
         seeds: Sequence[Seeds],
         ranks: Ranks,
-        training: str,
         around: Surroundings,
     ) -> None:
         assert isinstance(recipe.engine, SyncEngine)
@@ -68,7 +64,6 @@ class RankTraining:
         self._log = log
         self._seeds = tuple(seeds)
         self._ranks = ranks
-        self._training = training
         self._around = around
         self._stream = Stream(log, "train", recipe.stream, seeds)
         self._unique_every = sampling_interval(self._stream.batch_count)
@@ -157,9 +152,7 @@ class RankTraining:
         self._settle(phase, done)
         sharded.agree()
         progress = self._account.progress(phase, done, self._examples(phase, done))
-        self._around.checkpoint(
-            lambda place: checkpoints.write(place, sharded, progress, self._training)
-        )
+        self._around.checkpoint(sharded, progress)
 
     def _examples(self, phase: int, done: int) -> int:
         """Return how many examples of a replica were trained on, in all phases."""

@@ -6,22 +6,24 @@ import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray.train
 import ray.train.torch
-import torch
 import torch.distributed as dist
 from ray.train import Checkpoint
 
 from distrib.errors import TrialFailed
 from distrib.sync import checkpoints
+from distrib.sync.account import Progress
 from distrib.sync.board import Teller
 from distrib.sync.ranks import Ranks
 from distrib.sync.refusals import refuse_unavailable
+from distrib.sync.sharded import ShardedArm
 from distrib.sync.tracking import Nobody, tracker
-from distrib.sync.training import RankTraining, Surroundings, Write
+from distrib.sync.training import RankTraining, Surroundings
 from distrib.training import set_threads
 from distrib.trial import Trial
 from recsys.data.click_log import ClickLog
@@ -64,16 +66,17 @@ def _work(job: Job) -> None:
     if log.fingerprint != job.trials[0].data_fingerprint:
         raise DataError(f"{job.log_directory}: not the click log that the trial was planned with")
     start = _agreed(job, ranks)
-    teller = Teller(job.board)
     seen = 0 if start is None else checkpoints.read_progress(start).examples
+    teller = Teller(job.board, start=seen * len(job.trials))
     told = tracker(recipe, job.run, start=seen) if ranks.is_first else Nobody()
     training = RankTraining(
         recipe,
         log,
         [trial.seeds for trial in job.trials],
         ranks,
-        job.training,
-        Surroundings(checkpoint=_checkpoint, on_progress=teller, tracker=told),
+        Surroundings(
+            checkpoint=partial(_checkpoint, job.training), on_progress=teller, tracker=told
+        ),
     )
     training.run(start)
     teller.flush()
@@ -101,9 +104,7 @@ def _agreed(job: Job, ranks: Ranks) -> Path | None:
     return chosen[0]
 
 
-def _checkpoint(write: Write) -> None:
+def _checkpoint(training: str, sharded: ShardedArm, progress: Progress) -> None:
     with tempfile.TemporaryDirectory() as place:
-        write(Path(place))
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        checkpoints.write(Path(place), sharded, progress, training)
         ray.train.report({}, checkpoint=Checkpoint.from_directory(place))

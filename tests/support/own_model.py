@@ -116,6 +116,21 @@ class Uneven(nn.Module):
         return logits.squeeze(1) if logits.shape[1] == 1 else logits
 
 
+def two_poolings(schema: Schema, *, heads: int = 1) -> TwoPart:
+    """Reads a multi-valued feature through a table that adds up and one that averages."""
+    (bag,) = (feature.name for feature in schema.multi_valued)
+    rows = schema.multi_valued[0].cardinality
+    embeddings = EmbeddingBagCollection(
+        tables=[
+            _table("bag_sum", rows, 4, [bag], PoolingType.SUM),
+            _table("bag_mean", rows, 4, [bag], PoolingType.MEAN),
+        ]
+    )
+    width = len(schema.dense) + 8
+    network = nn.Sequential(nn.Linear(width, 6), nn.ReLU(), nn.Linear(6, heads))
+    return TwoPart(embeddings, SideBySide(network))
+
+
 def moody(schema: Schema, *, heads: int = 1) -> TwoPart:
     """Looks at its input to decide what to do: no ``vmap`` can batch that."""
     width = len(schema.dense) + 4 * len(schema.sparse)
