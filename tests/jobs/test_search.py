@@ -85,8 +85,8 @@ def test_a_value_that_fails_is_left_out_and_listed_and_the_others_are_judged(
     log, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr("jobs.searching.trainings.train_groups", train_here)
-    changes = {"parameter": "optimizer.sparse_learning_rate", "low": 0.01, "high": 1e38}
-    experiment = written(tmp_path, log, rounds=1, epsilon=0.5, **changes)
+    rate = {"parameter": "optimizer.sparse_learning_rate", "low": 0.01, "high": 1e38}
+    experiment = written(tmp_path, log, rounds=1, scale="linear", **rate)
 
     with pytest.raises(SystemExit) as ended:
         guarded(search)(experiment, output=tmp_path / "results", price_per_core_hour=1.0)
@@ -101,7 +101,7 @@ def test_a_value_that_fails_is_left_out_and_listed_and_the_others_are_judged(
     assert found["best"]["value"] == 0.01
     assert "diverged" in found["candidates"][-1]["failed"]
     assert found["told"][0] in told.out.replace("\n", " ").replace("  ", " ")
-    assert list(table["arm"]) == ["relu", "smelu@0.01", "smelu@1e+18", "smelu@1e+38"]
+    assert list(table["arm"]) == ["relu", "smelu@0.01", "smelu@5e+37", "smelu@1e+38"]
     assert spent is not None
     assert spent.actual[0].arm == "relu"
     assert spent.actual[0].money > 0
