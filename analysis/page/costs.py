@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from analysis.page.elements import Absent, Listing, Numbers
 from analysis.results import ArmResults, SweepResults
+from analysis.spending import COUNTED, Prices, Spent, actual, read_spending, total
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +64,56 @@ def costs(sweep: SweepResults) -> Listing | Absent:
             rows=tuple((arm.name, *(_mean(arm, each) for each in columns)) for arm in arms),
         ),
     )
+
+
+def spent(sweep: SweepResults) -> Listing | Absent:
+    """Return what training the finished trials took, beside what was estimated before.
+
+    Money where the sweep was given prices.
+    """
+    title = "Cost of the sweep"
+    kept = read_spending(sweep.directory)
+    prices = kept.prices if kept else Prices()
+    expected = {row.arm: row for row in kept.estimated} if kept else {}
+    alone = [
+        replace(each, name=f"{sweep.baseline.name} ({each.name} alone)") for each in sweep.sources
+    ]
+    rows = actual([*sweep.arms, *alone], prices)
+    if not rows:
+        return Absent(title=title, reason="no trial is finished")
+    priced = prices.per_core_hour is not None or prices.per_gpu_hour is not None
+    money = (prices.currency or "money",) if priced else ()
+    unpriced = "" if priced else " Money is told where the sweep is given prices."
+    return Listing(
+        title=title,
+        text=COUNTED + unpriced,
+        numbers=Numbers(
+            headings=(
+                *("arm", "trials", "lookups", "core-hours", "GPU-hours", *money),
+                *("estimated core-hours", "estimate from"),
+            ),
+            rows=tuple(_spent(row, expected.get(row.arm), priced) for row in (*rows, total(rows))),
+        ),
+    )
+
+
+def _spent(row: Spent, estimate: Spent | None, priced: bool) -> tuple[str, ...]:
+    return (
+        row.arm,
+        f"{row.trials:,}",
+        _number(row.lookups),
+        _number(row.core_hours),
+        _number(row.gpu_hours),
+        *((_number(row.money),) if priced else ()),
+        _number(estimate.core_hours) if estimate else "",
+        estimate.basis if estimate else "",
+    )
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "unknown"
+    return f"{value:,.0f}" if value >= 1000 or value == 0 else f"{value:.3g}"
 
 
 def _mean(arm: ArmResults, column: Column) -> str:

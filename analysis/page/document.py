@@ -96,7 +96,7 @@ def sections(summary: Summary, drawn: Collection[str]) -> tuple[Section, ...]:
                 staleness(sweep, drawn),
             ),
         ),
-        Section(identifier="cost", title="Cost", parts=(costs.costs(sweep),)),
+        Section(identifier="cost", title="Cost", parts=(costs.costs(sweep), costs.spent(sweep))),
         Section(identifier="provenance", title="Provenance", parts=provenance(sweep)),
     )
 

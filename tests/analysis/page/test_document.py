@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html import unescape
 
 import plotly.graph_objects as go
 import pytest
 
+from analysis.page.costs import spent
 from analysis.page.document import render, sections, write_page
 from analysis.page.elements import Absent, Chart
 from analysis.page.theme import THEMES
 from analysis.page.tradeoff import COLUMNS, rows
 from analysis.replacement import Margins
 from analysis.results import read_sweep
+from analysis.spending import Prices, Spending, Spent, write_spending
 from analysis.summary import summarize
 from analysis.tradeoff import table_of
 from tests.support.results import ARMS, SyntheticArm, write_everything, write_sweep
@@ -145,7 +148,7 @@ def test_a_sweep_of_which_nothing_is_finished_has_a_page(tmp_path):
 
     assert "This sweep has no single SmeLU model that could replace ReLU." in page
     assert "Missing trials: relu 4 of 4." in page
-    assert page.count("Not shown: no trial is finished.") == 3
+    assert page.count("Not shown: no trial is finished.") == 4
 
 
 def test_a_name_cannot_change_the_page(tmp_path):
@@ -198,6 +201,32 @@ def test_provenance_counts_the_trials_that_say_the_same(summary):
     assert facts["libraries torch"] == ("0.0.0", "28")
     assert seeds["relu"] == ("1", "1, 2, 3, 4")
     assert seeds["relu, arithmetic alone"] == ("1", "1, 2, 3, 4")
+
+
+def test_the_cost_of_the_sweep_stands_beside_its_estimate_and_in_money_where_it_has_prices(
+    summary, tmp_path
+):
+    estimate = Spent(
+        arm="relu",
+        trials=4,
+        lookups=5600.0,
+        core_hours=0.5,
+        gpu_hours=0.0,
+        money=1.0,
+        basis="a probe of 24 batches",
+    )
+    prices = Prices(per_core_hour=2.0, currency="EUR")
+    spending = Spending(prices=prices, estimated=(estimate,), actual=())
+    write_spending(tmp_path, spending)
+
+    unpriced = spent(summary.sweep).numbers
+    priced = spent(replace(summary.sweep, directory=tmp_path)).numbers
+
+    assert unpriced.headings[:5] == ("arm", "trials", "lookups", "core-hours", "GPU-hours")
+    assert "EUR" not in unpriced.headings
+    assert priced.headings[5:] == ("EUR", "estimated core-hours", "estimate from")
+    assert priced.rows[0][-2:] == ("0.5", "a probe of 24 batches")
+    assert [row[0] for row in priced.rows][-2:] == ["relu (arithmetic alone)", "all"]
 
 
 def test_the_page_is_written_whole_below_its_name(summary, tmp_path):
