@@ -24,9 +24,9 @@ def test_a_stopped_job_goes_on_when_submitted_again_and_its_failures_come_throug
     cluster, tmp_path
 ):
     log = small_log(tmp_path)
-    document = small_experiment(log.directory, fuse=1, replicas=2)
-    document["arms"]["smelu"]["stream"] = {"epochs": 20}
-    document["arms"]["poisoned"] = {"optimizer": {"sparse_learning_rate": 1e39}, "replicas": 1}
+    document = small_experiment(log.directory, replicas=1)
+    document["arms"]["smelu"]["stream"] = {"epochs": 60}
+    document["arms"]["poisoned"] = {"optimizer": {"sparse_learning_rate": 1e39}}
     experiment = write_experiment(tmp_path / "small.yaml", document)
     results = tmp_path / "results"
     sweep = ["sweep", experiment, "--output", results]
@@ -38,14 +38,13 @@ def test_a_stopped_job_goes_on_when_submitted_again_and_its_failures_come_throug
     again = submitted(cluster, "--id", "again", *sweep)
     listed = submitted(cluster, "list").lines
 
-    missing = 5 - len(after_stop)
     assert stopped.lines == [f"{job}: STOPPED"]
-    assert 0 < len(after_stop) < 4
+    assert len(after_stop) == 1
     assert after_stop.items() < finished(results).items()
-    assert len(finished(results)) == 4
+    assert len(finished(results)) == 2
     assert again.status == 1
     assert again.lines[0] == "again"
-    assert again.lines[-3] == f"soloist: 1 of {missing} trials failed:"
+    assert again.lines[-3] == "soloist: 1 of 2 trials failed:"
     assert again.lines[-2].startswith("  poisoned: ")
     assert again.lines[-1] == "again: FAILED"
     assert [line.split()[:2] for line in listed if "python -m jobs.sweep" in line] == [
@@ -62,11 +61,9 @@ def test_a_job_gets_the_working_directory_without_data_and_ends_with_its_own_sta
         (tmp_path / name).write_text("example,label,prediction\n1,0,0.5\n2,1,0.5\n")
     (tmp_path / ".gitignore").write_text("ignored/\n")
 
-    sent = submitted(cluster, "compare", "sent.csv", "sent.csv", directory=tmp_path)
     kept = submitted(cluster, "compare", "sent.csv", "data/kept.csv", directory=tmp_path)
     ignored = submitted(cluster, "compare", "sent.csv", "ignored/kept.csv", directory=tmp_path)
 
-    assert sent.status == 0
     assert kept.status == ignored.status == 2
     assert kept.lines[-2].startswith("soloist: data/kept.csv: no such file")
     assert ignored.lines[-2].startswith("soloist: ignored/kept.csv: no such file")
