@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,17 @@ def log(tmp_path_factory) -> ClickLog:
     return small_log(tmp_path_factory.mktemp("search"))
 
 
+@pytest.fixture
+def without_ray(monkeypatch) -> Callable[[], None]:
+    """Return what lets searches train in this process from now on."""
+
+    def switch() -> None:
+        monkeypatch.setattr("jobs.searching.trainings.train_groups", train_here)
+        monkeypatch.setattr("jobs.searching.trainings.ray_session", nullcontext)
+
+    return switch
+
+
 def written(path: Path, log: ClickLog, **changes: Any) -> str:
     document = small_experiment(log.directory, search=SEARCH | changes)
     return str(write_experiment(path / "small.yaml", document))
@@ -49,7 +62,7 @@ def answer(directory: Path) -> dict[str, Any]:
 @pytest.mark.timeout(1500)
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_search_killed_and_started_again_runs_the_rest_alone_and_answers_alike(
-    log, tmp_path, monkeypatch
+    log, tmp_path, without_ray
 ):
     experiment = written(tmp_path, log)
     directory, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
@@ -63,7 +76,7 @@ def test_a_search_killed_and_started_again_runs_the_rest_alone_and_answers_alike
     search(experiment, output=directory)
     after = finished(directory)
     search(experiment, output=directory)
-    monkeypatch.setattr("jobs.searching.trainings.train_groups", train_here)
+    without_ray()
     search(experiment, output=undisturbed)
 
     found, expected = answer(directory), answer(undisturbed)
@@ -82,9 +95,9 @@ def test_a_search_killed_and_started_again_runs_the_rest_alone_and_answers_alike
 
 
 def test_a_value_that_fails_is_left_out_and_listed_and_the_others_are_judged(
-    log, tmp_path, capsys, monkeypatch
+    log, tmp_path, capsys, without_ray
 ):
-    monkeypatch.setattr("jobs.searching.trainings.train_groups", train_here)
+    without_ray()
     rate = {"parameter": "optimizer.sparse_learning_rate", "low": 0.01, "high": 1e38}
     experiment = written(tmp_path, log, rounds=1, scale="linear", **rate)
 
@@ -108,9 +121,9 @@ def test_a_value_that_fails_is_left_out_and_listed_and_the_others_are_judged(
 
 
 def test_a_winner_is_confirmed_on_replicas_that_took_no_part_and_paid_for(
-    log, tmp_path, monkeypatch
+    log, tmp_path, without_ray
 ):
-    monkeypatch.setattr("jobs.searching.trainings.train_groups", train_here)
+    without_ray()
     directory = tmp_path / "results"
 
     search(written(tmp_path, log, rounds=1), output=directory)
