@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -38,6 +40,7 @@ from recsys.engines import AsyncEngine
 from recsys.module import Arm
 
 _CPU = torch.device("cpu")
+_log = logging.getLogger(__name__)
 
 
 def train(
@@ -79,8 +82,51 @@ def _train_from(
     del newest  # the phase that it is of reads it again, once the workers are there
     stream = Stream(log, "train", recipe.stream, [trial.seeds])
     watch = Watch(log, recipe, 1, _CPU, stream.batch_count)
-
     windows = Windows(stream.batch_count, engine.window)
+    with _store_and_crew(log, trial, run, windows) as (store, crew):
+        teller = _Teller(on_progress)
+        training = Training(
+            run=run,
+            trial=trial.digest,
+            engine=engine,
+            windows=windows,
+            store=store,
+            crew=crew,
+            snapshots=place,
+            told=teller,
+        )
+        for number, phase in enumerate(recipe.arm.phases):
+            if number:
+                store.begin(number, phase)
+            if number < len(passed):
+                continue  # a snapshot of a later phase has all of its weights
+            is_last = number == len(recipe.arm.phases) - 1
+            one_pass = OnePass(training, number, watch if is_last else None, passed)
+            teller.next_phase()
+            passed = (*passed, one_pass.run())
+    recording = None
+    if engine.record:
+        recording = Recording(
+            order=order_table([each.orders for each in passed]),
+            digests=store.digests(),
+        )
+    result = _result(log, trial, store.arm(), passed, watch, recording)
+    if place is not None:
+        result.provenance["snapshots_passed_over"] = place.passed_over
+    return result
+
+
+@contextmanager
+def _store_and_crew(
+    log: ClickLog, trial: Trial, run: str, windows: Windows
+) -> Iterator[tuple[Store, Crew]]:
+    """Have the store of a trial, at the beginning of its first phase, and its workers.
+
+    Raises:
+        ConfigError: the model does not fit into the store.
+    """
+    recipe, engine = trial.recipe, trial.recipe.engine
+    assert isinstance(engine, AsyncEngine)
     worker: type[BaseWorker]
     store: Store
     if engine.store == "shared_memory":
@@ -93,42 +139,12 @@ def _train_from(
         actor = ray.remote(worker).options(name=f"soloist-{run}/{name}", **options)
         return actor.remote(name, place, log.directory.resolve(), trial)
 
-    store.begin(0, recipe.arm.phases[0])
-    crew = Crew(engine.workers, hire, store.fence)
-    teller = _Teller(on_progress)
-    training = Training(
-        run=run,
-        trial=trial.digest,
-        engine=engine,
-        windows=windows,
-        store=store,
-        crew=crew,
-        snapshots=place,
-        told=teller,
-    )
-    try:
-        for number, phase in enumerate(recipe.arm.phases):
-            if number:
-                store.begin(number, phase)
-            if number < len(passed):
-                continue  # a snapshot of a later phase has all of its weights
-            is_last = number == len(recipe.arm.phases) - 1
-            one_pass = OnePass(training, number, watch if is_last else None, passed)
-            teller.next_phase()
-            passed = (*passed, one_pass.run())
-    finally:
-        crew.close()
-        store.close()
-    recording = None
-    if engine.record:
-        recording = Recording(
-            order=order_table([each.orders for each in passed]),
-            digests=store.digests(),
-        )
-    result = _result(log, trial, store.arm(), passed, watch, recording)
-    if place is not None:
-        result.provenance["snapshots_passed_over"] = place.passed_over
-    return result
+    with ExitStack() as stack:
+        stack.callback(store.close)
+        store.begin(0, recipe.arm.phases[0])
+        crew = Crew(engine.workers, hire, store.fence)
+        stack.callback(crew.close)
+        yield store, crew
 
 
 class _Teller:
@@ -174,7 +190,14 @@ def _result(
         points=watch.points,
         staleness=[staleness],
     )
-    told = result.provenance | {"workers": _where_time_goes(passed)}
+    torn = sum(each.seen.torn_batches for each in passed)
+    if torn:
+        _log.warning(
+            "trial %s: of %d batches a worker was killed in the update, which may be there in part",
+            trial.digest,
+            torn,
+        )
+    told = result.provenance | {"workers": _where_time_goes(passed), "torn_batches": torn}
     return replace(result, recording=recording, provenance=told)
 
 
@@ -186,7 +209,6 @@ def _where_time_goes(passed: Sequence[Passed]) -> dict[str, Any]:
         seconds.add(each.seen.seconds)
     return {
         "windows": windows,
-        "torn_batches": sum(each.seen.torn_batches for each in passed),
         "seconds_per_window": {k: v / windows for k, v in asdict(seconds).items()},
         "bytes_pulled_per_window": sum(each.seen.bytes_pulled for each in passed) / windows,
         "bytes_pushed_per_window": sum(each.seen.bytes_pushed for each in passed) / windows,

@@ -63,12 +63,14 @@ class MemoryStore:
         plan = plan_of(
             shape, recipe.optimizer, self._windows, workers=self._workers, tallies=TALLIES
         )
-        memory = SharedMemory.create(plan, f"{self._run}/{number}", recipe.optimizer, self._windows)
+        self.close()
+        self._memory = memory = SharedMemory.create(
+            plan, f"{self._run}/{number}", recipe.optimizer, self._windows
+        )
         arm = arm_of_phase(recipe, self._log, [self._trial], phase.groups, memory.tables, self._arm)
         memory.fill_dense(arm)
         memory.share_dense(arm)
-        self.close()
-        self._memory, self._arm, self._start = memory, arm, None
+        self._arm, self._start = arm, None
 
     def kept(self) -> Start | None:
         if self._start is None:
