@@ -106,7 +106,8 @@ class Seen:
 
 def watch(
     directory: Annotated[
-        Path, Argument(metavar="DIR", help="What `soloist sweep` writes, or is about to write.")
+        str,
+        Argument(metavar="DIR", help="What `soloist sweep` writes, or is about to, or its URI."),
     ],
     once: Annotated[bool, Option("--once", help="Print what there is, once, and leave.")] = False,
     every: Annotated[
@@ -117,16 +118,29 @@ def watch(
 
     Reads files alone, so it works from any machine that sees DIR. Leaves when all trials are
     finished, or on Ctrl-C, which does not touch the sweep; prints once where the output is no
-    terminal.
+    terminal. What lies at a URI is fetched and shown once, with what is finished and has failed:
+    what runs is told in the directory of the driver alone.
     """
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
-    look = Look(directory)
+    if "://" in directory:
+        console.print(_fetched(directory))
+        return
+    look = Look(Path(directory))
     shown, _ = look()
     if not once and console.is_terminal:
         shown = _follow(look, console, every)
     console.print(shown)
+
+
+def _fetched(uri: str) -> RenderableType:
+    """Return what is seen of results that lie at a URI."""
+    from distrib.remote import results_at  # here: what reads a directory needs no PyTorch
+
+    with results_at(uri, writes=False) as results:
+        shown, _ = Look(results.directory)()
+    return shown
 
 
 def _follow(look: Look, console: Console, every: float) -> RenderableType:
@@ -207,7 +221,7 @@ def headline(seen: Seen, *, now_s: float) -> str:
     if seen.told is None:
         done = sum(each.done for each in seen.progress)
         planned = sum(each.planned for each in seen.progress)
-        state = "finished" if done == planned else "not running"
+        state = "finished" if done == planned else "no driver reports here"
         return f"{name}: {done}/{planned} trials, {state}"
     line = f"{name}: {describe(seen.told.status, seen.told.elapsed_s)}"
     silent_s = now_s - seen.told.told_s

@@ -94,6 +94,9 @@ window.addEventListener("resize", () => {
   draw();
 });
 DARK.addEventListener("change", () => draw());
-window.addEventListener("beforeprint", () => draw({ printed: true }));
+window.addEventListener("beforeprint", () => {
+  for (const each of document.querySelectorAll("header details")) each.open = true;
+  draw({ printed: true });
+});
 window.addEventListener("afterprint", () => draw());
 draw();

@@ -120,7 +120,7 @@ def test_a_running_sweep_is_shown_with_its_failures_and_the_table_so_far(tmp_pat
 
     with StatusFile(tmp_path) as file:
         file(status(running("relu2")))
-        watch(tmp_path, once=True)
+        watch(str(tmp_path), once=True)
 
     shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert shown[0].startswith("synthetic: 1/4 trials")
@@ -131,18 +131,32 @@ def test_a_running_sweep_is_shown_with_its_failures_and_the_table_so_far(tmp_pat
 
 
 def test_a_directory_without_a_sweep_says_so(tmp_path, capsys):
-    watch(tmp_path / "none", once=True)
+    watch(str(tmp_path / "none"), once=True)
 
     assert capsys.readouterr().out.endswith("none: no sweep has begun here yet\n")
+
+
+def test_results_at_a_uri_are_fetched_and_shown_and_nothing_is_written_there(tmp_path, capsys):
+    write_sweep(tmp_path, (UNFINISHED,))
+    failed(tmp_path / "trials/relu1", "TrialFailed: replica 0 diverged")
+    before = sorted(tmp_path.rglob("*"))
+
+    watch(tmp_path.as_uri())
+
+    shown = capsys.readouterr().out
+    assert shown.startswith("synthetic: 1/4 trials, no driver reports here\n")
+    assert "relu: TrialFailed: replica 0 diverged" in shown
+    assert "relative PD" in shown
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_before_the_first_trial_is_finished_there_is_no_table(tmp_path, capsys):
     write_sweep(tmp_path, (SyntheticArm(name="relu", noise=0.5, unfinished=(0, 1, 2, 3)),))
 
-    watch(tmp_path)
+    watch(str(tmp_path))
 
     shown = capsys.readouterr().out
-    assert shown.startswith("synthetic: 0/4 trials, not running\n")
+    assert shown.startswith("synthetic: 0/4 trials, no driver reports here\n")
     assert shown.endswith("No trial is finished yet: there is no table.\n")
 
 
@@ -178,8 +192,8 @@ def test_on_a_terminal_it_is_left_with_ctrl_c_and_status_0_and_needs_neither_ray
 ):
     write_sweep(tmp_path, (UNFINISHED,))
     program = (
-        "import sys; from pathlib import Path; from jobs.watch import watch; from jobs.command"
-        " import guarded; guarded(watch)(Path(sys.argv[1]), every=0.1);"
+        "import sys; from jobs.watch import watch; from jobs.command"
+        " import guarded; guarded(watch)(sys.argv[1], every=0.1);"
         "print('strangers:', *{'ray', 'torch'} & set(sys.modules))"
     )
     ours, theirs = pty.openpty()
@@ -198,7 +212,7 @@ def test_on_a_terminal_it_is_left_with_ctrl_c_and_status_0_and_needs_neither_ray
     shown += _read_until(ours, None)
 
     assert process.wait(timeout=60) == 0
-    assert "synthetic: 1/4 trials, not running" in shown
+    assert "synthetic: 1/4 trials, no driver reports here" in shown
     assert shown.rstrip().endswith("strangers:")
     os.close(ours)
 
