@@ -53,11 +53,12 @@ def write_document(sweeps: Mapping[str, SweepResults], path: Path) -> list[Path]
     baseline = sweeps["beta"].baseline
     figures = path.with_suffix("")
     written = [save_png(figures, name, found.figure) for name, found in findings.items()]
-    text = "\n".join([_preface(baseline), _in_short(findings), *_sections(findings, figures.name)])
+    preface = _preface(baseline, _provenance(sweeps))
+    text = "\n".join([preface, _in_short(findings), *_sections(findings, figures.name)])
     return [write_whole(path, partial(Path.write_text, data=text, encoding="utf-8")), *written]
 
 
-def _preface(baseline: ArmResults) -> str:
+def _preface(baseline: ArmResults, trained_by: str) -> str:
     evaluation = baseline.read_predictions()
     return f"""# Findings
 
@@ -77,20 +78,31 @@ look like one. In tables **bold** means that the interval leaves "no difference"
 relative prediction difference; log loss is in nats. One small data set and one small network: what
 holds here need not hold elsewhere, and what does not show here may.
 
-{_provenance(baseline.done[0].directory)}
+{trained_by}
 """
 
 
-def _provenance(trial: Path) -> str:
-    """Say what a trial was trained by."""
+def _provenance(sweeps: Mapping[str, SweepResults]) -> str:
+    """Say what the experiments were trained by: more than one code, where they were run apart."""
+    experiments: dict[str, list[str]] = {}
+    for name in FINDERS:
+        trained_by = _trained_by(sweeps[name].baseline.done[0].directory)
+        experiments.setdefault(trained_by, []).append(f"`{name}`")
+    if len(experiments) == 1:
+        return f"Trained by {next(iter(experiments))}."
+    apart = "; ".join(f"{', '.join(names)} by {by}" for by, names in experiments.items())
+    return f"Trained apart: {apart}."
+
+
+def _trained_by(trial: Path) -> str:
     path = trial / "provenance.json"
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-        by = (
-            f"Soloist {told['soloist']} (code {told['code']}), PyTorch {told['libraries']['torch']}"
-        )
         machine = told["machine"]
-        return f"Trained by {by}, on {machine['device']} ({machine['processor']})."
+        return (
+            f"Soloist {told['soloist']} (code {told['code']}), PyTorch "
+            f"{told['libraries']['torch']}, on {machine['device']} ({machine['processor']})"
+        )
     except (OSError, ValueError, KeyError) as error:
         raise ResultsError(
             f"{path}: {type(error).__name__} {error}, expected what a trial writes"
