@@ -19,7 +19,7 @@ from jobs.search import search
 from recsys.data.click_log import ClickLog
 from tests.support.experiments import small_experiment, write_experiment
 from tests.support.logs import small_log
-from tests.support.running import finished, started, train_here, wait_until
+from tests.support.running import finished, probe_here, started, train_here, wait_until
 
 SEARCH = {
     "arm": "smelu",
@@ -46,6 +46,8 @@ def without_ray(monkeypatch) -> Callable[[], None]:
     def switch() -> None:
         monkeypatch.setattr("jobs.searching.trainings.train_groups", train_here)
         monkeypatch.setattr("jobs.searching.trainings.ray_session", nullcontext)
+        monkeypatch.setattr("jobs.bill.ray_session", nullcontext)
+        monkeypatch.setattr("jobs.bill.run_probes", probe_here)
 
     return switch
 
@@ -151,8 +153,10 @@ def test_an_experiment_without_a_search_is_refused(log, tmp_path, capsys):
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.usefixtures("ray_cluster")
-def test_a_dry_run_shows_the_first_round_and_what_all_can_cost_at_most(log, tmp_path, capsys):
+def test_a_dry_run_shows_the_first_round_and_what_all_can_cost_at_most(
+    log, tmp_path, capsys, without_ray
+):
+    without_ray()
     experiment = written(tmp_path, log)
 
     search(experiment, ["fuse=3"], output=tmp_path / "results", dry_run=True)

@@ -15,8 +15,10 @@ from distrib import local
 from distrib.errors import TrialFailed
 from distrib.failures import Failure, write_failure
 from distrib.groups import Group
+from distrib.probe import Probe, probe
 from distrib.remote import Results
 from distrib.results import write_trial
+from distrib.trial import Trial
 from recsys.data.click_log import ClickLog
 from tests.support.shared import ROOT
 
@@ -71,3 +73,8 @@ def train_here(
         for trial, result in zip(group.trials, trained, strict=True):
             write_trial(directory, trial, result)
     return failures
+
+
+def probe_here(log: ClickLog, groups: Sequence[Sequence[Trial]]) -> list[Probe | str]:
+    """Probe groups in this process, in place of Ray."""
+    return [probe(log, trials) for trials in groups]
