@@ -32,12 +32,15 @@ def library() -> ModuleType:
         ) from None
 
 
-def rate(log: ClickLog, recipe: Recipe, batches: int) -> float:
-    """Train on the first batches through its ``fit`` and return the examples per second."""
+def rate(log: ClickLog, recipe: Recipe, batches: int, *, regularised: bool) -> float:
+    """Train on the first batches through its ``fit`` and return the examples per second.
+
+    ``regularised``: with the penalty on tables that it has by default, else without any.
+    """
     library()
     torch.set_num_threads(recipe.engine.threads)
     torch.set_float32_matmul_precision(recipe.engine.matmul_precision)
-    model = _model(log, recipe)
+    model = _model(log, recipe, {} if regularised else {"l2_reg_linear": 0, "l2_reg_embedding": 0})
     size = recipe.stream.batch_size
     _fit(model, log, size, _WARM_UP)
     start = time.perf_counter()
@@ -45,7 +48,7 @@ def rate(log: ClickLog, recipe: Recipe, batches: int) -> float:
     return size * batches / (time.perf_counter() - start)
 
 
-def _model(log: ClickLog, recipe: Recipe) -> Any:
+def _model(log: ClickLog, recipe: Recipe, penalties: dict[str, float]) -> Any:
     inputs, models = import_module("deepctr_torch.inputs"), import_module("deepctr_torch.models")
     config = recipe.model
     assert isinstance(config, DeepFMConfig)
@@ -60,9 +63,8 @@ def _model(log: ClickLog, recipe: Recipe) -> Any:
         columns,
         columns,
         dnn_hidden_units=config.hidden,
-        l2_reg_linear=0,
-        l2_reg_embedding=0,
         device="cpu",
+        **penalties,
     )
     model.compile("adagrad", "binary_crossentropy")
     return model

@@ -20,7 +20,7 @@ from recsys.seeds import Seeds
 
 ACTIVATIONS = ("relu", "smelu(beta=1)", "softplus", "mish", "gelu")
 _SMELU = ACTIVATIONS[1]
-_WARM_UP = 10
+_TURN_BATCHES = 16
 _CPU = torch.device("cpu")
 
 GOALS = (
@@ -35,28 +35,31 @@ class _Training:
     arm: Arm
     optimizer: torch.optim.Optimizer
 
-    def step_rate(self, batch: Batch) -> float:
-        """Train on a batch; return the examples per second."""
+    def step_s(self, batch: Batch) -> float:
+        """Train on a batch; return the seconds that it took."""
         start = time.perf_counter()
         train_step(self.arm, self.optimizer, batch, phase="joint", progress=0.0)
-        return batch.examples / (time.perf_counter() - start)
+        return time.perf_counter() - start
 
 
 def measure(log: ClickLog, recipe: Recipe) -> list[dict[str, float]]:
-    """Let one arm with each activation train in turns, batch by batch; return each turn's rates.
+    """Let an arm with each activation train on every batch, who is first going round.
 
-    Who is first goes round. The first batches, which warm caches, do not count.
+    Returns the rates of every 16 batches, but of the first 16, which warm caches.
     """
     set_threads(recipe)
     trainings = {name: _training(log, recipe, name) for name in ACTIVATIONS}
     stream = Stream(log, "train", recipe.stream, [Seeds()])
     turns = []
+    seconds, examples = dict.fromkeys(ACTIVATIONS, 0.0), 0
     for number, batch in enumerate(stream.batches()):
-        names = _rotated(ACTIVATIONS, number)
-        rates = {name: trainings[name].step_rate(batch) for name in names}
-        if number >= _WARM_UP:
-            turns.append({name: rates[name] for name in ACTIVATIONS})
-    return turns
+        for name in _rotated(ACTIVATIONS, number):
+            seconds[name] += trainings[name].step_s(batch)
+        examples += batch.examples
+        if (number + 1) % _TURN_BATCHES == 0:
+            turns.append({name: examples / took for name, took in seconds.items()})
+            seconds, examples = dict.fromkeys(ACTIVATIONS, 0.0), 0
+    return turns[1:]
 
 
 def _training(log: ClickLog, recipe: Recipe, activation: str) -> _Training:
