@@ -118,6 +118,26 @@ def test_a_worker_that_hangs_and_wakes_up_late_counts_once(log, tmp_path, monkey
     assert not Path(f"/proc/{hung}").exists()
 
 
+def test_what_starts_again_starts_from_the_beginning_not_from_what_was_evaluated(
+    log, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(driver, "Worker", slow_worker(0.02, tmp_path))
+    engine = {"name": "async", "workers": 1, "window": 1, "record": True, "lease_s": 60}
+    fields = counting_fields(32, 2, **engine)
+    fields["evaluation"] = {"points": 20, "progress_examples": 20}
+    (trial,) = trials(log, Recipe.model_validate(fields), 1)
+    told: list[int] = []
+
+    thread, outcome = in_background(lambda: train(log, [trial], on_progress=told.append))
+    _wait_until(thread, lambda: sum(told) > 800)
+    os.kill(*servers_alive("shard-0"), signal.SIGKILL)
+    thread.join()
+
+    (result,) = outcome[0]
+    assert by_table(result.recording.digests) == counted(log, 2)
+    assert result.progress["examples"].is_monotonic_increasing
+
+
 def _wait_until(thread, condition) -> None:
     while thread.is_alive() and not condition():
         time.sleep(0.02)

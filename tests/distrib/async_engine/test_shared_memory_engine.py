@@ -77,7 +77,7 @@ def test_one_worker_trains_to_the_bit_what_the_local_engine_trains(log) -> None:
     (local,) = train(log, trials(log, small_recipe(arm=OFFLINE), 1))
     np.testing.assert_array_equal(found.logit, local.logit)
     assert found.cost.train_lookups == local.cost.train_lookups
-    assert found.provenance["workers"]["torn_batches"] == 0
+    assert found.provenance["torn_batches"] == 0
     staleness = found.staleness.as_dict()["updates"]
     assert (staleness["pushes"], staleness["max"]) == (2 * 38, 0)
     assert sum(told) == 2 * len(log.splits["train"])
@@ -101,7 +101,7 @@ def test_every_example_counts_once_though_workers_and_dispatcher_are_killed(
     thread.join()
 
     ((result,),) = outcome
-    assert result.provenance["workers"]["torn_batches"] == 0
+    assert result.provenance["torn_batches"] == 0
     assert digests(trained) == counted(log, 4)
     assert sum(told) == 4 * len(log.splits["train"])
     staleness = result.staleness.as_dict()["updates"]
@@ -109,7 +109,7 @@ def test_every_example_counts_once_though_workers_and_dispatcher_are_killed(
 
 
 def test_a_batch_whose_worker_is_killed_within_its_update_is_told(
-    log, tmp_path, monkeypatch, trained
+    log, tmp_path, monkeypatch, trained, caplog
 ) -> None:
     dying = worker_that_dies_within_update(10, tmp_path / "died")
     monkeypatch.setattr(driver, "InPlaceWorker", dying)
@@ -118,7 +118,8 @@ def test_a_batch_whose_worker_is_killed_within_its_update_is_told(
     (result,) = train(log, [trial])
 
     assert (tmp_path / "died").exists()
-    assert result.provenance["workers"]["torn_batches"] == 1
+    assert result.provenance["torn_batches"] == 1
+    assert "of 1 batches a worker was killed in the update" in caplog.text
     found, expected = digests(trained), counted(log, 1)
     assert {name for name in expected if found[name] != expected[name]} == {"dense"}
 
@@ -138,7 +139,7 @@ def test_a_worker_that_falls_silent_is_ended_before_another_has_its_window(
 
     ((result,),) = outcome
     assert stopped not in workers_alive(tmp_path)
-    assert result.provenance["workers"]["torn_batches"] == 0
+    assert result.provenance["torn_batches"] == 0
     assert digests(trained) == counted(log, 1)
 
 
