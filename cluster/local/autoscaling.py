@@ -1,7 +1,8 @@
 """An autoscaling cluster on one machine: nodes really come, die and go, as processes.
 
-Ray's own fake multi-node provider, run as an external one, since the wheel lacks its example file.
-Everything listens on the loopback address alone, asks for a token, and is ended by process number.
+Ray's own fake multi-node provider, run as an external one, since the wheel lacks its example file,
+and with a directory for each node. Everything listens on the loopback address alone, asks for a
+token, and is ended by process number.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any, Self
 
 from cluster.local.processes import Process, end_marked, marked
 
+_PROJECT = Path(__file__).resolve().parents[2]
 MARK = "SOLOIST_LOCAL_CLUSTER"
 _HOST = "127.0.0.1"
 _HEAD = "ray.head.default"  # the name that the fake provider gives it
@@ -155,7 +157,9 @@ class LocalCluster:
             **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
             **self.environment,
             # Jobs begin with the word python: this one.
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "PATH": _joined(str(Path(sys.executable).parent), os.environ["PATH"]),
+            # Ray's autoscaler imports the provider.
+            "PYTHONPATH": _joined(str(_PROJECT), os.environ.get("PYTHONPATH", "")),
             MARK: str(self.directory),
             "RAY_FAKE_CLUSTER": "1",
             "RAY_enable_autoscaler_v2": "1",
@@ -166,7 +170,6 @@ class LocalCluster:
         }
 
     def _autoscaling(self) -> dict[str, Any]:
-        module = "ray.autoscaler._private.fake_multi_node.node_provider"
         return {
             "cluster_name": "soloist-local",
             "max_workers": sum(each.most for each in self.node_types.values()),
@@ -174,7 +177,7 @@ class LocalCluster:
             "upscaling_speed": 100,
             "provider": {
                 "type": "external",
-                "module": f"{module}.FakeMultiNodeProvider",
+                "module": "cluster.local.provider.LocalNodeProvider",
                 "gcs_address": f"{_HOST}:{self.port}",
                 "head_node_id": _HEAD_ID,
                 "use_node_id_as_ip": True,
@@ -212,6 +215,10 @@ class LocalCluster:
                 },
             },
         }
+
+
+def _joined(first: str, rest: str) -> str:
+    return os.pathsep.join([first, rest] if rest else [first])
 
 
 def _free_ports(count: int) -> Sequence[int]:
