@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 #: A trace or a layout as Plotly takes it. A colour may be ``@NAME``, one of the theme's; a trace
@@ -65,4 +65,3 @@ class Section:
     identifier: str
     title: str
     parts: tuple[Part, ...]
-    notes: tuple[str, ...] = field(default=())
