@@ -122,6 +122,11 @@ def check(place: Path, training: str) -> None:
                 raise Damaged(f"{path}: not what rank {rank} wrote")
 
 
+def ranks_of(place: Path) -> int:
+    """Return how many ranks wrote a checkpoint."""
+    return _read_manifest(place, 0).ranks
+
+
 def read_progress(place: Path) -> Progress:
     """Return what the first rank knew."""
     found: Progress = pickle.loads((place / _PROGRESS).read_bytes())

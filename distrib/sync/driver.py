@@ -213,10 +213,11 @@ def evaluated(
     )
     told = {
         "ranks": list(recipe.engine.worker_range),
+        "ranks_at_the_end": checkpoints.ranks_of(place),
         "sharding": recipe.engine.sharding,
         "precision": recipe.engine.precision,
         "compiled": recipe.engine.compile,
         "trained_on": device.type,
         "run": place.parent.name,
     }
-    return [replace(each, provenance=each.provenance | told) for each in found]
+    return [replace(each, provenance=each.provenance | {"sync": told}) for each in found]

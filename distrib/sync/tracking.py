@@ -80,17 +80,21 @@ class Nobody:
 
 
 class _TensorBoard:
-    """Event files in ``RUN/tensorboard``; what a lost try told after ``start`` is taken back."""
+    """Event files in ``RUN/tensorboard``; what a lost try told after ``start`` is taken back.
+
+    What was told less than a second before a process is killed is lost with it.
+    """
 
     def __init__(self, run: Path, start: int) -> None:
         from tensorboardX import SummaryWriter
 
-        self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=start or None)
+        self._writer = SummaryWriter(
+            str(run / "tensorboard"), purge_step=start + 1 if start else None, flush_secs=1
+        )
 
     def tell(self, examples: int, scalars: Mapping[str, float]) -> None:
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, examples)
-        self._writer.flush()
 
     def close(self) -> None:
         self._writer.close()

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from pathlib import Path
+
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torchrec.models.dlrm import DLRM
 from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
@@ -129,6 +135,37 @@ def two_poolings(schema: Schema, *, heads: int = 1) -> TwoPart:
     width = len(schema.dense) + 8
     network = nn.Sequential(nn.Linear(width, 6), nn.ReLU(), nn.Linear(6, heads))
     return TwoPart(embeddings, SideBySide(network))
+
+
+def mortal(schema: Schema, *, place: str, dies_at: int, seconds: float) -> TwoPart:
+    """Takes its time, and once, in its ``dies_at``-th batch on rank 1, kills its process.
+
+    ``place`` is a folder; where a file ``died`` is in it, it has died already.
+    """
+    width = len(schema.dense) + 4 * len(schema.sparse)
+    network = Mortal(width, Path(place) / "died", dies_at, seconds)
+    return TwoPart(_a_table_each(schema, 4), SideBySide(network))
+
+
+class Mortal(nn.Module):
+    """A network that counts its batches."""
+
+    def __init__(self, width: int, marker: Path, dies_at: int, seconds: float) -> None:
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(width, 6), nn.ReLU(), nn.Linear(6, 1))
+        self.marker = marker
+        self.dies_at = dies_at
+        self.seconds = seconds
+        self.batches = 0
+
+    def forward(self, features: Tensor) -> Tensor:
+        if dist.is_initialized() and not self.marker.exists():
+            time.sleep(self.seconds)
+            self.batches += 1
+            if self.batches == self.dies_at and dist.get_rank() == 1:
+                self.marker.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return self.network(features)
 
 
 def moody(schema: Schema, *, heads: int = 1) -> TwoPart:

@@ -152,7 +152,7 @@ def test_a_checkpoint_is_evaluated_as_the_local_engine_evaluates_its_own(log, fi
         np.testing.assert_allclose(ours.logit, theirs.logit, atol=1e-4)
         assert ours.cost.train_lookups == theirs.cost.train_lookups
         assert ours.cost.train_unique_rows == theirs.cost.train_unique_rows
-        assert ours.provenance["precision"] == "float32"
+        assert ours.provenance["sync"]["precision"] == "float32"
 
 
 def test_a_checkpoint_of_other_tables_is_no_model_of_this_arm(log, finished) -> None:

@@ -1,0 +1,148 @@
+"""The sync engine on Ray: ranks and drivers die, rooms are small, and the model is the same."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from distrib import engines
+from distrib.errors import TrialFailed
+from distrib.groups import Group
+from distrib.results import trial_directory
+from distrib.runner import run_groups
+from distrib.sync import checkpoints
+from distrib.sync.driver import evaluated
+from distrib.sync.naming import run_name, training_digest
+from recsys.errors import ConfigError
+from tests.support.events import scalars
+from tests.support.logs import TRUTH, own_recipe, small_log, small_recipe, trials
+from tests.support.ranks import train_on
+
+pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(300)]
+BATCH = 32
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    return small_log(tmp_path_factory.mktemp("engine"), replace(TRUTH, rows=400))
+
+
+def sync_recipe(make=small_recipe, epochs=1, **fields):
+    return make(
+        engine={"name": "sync", "checkpoint_every": 5, "track_every": 5},
+        stream={"batch_size": BATCH, "epochs": epochs},  # 10 batches an epoch
+        **fields,
+    )
+
+
+class Stopped(Exception):
+    """What a test stops a driver with."""
+
+
+def ranks_alive() -> list[str]:
+    """Return the command lines of Ray Train's workers on this machine."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            title = (process / "cmdline").read_bytes().decode()
+        except OSError:  # it has just ended
+            continue
+        found += [title] if "RayTrainWorker" in title else []
+    return found
+
+
+def test_a_driver_that_stops_and_a_rank_that_is_killed_change_no_bit_of_the_model(
+    pool, log, tmp_path
+) -> None:
+    model = {"options": {"place": str(tmp_path), "dies_at": 12, "seconds": 0.1}}
+    recipe = sync_recipe(lambda **f: own_recipe("mortal", model=model, **f), epochs=4)
+    replicas = trials(log, recipe, 2)
+    run = tmp_path / "runs" / run_name(replicas)
+    told: list[int] = []
+
+    def stop(examples: int) -> None:
+        if checkpoints.newest(run, training_digest(replicas)) is not None:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        engines.train(log, replicas, on_progress=stop, directory=tmp_path)
+    deadline = time.monotonic() + 20
+    while ranks_alive() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    left_behind = ranks_alive()
+    begun = checkpoints.read_progress(checkpoints.newest(run, training_digest(replicas)))
+    found = engines.train(log, replicas, on_progress=told.append, directory=tmp_path)
+
+    assert (tmp_path / "died").exists()
+    assert left_behind == []
+    pool.run(train_on, log.directory, replicas, tmp_path / "undisturbed")
+    newest = checkpoints.newest(tmp_path / "undisturbed", training_digest(replicas))
+    for ours, theirs in zip(found, evaluated(log, replicas, newest, CPU), strict=True):
+        assert np.array_equal(ours.logit, theirs.logit)
+        assert ours.cost.train_lookups == theirs.cost.train_lookups
+        pd.testing.assert_frame_equal(ours.progress, theirs.progress)
+    assert sum(told) == 2 * 4 * len(log.splits["train"])
+    files = sorted((run / "tensorboard").iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    steps = [step for _, step, _ in scalars(files[-1])]
+    assert begun.examples < steps[0]
+    assert steps[-1] == 4 * len(log.splits["train"])
+    tags = {tag for file in files for tag, _, _ in scalars(file)}
+    assert {
+        "loss/joint/objective/replica_0",
+        "loss/progressive_log_loss/replica_1",
+        "speed/joint/examples_per_second",
+        "evaluation/log_loss/replica_0",
+        "evaluation/auc/replica_1",
+    } <= tags
+
+
+def test_a_sweeps_training_takes_as_many_ranks_as_the_cluster_has(log, tmp_path) -> None:
+    recipe = small_recipe(
+        engine={"name": "sync", "workers": [1, 4], "track_every": 5}, stream={"batch_size": BATCH}
+    )
+    group = Group(title="elastic", trials=tuple(trials(log, recipe, 2)))
+
+    failures = run_groups(log, tmp_path, [group])
+
+    assert failures == []
+    place = trial_directory(tmp_path, group.trials[0])
+    told = json.loads((place / "provenance.json").read_text())["sync"]
+    assert (told["ranks"], told["ranks_at_the_end"]) == ([1, 4], 2)
+    assert (tmp_path / "runs" / told["run"]).is_dir()
+
+
+def test_a_replica_that_diverges_ends_the_training_with_its_reason(log, tmp_path) -> None:
+    wild = sync_recipe(optimizer={"sparse_learning_rate": 1e38, "dense_learning_rate": 1e38})
+
+    with pytest.raises(TrialFailed, match="replica 0 of the 1 in this process diverged"):
+        engines.train(log, trials(log, wild, 1), directory=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("engine", "says"),
+    [
+        ({"workers": 3}, "engine.workers: found 3 ranks of 1 CPU each, expected at most 2"),
+        ({"workers": 1, "threads": 3}, "engine.threads: found 3 CPU, expected at most 2"),
+        ({"device": "cuda"}, "engine.device: found cuda, but Ray has no GPU"),
+        ({"precision": "float16"}, "engine.precision: found float16 on a CPU"),
+        ({"sharding": "column_wise"}, "engine.sharding: found column_wise"),
+        ({"table_sharding": {"cc0": "row_wise"}}, "engine.table_sharding.cc0: fits no table"),
+        ({"resume": "/nowhere/checkpoint"}, "not a whole manifest"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_any_rank_starts(log, tmp_path, engine, says) -> None:
+    recipe = small_recipe(engine={"device": "cpu", "name": "sync", **engine})
+
+    with pytest.raises((ConfigError, checkpoints.Damaged), match=re.escape(says)):
+        engines.train(log, trials(log, recipe, 1), directory=tmp_path)
+
+    assert not list(tmp_path.glob("runs/*/*"))
