@@ -130,7 +130,8 @@ def test_what_starts_again_starts_from_the_beginning_not_from_what_was_evaluated
 
     thread, outcome = in_background(lambda: train(log, [trial], on_progress=told.append))
     _wait_until(thread, lambda: sum(told) > 800)
-    os.kill(*servers_alive("shard-0"), signal.SIGKILL)
+    (shard,) = servers_alive("shard-0")
+    os.kill(shard, signal.SIGKILL)
     thread.join()
 
     (result,) = outcome[0]
