@@ -82,7 +82,7 @@ class Trainings:
             self._experiment, {config.low: values}, config.max_replicas + config.confirm
         )
         titles = (baseline, config.arm)
-        fuse = self._experiment.fuse
+        fuse = min(self._experiment.fuse, config.replicas)  # as most of them will be asked for
         groups = [
             Group(title=title, trials=arm.trials[first : first + fuse])
             for title, arm in zip(titles, plan(most, self._log), strict=True)

@@ -43,7 +43,11 @@ def answer(
         f"than {baseline}'s by more than {config.epsilon:g}: {_described(best, baseline)}."
     ]
     told += _rivals(config, verdict) + _edge(config, verdict)
-    return [*told, _honesty(config, baseline, verdict, confirmed)]
+    told.append(_honesty(config, baseline, verdict, confirmed))
+    judged = best if confirmed is None or confirmed.failed else confirmed
+    if not judged.pd_ratio.high < 1:
+        told.append(f"That its relative PD is smaller than {baseline}'s is not shown.")
+    return told
 
 
 def table(config: SearchConfig, verdict: Verdict) -> Table:
@@ -137,7 +141,7 @@ def _honesty(
     if confirmed.failed:
         return f"It could not be confirmed on fresh replicas: {confirmed.failed}."
     judged = {
-        Standing.MEETS: "Confirmed",
+        Standing.MEETS: "Confirmed: the log loss is within ε",
         Standing.MISSES: "Not confirmed: the log loss is worse by more than ε",
         Standing.OPEN: "Not confirmed: the log loss may be worse by more than ε",
     }[standing(confirmed, config.epsilon)]

@@ -54,7 +54,7 @@ def test_an_interval_taken_alone_says_that_it_flatters():
 def test_a_confirmation_is_told_with_its_own_intervals():
     told = answer(verdict(Outcome.FOUND, candidate(1.2)), candidate(1.2, 0.0003, pd=0.08))
 
-    assert "Confirmed, on 8 fresh replicas" in told
+    assert "Confirmed: the log loss is within ε, on 8 fresh replicas" in told
     assert "log loss differs by 0.0003" in told
     assert "flatters" not in told
 
@@ -69,6 +69,13 @@ def test_a_winner_that_fresh_replicas_do_not_confirm_is_said_so():
     assert "Not confirmed: the log loss is worse by more than ε" in worse
     assert "Not confirmed: the log loss may be worse by more than ε" in open_
     assert "could not be confirmed on fresh replicas: diverged" in failed
+
+
+def test_a_pd_that_may_be_no_smaller_than_the_baselines_is_said_so_by_what_is_quoted():
+    found = verdict(Outcome.FOUND, candidate(1.2))
+
+    assert "is not shown" not in answer(found)
+    assert "smaller than relu's is not shown." in answer(found, candidate(1.2, pd=0.118))
 
 
 def test_rivals_are_named_by_what_is_not_known_of_them():
