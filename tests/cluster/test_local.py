@@ -61,6 +61,9 @@ def test_a_sweep_starts_nodes_survives_the_death_of_one_and_lets_them_go(cluster
     swept = ended(job)
     wait_until(lambda: not cluster.nodes(), "the nodes to go")
 
+    (told,) = (line for line in swept.lines if line.startswith("WARNING:distrib.runner:"))
+    assert "spot: NodeDiedError" in told
+    assert told.endswith(": retry")
     assert swept.status == 0, "\n".join(swept.lines)
     assert len(list(results.glob("trials/[!.]*/DONE"))) == 3
     assert lost not in elsewhere
