@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -24,7 +25,7 @@ from tests.support.experiments import (
     write_experiment,
 )
 from tests.support.logs import small_log
-from tests.support.running import PATIENCE_S, finished, started, wait_until
+from tests.support.running import PATIENCE_S, finished, probe_here, started, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -185,8 +186,11 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_trained(
     assert line.endswith("found Not a directory, expected a directory to write to")
 
 
-@pytest.mark.usefixtures("ray_cluster")
-def test_a_dry_run_shows_plan_and_cost_by_a_probe_and_writes_nothing(experiment, tmp_path, capsys):
+def test_a_dry_run_shows_plan_and_cost_by_a_probe_and_writes_nothing(
+    experiment, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("jobs.bill.ray_session", nullcontext)
+    monkeypatch.setattr("jobs.bill.run_probes", probe_here)
     words = ["fuse=1"]
     sweep(experiment, words, output=tmp_path / "results", dry_run=True, price_per_core_hour=1e9)
 
