@@ -106,7 +106,7 @@ def measured(log: ClickLog, place: Path, window: int, workers: int) -> Iterable[
     yield table
 
 
-_VICTIMS = {"server": ("worker", "shard", "dispatcher")}
+_VICTIMS = {"server": ("worker", "shard", "dispatcher"), "shared_memory": ("worker", "dispatcher")}
 
 
 def _recover(log: ClickLog, recipe: Recipe, victim: str) -> Recovered:
