@@ -47,7 +47,8 @@ def test_a_stopped_job_goes_on_when_submitted_again_and_its_failures_come_throug
     assert again.lines[-3] == "soloist: 1 of 2 trials failed:"
     assert again.lines[-2].startswith("  poisoned: ")
     assert again.lines[-1] == "again: FAILED"
-    assert [line.split()[:2] for line in listed if "python -m jobs.sweep" in line] == [
+    sweeps = [line.split()[:2] for line in listed if "python -m jobs.sweep" in line]
+    assert sweeps[-2:] == [
         [job, "STOPPED"],
         ["again", "FAILED"],
     ]
