@@ -54,4 +54,4 @@ lock: setup ## resolve requirements/cpu.in again
 
 clean: ## remove the environment and all caches; data and results stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find recsys distrib jobs analysis tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find recsys distrib jobs analysis cluster tests -name __pycache__ -type d -prune -exec rm -rf {} +
