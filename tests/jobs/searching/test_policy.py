@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.searching.policy import Outcome, Request, contenders, decide, leader, standing
+from jobs.searching.policy import (
+    Evidence,
+    Outcome,
+    Request,
+    contenders,
+    decide,
+    leader,
+    standing,
+)
 from jobs.searching.proposals import evenly
 from tests.support.searches import Truth, config, interval, run
 
@@ -222,3 +230,38 @@ def test_a_value_with_a_smaller_pd_contends_as_long_as_its_loss_is_open():
 
     assert leader(known.candidates, 0.001) == meeting
     assert contenders(known, 0.001) == (meeting, open_one)
+
+
+def meeting(*pds: float, half: float = 0.0) -> tuple[Request, Evidence]:
+    """Return a first round's request and evidence: all meet ε, PDs differ by ``half`` or not."""
+    values = [0.05 * 2**number for number in range(len(pds))]
+    request = Request(round=1, replicas=tuple((value, 4) for value in values))
+    (pattern,) = DIPPING.evidence(Request(round=1, replicas=((1.0, 4),))).candidates
+    candidates = tuple(
+        replace(pattern, value=value, relative_pd=interval(pd, 0.0, 4))
+        for value, pd in zip(values, pds, strict=True)
+    )
+    known = dict(zip(values, pds, strict=True))
+    return request, Evidence(
+        candidates=candidates,
+        pd_ratio=lambda one, other: interval(known[one] / known[other], half, 4),
+    )
+
+
+def test_contenders_far_apart_get_replicas_before_the_next_round_looks_closer():
+    request, evidence = meeting(0.05, 0.09, 0.09, 0.09, 0.051, half=0.1)
+
+    later = decide(config(), request, evidence, evenly)
+
+    assert later == replace(request, replicas=((0.05, 8), (0.1, 4), (0.2, 4), (0.4, 4), (0.8, 8)))
+
+
+def test_between_contenders_that_are_neighbours_the_next_round_looks_closer_at_once():
+    request, evidence = meeting(0.09, 0.05, 0.051, 0.09, 0.09, half=0.1)
+
+    later = decide(config(), request, evidence, evenly)
+
+    new = sorted(set(dict(later.replicas)) - set(dict(request.replicas)))
+    assert later.round == 2
+    assert set(dict(later.replicas).values()) == {4}
+    assert 0.05 < new[0] < new[-1] < 0.4
