@@ -100,10 +100,10 @@ class MemoryStore:
         assert self._arm is not None
         return self._arm
 
-    def write(self, root: str, name: str) -> None:
+    def write(self, root: str, name: str) -> list[str]:
         start = fresh(self._here.parameters(self.arm()))
         applied = dict.fromkeys(self._here.journal.recorded(), (-1, 0))
-        write_shard(root, name, 0, replace(start, applied=applied))
+        return [write_shard(root, name, 0, replace(start, applied=applied))]
 
     def order(self) -> list[tuple[Served, ...]]:
         return []

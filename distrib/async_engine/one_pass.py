@@ -199,12 +199,12 @@ class OnePass:
             passed=self._passed,
         )
         try:
-            self._training.store.write(place.root, place.begin(self._phase, windows))
+            shards = self._training.store.write(place.root, place.begin(self._phase, windows))
             place.finish(
                 self._phase,
                 windows,
                 leases=status.leases,
-                shards=self._training.engine.shards,
+                shards=shards,
                 progress=progress,
             )
         except (OSError, RayTaskError) as error:

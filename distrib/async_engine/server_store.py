@@ -96,9 +96,9 @@ class ServerStore:
             fill_arm(self._arm, self._layout, [self._latest])
         return self._arm
 
-    def write(self, root: str, name: str) -> None:
+    def write(self, root: str, name: str) -> list[str]:
         """Have all shards write their files."""
-        self._of_shards(lambda shard, number: shard.write.remote(root, name, number))
+        return self._of_shards(lambda shard, number: shard.write.remote(root, name, number))
 
     def order(self) -> list[tuple[Served, ...]]:
         return self._of_shards(lambda shard, _: shard.order.remote())

@@ -45,6 +45,6 @@ class ShardServer:
     def order(self) -> tuple[Served, ...]:
         return self._shard.order
 
-    def write(self, root: str, name: str, shard: int) -> None:
-        """Write a snapshot of this shard; nothing is served until it is written."""
-        write_shard(root, name, shard, self._shard.snapshot())
+    def write(self, root: str, name: str, shard: int) -> str:
+        """Write a snapshot of this shard, return its digest; nothing is served meanwhile."""
+        return write_shard(root, name, shard, self._shard.snapshot())

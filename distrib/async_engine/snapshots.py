@@ -1,10 +1,11 @@
 """Snapshots of all shards with the ledger, on any file system that pyarrow can write.
 
 All snapshots of a trial lie in one folder, its *place*, which is named by what is trained:
-configuration, seeds and data. A snapshot is a folder ``<phase>-<windows applied>`` there: a file
-for each shard, ``progress.pickle`` (what the driver knows), and, last, ``manifest.json``, without
-which the folder is not a snapshot. Shards write their files themselves. Snapshots are as trusted as
-the code: only load your own.
+configuration, seeds and data. A snapshot is a folder ``<phase>-<windows applied>-<run>`` there, so
+that two runs never write the same file: one for each shard, ``progress.pickle`` (what the driver
+knows), and, last, ``manifest.json``, which has the digests of all others, and without which the
+folder is not a snapshot. Shards write their files themselves. Snapshots are as trusted as the code:
+only load your own.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ import io
 import json
 import logging
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from distrib.store.shard import Served, ShardState, Version
 from distrib.trial import Trial, code_digest, library_versions
 from recsys.errors import ConfigError, DataError
 
-FORMAT = 2
+FORMAT = 3
 _MANIFEST = "manifest.json"
 _PROGRESS = "progress.pickle"
 _KEPT = 2
@@ -49,7 +49,8 @@ class Manifest:
     windows: int
     """Exactly the windows with lower numbers are applied, on every shard"""
     leases: int
-    shards: int
+    shards: Sequence[str]
+    """SHA-256 of each shard's file"""
     progress: str
     """SHA-256 of that file"""
 
@@ -113,18 +114,22 @@ class Place:
             DataError: another run took the place over.
         """
         self.ownership.check()
-        name = snapshot_name(phase, windows)
+        name = snapshot_name(phase, windows, self._run)
         self._folder.delete(name)  # an older one, damaged, may lie there
         return f"{self._name}/{name}"
 
-    def finish(self, phase: int, windows: int, *, leases: int, shards: int, progress: Any) -> None:
+    def finish(
+        self, phase: int, windows: int, *, leases: int, shards: Sequence[str], progress: Any
+    ) -> None:
         """Make the files of all shards a snapshot; drop those that are older than the last two.
+
+        ``shards`` are the digests that ``write_shard`` returned, in the shards' order.
 
         Raises:
             DataError: another run took the place over.
         """
         self.ownership.check()
-        name = snapshot_name(phase, windows)
+        name = snapshot_name(phase, windows, self._run)
         content = pickle.dumps(progress)
         self._folder.write(f"{name}/{_PROGRESS}", content)
         manifest = Manifest(
@@ -174,30 +179,23 @@ class Place:
             )
 
     def _read(self, name: str, manifest: Manifest) -> Snapshot:
-        content = self._read_file(name, _PROGRESS)
-        if _digest(content) != manifest.progress:
-            raise _Damaged(f"{_PROGRESS} (not what was written)")
         return Snapshot(
             manifest=manifest,
-            shards=tuple(self._read_shard(name, manifest, i) for i in range(manifest.shards)),
-            progress=pickle.loads(content),
+            shards=tuple(
+                shard_state(self._read_file(name, _shard_file(shard), digest))
+                for shard, digest in enumerate(manifest.shards)
+            ),
+            progress=pickle.loads(self._read_file(name, _PROGRESS, manifest.progress)),
         )
 
-    def _read_shard(self, name: str, manifest: Manifest, shard: int) -> ShardState:
-        file = _shard_file(shard)
+    def _read_file(self, name: str, file: str, digest: str) -> bytes:
         try:
-            state = shard_state(self._read_file(name, file))
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise _Damaged(f"{file} ({error})") from None
-        if set(state.applied) != set(range(manifest.windows)):
-            raise _Damaged(f"{file} (of another snapshot)")
-        return state
-
-    def _read_file(self, name: str, file: str) -> bytes:
-        try:
-            return self._folder.read(f"{name}/{file}")
+            content = self._folder.read(f"{name}/{file}")
         except FileNotFoundError:
             raise _Damaged(f"{file} (missing)") from None
+        if _digest(content) != digest:
+            raise _Damaged(f"{file} (not what was written)")
+        return content
 
 
 class _Damaged(Exception):
@@ -235,13 +233,17 @@ def place_name(trial: Trial) -> str:
     return _digest(json.dumps(trial.as_dict(), sort_keys=True).encode())[:16]
 
 
-def snapshot_name(phase: int, windows: int) -> str:
-    """Return the name of a snapshot; names sort as training goes."""
-    return f"{phase}-{windows:012d}"
+def snapshot_name(phase: int, windows: int, run: str) -> str:
+    """Return the name of a run's snapshot; names sort as training goes."""
+    return f"{phase}-{windows:012d}-{run}"
 
 
-def write_shard(root: str, name: str, shard: int, state: ShardState) -> None:
-    """Write one shard's file; ``name`` is what ``Place.begin`` returned."""
+def write_shard(root: str, name: str, shard: int, state: ShardState) -> str:
+    """Write one shard's file; ``name`` is what ``Place.begin`` returned.
+
+    Returns:
+        the SHA-256 of what it wrote.
+    """
     arrays: dict[str, Any] = {f"slab{i}": slab for i, slab in enumerate(state.parameters.slabs)}
     held = io.BytesIO()
     np.savez(
@@ -254,15 +256,13 @@ def write_shard(root: str, name: str, shard: int, state: ShardState) -> None:
         order=np.array([astuple(served) for served in state.order], np.int64).reshape(-1, 5),
         **arrays,
     )
-    Folder(root, name).write(_shard_file(shard), held.getbuffer())
+    content = held.getbuffer()
+    Folder(root, name).write(_shard_file(shard), content)
+    return _digest(content)
 
 
 def shard_state(content: bytes) -> ShardState:
-    """Return what ``write_shard`` wrote; the checksums in it are checked.
-
-    Raises:
-        ValueError, KeyError, EOFError, BadZipFile: it is not whole.
-    """
+    """Return what ``write_shard`` wrote."""
     with np.load(io.BytesIO(content)) as found:
         slabs = sum(key.startswith("slab") for key in found.files)
         return ShardState(
@@ -288,5 +288,5 @@ def _shard_file(shard: int) -> str:
     return f"shard-{shard}.npz"
 
 
-def _digest(content: bytes) -> str:
+def _digest(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()

@@ -71,8 +71,8 @@ class Store(Protocol):
         """Return the phase's arm with its weights as they are now."""
         ...
 
-    def write(self, root: str, name: str) -> None:
-        """Write the files of a snapshot; no window is being trained."""
+    def write(self, root: str, name: str) -> list[str]:
+        """Write a snapshot's files, return each shard's digest; no window is being trained."""
         ...
 
     def order(self) -> list[tuple[Served, ...]]:

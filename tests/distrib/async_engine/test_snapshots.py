@@ -44,11 +44,16 @@ def place(root: object, made_by: dict[str, str] = MADE_BY) -> Place:
     return Place(str(root), PLACE, "mine", made_by)
 
 
+def name_of(windows: int) -> str:
+    return snapshot_name(0, windows, "mine")
+
+
 def write(place: Place, windows: int) -> None:
     name = place.begin(0, windows)
-    for shard in range(2):
-        write_shard(place.root, name, shard, state(windows, seed=shard))
-    place.finish(0, windows, leases=9, shards=2, progress={"windows": windows})
+    digests = [
+        write_shard(place.root, name, shard, state(windows, seed=shard)) for shard in range(2)
+    ]
+    place.finish(0, windows, leases=9, shards=digests, progress={"windows": windows})
 
 
 def assert_is(found, windows: int) -> None:
@@ -81,7 +86,7 @@ def test_in_an_object_store_it_is_the_same(s3) -> None:
 
     assert_is(place(root).newest(), 30)
     kept = {name.split("/")[2] for name in s3.names(bucket) if name.count("/") == 3}
-    assert kept == {snapshot_name(0, 20), snapshot_name(0, 30)}
+    assert kept == {name_of(20), name_of(30)}
 
 
 def test_there_is_none_where_nothing_was_written(tmp_path) -> None:
@@ -100,8 +105,8 @@ def test_the_last_two_are_kept(tmp_path) -> None:
         write(place(tmp_path), windows)
 
     assert sorted(path.name for path in (tmp_path / PLACE).iterdir()) == [
-        snapshot_name(0, 20),
-        snapshot_name(0, 30),
+        name_of(20),
+        name_of(30),
     ]
 
 
@@ -111,21 +116,21 @@ def test_of_a_damaged_snapshot_the_one_before_is_used_and_it_is_told(
 ) -> None:
     write(place(tmp_path), 10)
     write(place(tmp_path), 20)
-    path = tmp_path / PLACE / snapshot_name(0, 20) / file
+    path = tmp_path / PLACE / name_of(20) / file
     path.write_bytes(path.read_bytes()[:-10])
     reader = place(tmp_path)
 
     assert_is(reader.newest(), 10)
 
     (told,) = reader.passed_over
-    assert snapshot_name(0, 20) in told
+    assert name_of(20) in told
     assert file in told
     assert caplog.messages == [told]
 
 
 def test_a_shard_with_a_changed_byte_is_damaged(tmp_path) -> None:
     write(place(tmp_path), 20)
-    path = tmp_path / PLACE / snapshot_name(0, 20) / "shard-0.npz"
+    path = tmp_path / PLACE / name_of(20) / "shard-0.npz"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
@@ -133,18 +138,29 @@ def test_a_shard_with_a_changed_byte_is_damaged(tmp_path) -> None:
     assert place(tmp_path).newest() is None
 
 
-def test_a_shard_of_another_snapshot_is_damaged(tmp_path) -> None:
+def test_a_whole_shard_that_another_wrote_is_damaged(tmp_path) -> None:
     write(place(tmp_path), 20)
-    write_shard(str(tmp_path), f"{PLACE}/{snapshot_name(0, 20)}", 1, state(19, seed=1))
+    write_shard(str(tmp_path), f"{PLACE}/{name_of(20)}", 1, state(20, seed=7))
     reader = place(tmp_path)
 
     assert reader.newest() is None
-    assert "shard-1.npz (of another snapshot)" in reader.passed_over[0]
+    assert "shard-1.npz (not what was written)" in reader.passed_over[0]
+
+
+def test_two_runs_that_write_at_once_write_no_file_in_common(tmp_path) -> None:
+    mine, other = place(tmp_path), Place(str(tmp_path), PLACE, "other", MADE_BY)
+    name = mine.begin(0, 20)
+    digests = [write_shard(mine.root, name, shard, state(20, seed=shard)) for shard in range(2)]
+
+    write_shard(other.root, other.begin(0, 20), 0, state(20, seed=7))
+    mine.finish(0, 20, leases=9, shards=digests, progress={"windows": 20})
+
+    assert_is(place(tmp_path).newest(), 20)
 
 
 def test_a_damaged_snapshot_is_written_again_whole(tmp_path) -> None:
     write(place(tmp_path), 20)
-    (tmp_path / PLACE / snapshot_name(0, 20) / "shard-1.npz").unlink()
+    (tmp_path / PLACE / name_of(20) / "shard-1.npz").unlink()
 
     write(place(tmp_path), 20)
 
@@ -153,7 +169,7 @@ def test_a_damaged_snapshot_is_written_again_whole(tmp_path) -> None:
 
 def test_a_snapshot_of_another_format_is_refused(tmp_path) -> None:
     write(place(tmp_path), 20)
-    path = tmp_path / PLACE / snapshot_name(0, 20) / "manifest.json"
+    path = tmp_path / PLACE / name_of(20) / "manifest.json"
     path.write_text(json.dumps({"format": FORMAT + 1, "of": "another kind"}))
 
     with pytest.raises(DataError, match=f"format {FORMAT + 1}, expected {FORMAT}; delete it, name"):
@@ -220,6 +236,6 @@ def test_a_run_whose_place_was_taken_over_writes_no_more(tmp_path) -> None:
     with pytest.raises(DataError, match="took it over from run mine"):
         mine.begin(0, 20)
     with pytest.raises(DataError, match="took it over from run mine"):
-        mine.finish(0, 20, leases=9, shards=2, progress={})
+        mine.finish(0, 20, leases=9, shards=["", ""], progress={})
 
     other.ownership.release()
