@@ -124,7 +124,7 @@ class Ownership:
                     return  # ``check`` tells it
                 self._me = replace(self._me, beats=self._me.beats + 1)
                 self._write()
-            except OSError:
+            except (OSError, ValueError, DataError):  # pyarrow's are the first two
                 continue  # whoever writes a snapshot learns it; a missed beat is no harm
 
     def _read(self) -> Owner | None:

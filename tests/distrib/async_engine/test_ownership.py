@@ -12,12 +12,17 @@ import pytest
 from distrib.async_engine.ownership import Ownership
 from distrib.folder import Folder
 from recsys.errors import DataError
+from tests.support.dying_in_place import wait_until
 
 FILE = "owner.json"
 
 
 def ownership(place, run: str) -> Ownership:
     return Ownership(Folder(str(place)), run, beat_s=0.05, patience_s=1.0)
+
+
+def beats(place) -> int:
+    return json.loads((place / FILE).read_text())["beats"]
 
 
 def change_owner(place, **fields: object) -> None:
@@ -97,6 +102,19 @@ def test_an_owner_that_was_taken_over_learns_it_and_leaves_the_file_alone(tmp_pa
 
     first.release()
     assert json.loads((tmp_path / FILE).read_text())["run"] == "second"
+
+
+def test_an_owner_that_finds_its_file_half_written_goes_on_beating(tmp_path) -> None:
+    first = ownership(tmp_path, "first")
+    first.claim()
+    owner = (tmp_path / FILE).read_text()
+
+    (tmp_path / FILE).write_text(owner[:10])
+    time.sleep(0.2)  # some beats
+    (tmp_path / FILE).write_text(owner)
+
+    wait_until(lambda: beats(tmp_path) > json.loads(owner)["beats"] + 1)
+    first.release()
 
 
 def test_a_file_that_names_no_owner_is_refused(tmp_path) -> None:
