@@ -70,6 +70,9 @@ class Ownership:
     def claim(self) -> None:
         """Make the folder this run's; a dead owner's is taken over.
 
+        Of several that find it free at the same moment the last to write has it: each looks again
+        after a while, which is long beside the moment between finding and writing.
+
         Raises:
             DataError: another run lives there.
         """
@@ -82,6 +85,13 @@ class Ownership:
                 )
             _log.warning("%s: taking over from %s, which has ended", self._folder, found)
         self._write()
+        time.sleep(self._beat_s / 4)
+        now = self._read()
+        if now is None or now.run != self._me.run:
+            raise DataError(
+                f"{self._folder}: found {now or 'another run'} claiming it at the same moment, "
+                "expected one run in one place"
+            )
         self._beating.start()
 
     def check(self) -> None:

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Lock
 
 import pytest
 
@@ -122,6 +124,47 @@ def test_a_file_that_names_no_owner_is_refused(tmp_path) -> None:
 
     with pytest.raises(DataError, match=r"owner.json: found no owner in it .* delete it if no run"):
         ownership(tmp_path, "first").claim()
+
+
+class Crowded(Folder):
+    """A folder that all who claim it find free before one of them writes."""
+
+    _writing = Lock()
+
+    def __init__(self, place, claimers: Barrier) -> None:
+        super().__init__(str(place))
+        self._claimers = claimers
+        self._has_met = False
+
+    def read(self, name: str) -> bytes:
+        try:
+            return super().read(name)
+        finally:
+            if not self._has_met:
+                self._has_met = True
+                self._claimers.wait()
+
+    def write(self, name: str, content: bytes | memoryview) -> None:
+        with self._writing:  # as processes would, of which each has a name of its own for it
+            super().write(name, content)
+
+
+def test_of_two_that_claim_a_free_folder_at_once_one_is_refused(tmp_path) -> None:
+    claimers = Barrier(2)
+    both = [Ownership(Crowded(tmp_path, claimers), run, beat_s=1.0) for run in ("first", "second")]
+
+    with ThreadPoolExecutor(2) as threads:
+        refused = [claim.exception() for claim in [threads.submit(each.claim) for each in both]]
+
+    has_it = json.loads((tmp_path / FILE).read_text())["run"]
+    (winner,) = (run for run, why in zip(("first", "second"), refused, strict=True) if why is None)
+    (why,) = (why for why in refused if why is not None)
+    assert winner == has_it
+    assert isinstance(why, DataError)
+    assert f"found run {winner}" in str(why)
+    assert "at the same moment" in str(why)
+    for each in both:
+        each.release()
 
 
 def test_it_works_in_an_object_store(s3) -> None:
