@@ -225,7 +225,11 @@ def claimed(root: str | None, trial: Trial, run: str) -> Iterator[Place | None]:
     try:
         yield place
     finally:
-        place.ownership.release()
+        try:
+            place.ownership.release()
+        except (OSError, ValueError, DataError) as error:
+            # What was trained is worth more; the next run finds that this one has ended.
+            _log.warning("%s: not let go: %s", place, error)
 
 
 def place_name(trial: Trial) -> str:
