@@ -79,6 +79,8 @@ class Place:
         self.ownership = Ownership(Folder(root, name), run)
         self.passed_over: list[str] = []
         """Snapshots that were not whole, with the reason"""
+        self._not_whole: set[str] = set()
+        """Names of snapshots that were found so"""
         self._name = name
         self._run = run
         self._made_by = dict(made_by)
@@ -93,18 +95,31 @@ class Place:
         One that is damaged is passed over, which is told.
 
         Raises:
-            DataError: it was made by another version of the code, a library or this format.
+            DataError: it was made by another version of the code, a library or this format; or
+                the file system fails, which says nothing of the snapshots.
         """
-        for name in reversed(self._folder.folders()):
-            try:
-                manifest = self._manifest(name)
-                if manifest is not None:
-                    return self._read(name, manifest)
-            except _Damaged as error:
-                what = f"{self}/{name}: passed over, since it is not whole: {error}"
-                if what not in self.passed_over:
-                    self.passed_over.append(what)
-                    _log.warning(what)
+        try:
+            names = self._folder.folders()
+            found = (self._whole(name) for name in reversed(names))
+            return next((each for each in found if each is not None), None)
+        except OSError as error:
+            raise DataError(
+                f"{self}: cannot be read ({_first_line(error)}); expected a file system "
+                "that answers: start again once it does"
+            ) from None
+
+    def _whole(self, name: str) -> Snapshot | None:
+        """Return a snapshot, None if it is not whole."""
+        try:
+            return self._read(name, self._manifest(name))
+        except _Unfinished:
+            pass
+        except _Damaged as error:
+            what = f"{self}/{name}: passed over, since it is not whole: {error}"
+            if what not in self.passed_over:
+                self.passed_over.append(what)
+                _log.warning(what)
+        self._not_whole.add(name)
         return None
 
     def begin(self, phase: int, windows: int) -> str:
@@ -115,13 +130,14 @@ class Place:
         """
         self.ownership.check()
         name = snapshot_name(phase, windows, self._run)
-        self._folder.delete(name)  # an older one, damaged, may lie there
+        self._folder.delete(name)  # a part of it may lie there
+        self._not_whole.discard(name)
         return f"{self._name}/{name}"
 
     def finish(
         self, phase: int, windows: int, *, leases: int, shards: Sequence[str], progress: Any
     ) -> None:
-        """Make the files of all shards a snapshot; drop those that are older than the last two.
+        """Make the files of all shards a snapshot; keep no more than it and the last two whole.
 
         ``shards`` are the digests that ``write_shard`` returned, in the shards' order.
 
@@ -143,16 +159,17 @@ class Place:
             progress=_digest(content),
         )
         self._folder.write(f"{name}/{_MANIFEST}", json.dumps(asdict(manifest), indent=2).encode())
-        for old in self._folder.folders()[:-_KEPT]:
+        found = self._folder.folders()
+        whole = [each for each in found if each not in self._not_whole]
+        for old in sorted({*found} - {name, *whole[-_KEPT:]}):
             self._folder.delete(old)
 
-    def _manifest(self, name: str) -> Manifest | None:
-        """Return a snapshot's manifest, None if its writer died before the end."""
+    def _manifest(self, name: str) -> Manifest:
         try:
             found = json.loads(self._folder.read(f"{name}/{_MANIFEST}"))
             made_in = found["format"]
         except FileNotFoundError:
-            return None
+            raise _Unfinished from None
         except (ValueError, TypeError, KeyError) as error:
             raise _Damaged(f"{_MANIFEST} ({error})") from None
         if made_in != FORMAT:
@@ -198,8 +215,12 @@ class Place:
         return content
 
 
+class _Unfinished(Exception):
+    """A snapshot's writer died before the end."""
+
+
 class _Damaged(Exception):
-    """A snapshot is not whole."""
+    """A snapshot is not what was written."""
 
 
 _WAY_OUT = "delete it, name another place in engine.snapshots, or go on with what made it"
@@ -286,6 +307,10 @@ def shard_state(content: bytes) -> ShardState:
                 for lease, window, is_push, applied, carried in found["order"]
             ),
         )
+
+
+def _first_line(error: OSError) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _shard_file(shard: int) -> str:

@@ -151,7 +151,7 @@ class Crowded(Folder):
 
 def test_of_two_that_claim_a_free_folder_at_once_one_is_refused(tmp_path) -> None:
     claimers = Barrier(2)
-    both = [Ownership(Crowded(tmp_path, claimers), run, beat_s=1.0) for run in ("first", "second")]
+    both = [Ownership(Crowded(tmp_path, claimers), run, beat_s=4.0) for run in ("first", "second")]
 
     with ThreadPoolExecutor(2) as threads:
         refused = [claim.exception() for claim in [threads.submit(each.claim) for each in both]]

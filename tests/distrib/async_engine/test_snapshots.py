@@ -16,6 +16,7 @@ from distrib.async_engine.snapshots import (
     snapshot_name,
     write_shard,
 )
+from distrib.folder import Folder
 from distrib.store.parameters import Parameters
 from distrib.store.shard import Served, ShardState, Version
 from distrib.trial import Trial
@@ -156,6 +157,53 @@ def test_two_runs_that_write_at_once_write_no_file_in_common(tmp_path) -> None:
     mine.finish(0, 20, leases=9, shards=digests, progress={"windows": 20})
 
     assert_is(place(tmp_path).newest(), 20)
+
+
+def test_what_was_passed_over_goes_when_the_next_one_is_written(tmp_path) -> None:
+    for damaged in (30, 40):
+        write(place(tmp_path), damaged)
+        (tmp_path / PLACE / name_of(damaged) / "shard-1.npz").write_bytes(b"")
+    resumed = Place(str(tmp_path), PLACE, "resumed", MADE_BY)
+
+    assert resumed.newest() is None
+    write(resumed, 10)
+    write(resumed, 20)
+
+    left = [snapshot_name(0, windows, "resumed") for windows in (10, 20)]
+    assert sorted(path.name for path in (tmp_path / PLACE).iterdir()) == left
+    assert_is(place(tmp_path).newest(), 20)
+
+
+@pytest.mark.parametrize("unreadable", ["manifest.json", "shard-1.npz", "progress.pickle"])
+def test_a_file_system_that_fails_is_told_and_takes_no_snapshot_for_damaged(
+    tmp_path, monkeypatch, unreadable
+) -> None:
+    write(place(tmp_path), 10)
+    write(place(tmp_path), 20)
+    reader, read = place(tmp_path), Folder.read
+
+    def fails(folder: Folder, name: str) -> bytes:
+        if name.endswith(unreadable):
+            raise OSError("network is down\nsecond line")
+        return read(folder, name)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Folder, "read", fails)
+        with pytest.raises(DataError, match=r"trial: cannot be read \(network is down\);"):
+            reader.newest()
+
+    assert reader.passed_over == []
+    assert_is(reader.newest(), 20)
+
+
+def test_folders_that_cannot_be_listed_are_told_in_one_line(tmp_path, monkeypatch) -> None:
+    def fails(folder: Folder) -> list[str]:
+        raise OSError("network is down")
+
+    monkeypatch.setattr(Folder, "folders", fails)
+
+    with pytest.raises(DataError, match=r"cannot be read \(network is down\)"):
+        place(tmp_path).newest()
 
 
 def test_a_damaged_snapshot_is_written_again_whole(tmp_path) -> None:
