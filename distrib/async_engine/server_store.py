@@ -14,17 +14,24 @@ from distrib.async_engine.answers import answer
 from distrib.async_engine.messages import Servers
 from distrib.async_engine.shard_server import ShardServer
 from distrib.async_engine.store import Named, Start
+from distrib.memory import available_bytes
 from distrib.store.exchange import digests, fill_arm, parameters_of
 from distrib.store.layout import Layout, layout_of
 from distrib.store.parameters import Parameters, join, part_of
 from distrib.store.shard import Served, ShardState, fresh
-from distrib.training import arm_of_phase
+from distrib.training import arm_of_phase, shape_of_phase
 from distrib.trial import Trial
 from recsys.arms import Phase
 from recsys.data.click_log import ClickLog
 from recsys.embeddings import fused_collection
 from recsys.engines import AsyncEngine
+from recsys.errors import ConfigError
 from recsys.module import Arm
+
+_COPIES = 5
+"""Of a phase's parameters, at most at once, on the driver's machine: the arm, what the phase began
+with, and, while the weights are fetched anew, those that were fetched before, what the shards send
+(in Ray's object store) and what it is joined to"""
 
 
 class ServerStore:
@@ -50,6 +57,8 @@ class ServerStore:
 
     def begin(self, number: int, phase: Phase) -> None:
         recipe = self._trial.recipe
+        if number == 0:
+            self._refuse_what_does_not_fit()
 
         def make_embeddings(tables: list[EmbeddingBagConfig]) -> nn.Module:
             return fused_collection(tables, recipe.optimizer, torch.device("cpu"))
@@ -119,6 +128,23 @@ class ServerStore:
 
     def close(self) -> None:
         self.stop()
+
+    def _refuse_what_does_not_fit(self) -> None:
+        recipe = self._trial.recipe
+        seeds = [self._trial.seeds]
+        shapes = [
+            shape_of_phase(recipe, self._log.schema, seeds, phase.groups)
+            for phase in recipe.arm.phases
+        ]
+        one = max(layout_of(s.tables, s.dense, 1, recipe.optimizer).bytes for s in shapes)
+        free = available_bytes()
+        if _COPIES * one > free:
+            raise ConfigError(
+                f"engine.store: server needs {_COPIES * one / 1e9:.3g} GB where the driver is, for "
+                f"{_COPIES} copies of tables, optimiser state and towers, to start from and to "
+                f"evaluate; found {free / 1e9:.3g} GB of memory available, expected as much, or "
+                "smaller tables"
+            )
 
     def _of_shards(self, call: Callable[[Any, int], Any]) -> list[Any]:
         return [answer(reply) for reply in [call(shard, i) for i, shard in enumerate(self._shards)]]
