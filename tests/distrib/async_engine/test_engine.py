@@ -45,13 +45,13 @@ class Stopped(Exception):
     """What a test stops a training with."""
 
 
-def stop_half_way(log, trial, *, epochs: int) -> None:
-    """Train a trial until half of its examples are told, then interrupt it."""
+def stop_after(log, trial, *, epochs: float) -> None:
+    """Train a trial until so many epochs are told, then interrupt it."""
     told: list[int] = []
 
     def tell(examples: int) -> None:
         told.append(examples)
-        if sum(told) > epochs / 2 * len(log.splits["train"]):
+        if sum(told) > epochs * len(log.splits["train"]):
             raise Stopped
 
     with pytest.raises(Stopped):
@@ -65,7 +65,7 @@ def test_training_that_goes_on_from_a_snapshot_is_to_the_bit_training_never_stop
     fields = {"snapshots": s3.uri(bucket, "here"), "snapshot_every": 4, "record": True}
     recipe = small_recipe(engine=asynchronous(1, **fields), stream={"epochs": 4})
     (trial,) = trials(log, recipe, 1)
-    stop_half_way(log, trial, epochs=4)
+    stop_after(log, trial, epochs=2)
     snapshots = s3.names(bucket)
 
     with monkeypatch.context() as elsewhere:
@@ -83,6 +83,23 @@ def test_training_that_goes_on_from_a_snapshot_is_to_the_bit_training_never_stop
     assert never_stopped == resumed.recording.digests
     assert resumed.progress["examples"].iloc[-1] == 4 * len(log.splits["train"])
     assert resumed.provenance["snapshots_passed_over"] == []
+
+
+def test_training_that_stopped_in_its_second_phase_goes_on_within_it(log, tmp_path) -> None:
+    fields = {"snapshots": str(tmp_path), "snapshot_every": 4, "record": True}
+    recipe = small_recipe(arm=OFFLINE, engine=asynchronous(1, **fields))
+    (trial,) = trials(log, recipe, 1)
+    stop_after(log, trial, epochs=1.8)
+    snapshots = {path.parent.name[0] for path in tmp_path.glob("*/*/manifest.json")}
+    told: list[int] = []
+
+    (resumed,) = train(log, [trial], on_progress=told.append)
+
+    never_stopped = replay(log, trial, order_logs(resumed.recording.order))
+    assert snapshots == {"1"}
+    assert never_stopped == resumed.recording.digests
+    assert sum(told) == len(log.splits["train"])
+    assert resumed.progress["examples"].iloc[-1] == len(log.splits["train"])
 
 
 def test_statistics_of_batches_are_refused_before_anything_starts(log) -> None:
