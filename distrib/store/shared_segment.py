@@ -143,7 +143,9 @@ class Segment:
                 f"{where}: found {header[:24]!r}, expected the shared memory of run {address.run} "
                 f"with {len(plan.fields)} arrays in {plan.size_bytes} bytes"
             )
-        return cls(fd, plan, address.run)
+        segment = cls(fd, plan, address.run)
+        segment.close()  # the mapping has a descriptor of its own, which goes with it
+        return segment
 
     @property
     def address(self) -> Address:

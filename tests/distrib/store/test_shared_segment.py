@@ -76,6 +76,16 @@ def test_nobody_attaches_once_it_is_closed(segment) -> None:
         Segment.attach(address, PLAN)
 
 
+def test_what_was_attached_and_let_go_leaves_no_open_file(segment) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    for _ in range(3):
+        Segment.attach(segment.address, PLAN).array("words")[0] += 1
+
+    assert segment.array("words")[0] == 3
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 def test_another_runs_segment_is_refused(segment) -> None:
     with pytest.raises(TrialFailed, match="expected the shared memory of run other"):
         Segment.attach(replace(segment.address, run="other"), PLAN)
