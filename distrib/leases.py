@@ -153,6 +153,7 @@ class Ledger:
     def bury(self, workers: Iterable[str]) -> list[Lease]:
         """Take back the leases of workers that are known to be dead and return them."""
         dead = set(workers)
+        self._asked -= dead
         lost = [lease for lease in self.outstanding if lease.worker in dead]
         for lease in lost:
             self.give_back(lease)

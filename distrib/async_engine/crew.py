@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayTaskError
 
+from distrib.async_engine.answers import reason
 from distrib.async_engine.messages import Ending, Servers
 from distrib.errors import TrialFailed
 
 _PATIENCE_S = 20.0
 """How long a worker may take to notice that its servers are gone"""
+MOST_DEATHS = 8
+"""Workers that die so often in a row at each place, with no window applied, are not replaced"""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -39,11 +44,9 @@ class Crew:
     ) -> None:
         self._hire = hire
         self._fence = fence
+        self._deaths = 0
         self._names = (f"worker-{number}" for number in itertools.count())
         self._members = [self._new(place) for place in range(wanted)]
-
-    def __len__(self) -> int:
-        return sum(member.running is not None for member in self._members)
 
     def start(self, phase: int, servers: Servers) -> None:
         """Set all workers to work on a phase."""
@@ -54,8 +57,7 @@ class Crew:
         """Replace the dead; return their names, and whether a worker found its servers gone.
 
         Raises:
-            RayTaskError: a worker's own error.
-            TrialFailed: a worker that cannot even start, or cannot be ended.
+            TrialFailed: a worker's own error, or workers that die whatever replaces them.
         """
         running = [member.running for member in self._members if member.running is not None]
         ended, _ = ray.wait(running, num_returns=len(running), timeout=0) if running else ([], [])
@@ -66,13 +68,18 @@ class Crew:
             try:
                 lost |= ray.get(member.running) is Ending.SERVERS_LOST
                 member.running = None
+            except RayTaskError as error:
+                raise _own_error(error) from error
             except RayActorError as error:
-                if isinstance(error, ActorDiedError) and error.actor_init_failed:
-                    raise TrialFailed(f"a worker cannot start: {error}") from error
+                self._count_death(error)
                 dead.append(member.name)
-                replacement = self._replace(place)
+                replacement = self._replace(place, reason(error))
                 replacement.running = replacement.actor.run.remote(phase, servers)
         return dead, lost
+
+    def note_progress(self) -> None:
+        """Take that windows were applied: deaths so far were not for want of working workers."""
+        self._deaths = 0
 
     def dismiss(self, names: Iterable[str]) -> None:
         """Kill workers; ``settle`` then finds them dead."""
@@ -82,7 +89,11 @@ class Crew:
                 ray.kill(member.actor)
 
     def rest(self) -> None:
-        """Wait until all have noticed that their servers are gone; replace those that do not."""
+        """Wait until all have noticed that their servers are gone; replace those that do not.
+
+        Raises:
+            TrialFailed: a worker's own error.
+        """
         running = [member.running for member in self._members if member.running is not None]
         if running:
             ray.wait(running, num_returns=len(running), timeout=_PATIENCE_S)
@@ -92,20 +103,38 @@ class Crew:
             try:
                 ray.get(member.running, timeout=0)
                 member.running = None
-            except (RayActorError, GetTimeoutError):
+            except RayTaskError as error:
+                raise _own_error(error) from error
+            except (RayActorError, GetTimeoutError) as error:
                 ray.kill(member.actor)
-                self._replace(place)
+                self._replace(place, reason(error))
 
     def close(self) -> None:
         for member in self._members:
             ray.kill(member.actor)
 
-    def _replace(self, place: int) -> _Member:
-        """Have another worker at the place of a dead one."""
+    def _count_death(self, error: RayActorError) -> None:
+        if isinstance(error, ActorDiedError) and error.actor_init_failed:
+            raise TrialFailed(f"a worker cannot start: {reason(error)}") from error
+        self._deaths += 1
+        if self._deaths >= MOST_DEATHS * len(self._members):
+            raise TrialFailed(
+                f"{self._deaths} workers died one after another, expected a window to be trained; "
+                f"the last: {reason(error)}"
+            ) from error
+
+    def _replace(self, place: int, why: str) -> _Member:
+        """Have another worker at a place."""
         self._fence(place)
-        self._members[place] = self._new(place)
-        return self._members[place]
+        before, after = self._members[place], self._new(place)
+        _log.warning("%s is replaced by %s: %s", before.name, after.name, why)
+        self._members[place] = after
+        return after
 
     def _new(self, place: int) -> _Member:
         name = next(self._names)
         return _Member(name=name, actor=self._hire(name, place), running=None)
+
+
+def _own_error(error: RayTaskError) -> TrialFailed:
+    return TrialFailed(f"a worker failed: {reason(error)}")

@@ -11,7 +11,7 @@ from distrib.async_engine.metrics import Meters
 from distrib.leases import Answer, Lease, Ledger
 
 MOST_DEATHS = 8
-"""A window whose holders died this often is taken for the cause."""
+"""A window whose holders died or fell silent this often is taken for the cause."""
 
 
 class Dispatcher:
@@ -22,7 +22,8 @@ class Dispatcher:
         self._seen = seen
         self._meters = Meters(meters)
         self._silent: set[str] = set()
-        self._deaths: dict[int, int] = {}
+        self._heard_at: dict[str, float] = {}
+        self._losses: dict[int, int] = {}
         self._failure: str | None = None
         self._granted_at: dict[int, float] = {}
         self._first_grant_at: float | None = None
@@ -59,23 +60,21 @@ class Dispatcher:
 
     def bury(self, workers: Iterable[str]) -> None:
         """Take back what dead workers held."""
-        for lease in self._ledger.bury(workers):
-            deaths = self._deaths.get(lease.window, 0) + 1
-            self._deaths[lease.window] = deaths
-            if deaths >= MOST_DEATHS and self._failure is None:
-                self._failure = (
-                    f"window {lease.window}: {deaths} workers died while they held it, "
-                    "expected it to be trained"
-                )
+        dead = set(workers)
+        for worker in dead:
+            self._heard_at.pop(worker, None)
+            self._silent.discard(worker)
+        self._blame(self._ledger.bury(dead))
 
     def move_cut(self, cut: int | None) -> None:
         """Let windows up to the next cut be granted."""
         self._ledger.cut = cut
 
-    def status(self, workers_alive: int) -> Status:
+    def status(self) -> Status:
         now = time.monotonic()
         self._expire(now)
-        self._meters.workers(workers_alive)
+        lately = now - self._ledger.lease_s
+        self._meters.workers(sum(at > lately for at in self._heard_at.values()))
         first = self._first_grant_at
         return Status(
             seen=self._seen,
@@ -89,7 +88,22 @@ class Dispatcher:
 
     def _heard(self, worker: str) -> float:
         self._silent.discard(worker)
-        return time.monotonic()
+        self._heard_at[worker] = now = time.monotonic()
+        return now
 
     def _expire(self, now: float) -> None:
-        self._silent |= {lease.worker for lease in self._ledger.expire(now)}
+        silent = self._ledger.expire(now)
+        self._silent |= {lease.worker for lease in silent}
+        if not self._ledger.waits_for_death:  # else they are still out, and blamed when buried
+            self._blame(silent)
+
+    def _blame(self, lost: Iterable[Lease]) -> None:
+        """Count a lost holder against its window, which may be what kills or hangs them all."""
+        for lease in lost:
+            losses = self._losses.get(lease.window, 0) + 1
+            self._losses[lease.window] = losses
+            if losses >= MOST_DEATHS and self._failure is None:
+                self._failure = (
+                    f"window {lease.window}: {losses} workers died or fell silent while they held "
+                    "it, expected it to be trained"
+                )

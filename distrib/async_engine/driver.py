@@ -24,7 +24,7 @@ from distrib.async_engine.snapshots import Place, claimed
 from distrib.async_engine.store import Store
 from distrib.async_engine.worker import BaseWorker, Worker
 from distrib.evaluation import Watch, results
-from distrib.resources import training_requirements
+from distrib.resources import living_nodes, reservation, training_requirements
 from distrib.session import ray_session
 from distrib.staleness import StalenessHistogram
 from distrib.store.recording import Recording, order_table
@@ -53,7 +53,8 @@ def train(
     snapshots and one of the trial is there, training goes on from it.
 
     Raises:
-        ConfigError: as the local engine, and for a model with state that is not additive.
+        ConfigError: as the local engine, for a model with state that is not additive, and where
+            workers are to start together for whom one machine has no room.
         DataError: snapshots of another version, or another run in the same place.
         TrialFailed: a window gave NaN or infinity twice, or killed worker after worker.
     """
@@ -66,6 +67,8 @@ def train(
 def _train(log: ClickLog, trial: Trial, on_progress: Told) -> TrialResult:
     engine = trial.recipe.engine
     assert isinstance(engine, AsyncEngine)
+    if engine.start_with > 1:
+        reservation(trial.recipe, living_nodes())  # refuses workers that would wait forever
     run = uuid.uuid4().hex[:12]
     with claimed(engine.snapshots, trial, run) as place:
         return _train_from(log, trial, run, place, on_progress)
@@ -79,6 +82,7 @@ def _train_from(
     assert isinstance(engine, AsyncEngine)
     newest = None if place is None else place.newest()
     passed: tuple[Passed, ...] = () if newest is None else newest.progress.passed
+    resumed = len(passed)
     del newest  # the phase that it is of reads it again, once the workers are there
     stream = Stream(log, "train", recipe.stream, [trial.seeds])
     watch = Watch(log, recipe, 1, _CPU, stream.batch_count)
@@ -101,7 +105,13 @@ def _train_from(
             if number < len(passed):
                 continue  # a snapshot of a later phase has all of its weights
             is_last = number == len(recipe.arm.phases) - 1
-            one_pass = OnePass(training, number, watch if is_last else None, passed)
+            one_pass = OnePass(
+                training,
+                number,
+                watch if is_last else None,
+                passed,
+                is_resumed=0 < number == resumed,
+            )
             teller.next_phase()
             passed = (*passed, one_pass.run())
     recording = None

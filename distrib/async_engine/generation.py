@@ -20,25 +20,25 @@ class Generation:
     """Starts the actors, asks them, and ends them. Any call raises ServersLost if one is gone.
 
     Args:
-        run: unique to the training.
-        number: unique to the generation.
+        name: unique to the generation; part of its actors' names.
         engine: how to train.
         windows: of the stream.
         store: where the parameters are.
         start: what is applied in it.
         saved: windows in the newest snapshot: the next lies behind them.
+        start_with: workers that must have asked before the first window is granted.
         tags: of the metrics.
     """
 
     def __init__(
         self,
-        run: str,
-        number: int,
+        name: str,
         engine: AsyncEngine,
         windows: Windows,
         store: Store,
         start: Start,
         saved: int,
+        start_with: int,
         tags: dict[str, str],
     ) -> None:
         self._engine = engine
@@ -49,7 +49,7 @@ class Generation:
             lease_s=engine.lease_s,
             max_staleness=engine.max_staleness,
             warm_up=engine.warm_up,
-            start_with=engine.start_with,
+            start_with=start_with,
             applied=set(start.applied),
             leases=start.leases,
             cut=self._cut_after(saved),
@@ -57,16 +57,16 @@ class Generation:
         )
 
         def named(part: str) -> dict[str, Any]:
-            return {"name": f"soloist-{run}/{number}/{part}", "num_cpus": 0, "max_restarts": 0}
+            return {"name": f"soloist-{name}/{part}", "num_cpus": 0, "max_restarts": 0}
 
         dispatcher = ray.remote(Dispatcher).options(**named("dispatcher"))
         self._dispatcher: Any = dispatcher.remote(ledger, start.seen, tags)
         self.servers = store.serve(self._dispatcher, named)
 
-    def status(self, workers: int) -> Status:
+    def status(self) -> Status:
         """Return how far the pass is, having looked for signs of life of what else there is."""
         self._store.check()
-        status: Status = answer(self._dispatcher.status.remote(workers))
+        status: Status = answer(self._dispatcher.status.remote())
         return status
 
     def bury(self, workers: Sequence[str]) -> None:

@@ -20,7 +20,9 @@ class Meters:
         )
         self._pulled = Counter("soloist_pulled_bytes_total", "Bytes that workers pulled", keys)
         self._pushed = Counter("soloist_pushed_bytes_total", "Bytes that workers pushed", keys)
-        self._workers = Gauge("soloist_workers", "Workers that are alive", keys)
+        self._workers = Gauge(
+            "soloist_workers", "Workers that were heard of within the last lease_s", keys
+        )
         self._staleness = Histogram(
             "soloist_staleness_windows",
             "Windows of others between a pull and its push",
@@ -49,6 +51,6 @@ class Meters:
         for each in report.staleness:
             self._staleness.observe(each.updates)
 
-    def workers(self, alive: int) -> None:
+    def workers(self, heard_of: int) -> None:
         """Tell how many workers there are."""
-        self._workers.set(alive)
+        self._workers.set(heard_of)

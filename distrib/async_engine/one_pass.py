@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from ray.exceptions import RayTaskError
 
-from distrib.async_engine.answers import ServersLost
+from distrib.async_engine.answers import ServersLost, reason
 from distrib.async_engine.crew import Crew
 from distrib.async_engine.generation import Generation
 from distrib.async_engine.messages import Seen, Status
@@ -20,6 +20,7 @@ from distrib.evaluation import Watch, WatchState
 from distrib.store.shard import Served
 from distrib.windows import Windows
 from recsys.engines import AsyncEngine
+from recsys.errors import DataError
 
 _POLL_S = 0.1
 MOST_LOSSES = 5
@@ -41,6 +42,7 @@ class Progress:
     """What a snapshot keeps beside the shards."""
 
     seen: Seen
+    train_seconds: float
     watch: WatchState | None
     passed: tuple[Passed, ...]
     """The phases before"""
@@ -72,6 +74,8 @@ class OnePass:
         phase: its number; the store has begun it.
         watch: evaluates on the way, None in a phase that is not evaluated.
         passed: the phases before.
+        is_resumed: whether they were trained elsewhere, so that their weights are in snapshots of
+            this phase alone.
     """
 
     def __init__(
@@ -80,12 +84,16 @@ class OnePass:
         phase: int,
         watch: Watch | None,
         passed: tuple[Passed, ...],
+        *,
+        is_resumed: bool = False,
     ) -> None:
         self._training = training
         self._phase = phase
         self._watch = watch
         self._unwatched = None if watch is None else watch.state()
         self._passed = passed
+        self._is_resumed = is_resumed
+        self._has_begun = bool(passed)
         self._seconds = 0.0
         self._losses = 0
         self._generation = 0
@@ -97,20 +105,21 @@ class OnePass:
 
         Raises:
             TrialFailed: it cannot be trained.
-            DataError: the place of its snapshots is in use or of another format.
+            DataError: the place of its snapshots is in use, of another format, or lacks the one
+                without which this phase cannot go on.
         """
         store = self._training.store
         while True:
             self._training.crew.rest()  # nobody changes any more what a store has kept
             start = store.kept() or self._restored()
             generation = Generation(
-                self._training.run,
                 self._next_generation(),
                 self._training.engine,
                 self._training.windows,
                 store,
                 start,
                 self._saved,
+                self._start_with(start),
                 {"trial": self._training.trial, "run": self._training.run},
             )
             try:
@@ -129,15 +138,25 @@ class OnePass:
             finally:
                 generation.close()
 
-    def _next_generation(self) -> int:
+    def _start_with(self, start: Start) -> int:
+        """Return how many workers to wait for: those who have trained wait for nobody again."""
+        has_begun = self._has_begun or start.leases > 0
+        return 1 if has_begun else self._training.engine.start_with
+
+    def _next_generation(self) -> str:
         self._generation += 1
-        return 1000 * self._phase + self._generation
+        return f"{self._training.run}/{1000 * self._phase + self._generation}"
 
     def _restored(self) -> Start:
         """Bring the store to the newest snapshot of this phase, or to its beginning."""
         place = self._training.snapshots
         newest = None if place is None else place.newest()
         if newest is None or newest.manifest.phase != self._phase:
+            if self._is_resumed:
+                raise DataError(
+                    f"{place}: found no whole snapshot of phase {self._phase}, expected the one "
+                    "that training goes on from, which alone has the weights of the phases before"
+                )
             if self._watch is not None and self._unwatched is not None:
                 self._watch.go_back(self._unwatched)
             self._watched, self._saved = Seen(), 0
@@ -148,6 +167,8 @@ class OnePass:
         if self._watch is not None and progress.watch is not None:
             self._watch.go_back(progress.watch)
         self._watched, self._saved = progress.seen, newest.manifest.windows
+        # What this process has trained, and trains again, took its time too.
+        self._seconds = max(self._seconds, progress.train_seconds)
         start = Start(
             applied=frozenset(range(newest.manifest.windows)),
             seen=progress.seen,
@@ -161,17 +182,17 @@ class OnePass:
         crew = self._training.crew
         seconds_before = self._seconds
         while True:
-            try:
-                dead, servers_lost = crew.settle(self._phase, generation.servers)
-            except RayTaskError as error:
-                raise TrialFailed(f"a worker failed: {error}") from error
+            dead, servers_lost = crew.settle(self._phase, generation.servers)
             if servers_lost:
                 raise ServersLost("a worker found its dispatcher or a shard gone")
             generation.bury(dead)
-            status = generation.status(len(crew))
+            status = generation.status()
+            self._has_begun |= status.leases > 0
             self._seconds = seconds_before + status.train_seconds
             if status.failure is not None:
                 raise TrialFailed(status.failure)
+            if status.seen.windows > self._watched.windows:
+                crew.note_progress()
             crew.dismiss(status.silent)
             self._training.told(status.seen)
             self._evaluate(status.seen)
@@ -195,6 +216,7 @@ class OnePass:
         assert place is not None
         progress = Progress(
             seen=status.seen,
+            train_seconds=self._seconds,
             watch=None if self._watch is None else self._watch.state(),
             passed=self._passed,
         )
@@ -208,6 +230,8 @@ class OnePass:
                 progress=progress,
             )
         except (OSError, RayTaskError) as error:
-            raise TrialFailed(f"engine.snapshots: {place}: cannot be written: {error}") from error
+            raise TrialFailed(
+                f"engine.snapshots: {place}: cannot be written: {reason(error)}"
+            ) from error
         self._losses, self._saved = 0, windows
         generation.pass_cut(windows)

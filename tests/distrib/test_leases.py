@@ -136,6 +136,16 @@ def test_the_first_window_waits_for_the_workers_that_are_to_start_together() -> 
     assert windows_of(ledger.grant("a", 0)) == [0]
 
 
+def test_a_worker_that_asked_and_died_is_not_waited_with() -> None:
+    ledger = Ledger(9, start_with=2)
+    ledger.grant("dead", 0)
+
+    ledger.bury(["dead"])
+
+    assert ledger.grant("a", 0) == Hold()
+    assert windows_of(ledger.grant("b", 0)) == [0]
+
+
 def test_warm_up_trains_one_window_after_another_and_then_lets_go() -> None:
     ledger = Ledger(5, warm_up=1)
     first = ledger.grant("a", 0)
