@@ -26,9 +26,9 @@ def replay(
 ) -> None:
     """Train a trial of the async engine again, in the order in which its shards served.
 
-    In one process, whatever the number of workers was. Prints how many tensors are equal to the
-    bit, weights and accumulators; if one is not, names it and ends with status 1. The trial must
-    have been recorded: engine.record=true.
+    In one process, whatever the number of workers was: the order alone decides. Prints how many
+    tensors are equal to the bit, weights and accumulators; if one is not, names it and ends with
+    status 1. The trial must have been recorded: engine.record=true.
     """
     recorded, orders, digests = _read(trial)
     log = ClickLog.open(data)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from distrib import virtual_async
 from distrib.replay import replay
-from distrib.schedule import schedule
+from distrib.schedule import Event, schedule
+from distrib.store.exchange import digests
 from distrib.store.recording import order_logs, order_table
 from distrib.store.shard import Served
 from recsys.engines import ExponentialDelays
@@ -14,6 +16,7 @@ from recsys.errors import ConfigError, DataError
 from tests.support.logs import small_log, small_recipe, trials
 
 WINDOWS = 13
+OFFLINE = {"kind": "distilled", "components": 2, "teacher": "offline"}
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +29,15 @@ def trial(log):
     return trials(log, small_recipe(engine={"name": "async", "window": 3}), 1)[0]
 
 
+def events(seed: int) -> list[Event]:
+    return schedule(WINDOWS, 5, ExponentialDelays(), np.random.default_rng(seed))
+
+
 def order(seed: int) -> list[Served]:
     """Return the order log of a shard that five workers used."""
-    events = schedule(WINDOWS, 5, ExponentialDelays(), np.random.default_rng(seed))
     return [
         Served(lease=e.window, window=e.window, is_push=e.is_push, applied=e.is_push)
-        for e in events
+        for e in events(seed)
     ]
 
 
@@ -80,6 +86,39 @@ def test_a_change_carried_over_is_as_if_pulled_after_its_push(log, trial, on_one
         ahead += [line(window, True, carried=window - 1)]
 
     assert replay(log, trial, [[ahead]]) == replay(log, trial, [[one_by_one]])
+
+
+@pytest.fixture
+def trained_virtually(monkeypatch) -> dict[str, str]:
+    """Return what gets the digests of each model that virtual_async makes."""
+    found: dict[str, str] = {}
+    fill_arm = virtual_async.fill_arm
+
+    def and_keep(arm, layout, replicas) -> None:
+        found.clear()
+        found.update(digests(arm, layout, replicas[0]))
+        fill_arm(arm, layout, replicas)
+
+    monkeypatch.setattr(virtual_async, "fill_arm", and_keep)
+    return found
+
+
+@pytest.mark.parametrize("arm", [{"kind": "single"}, OFFLINE], ids=["single", "offline"])
+def test_an_order_trains_the_same_model_whether_replayed_or_in_virtual_async(
+    log, monkeypatch, trained_virtually, arm
+) -> None:
+    common = {"window": 3, "delta_scale": 0.5}
+    (real,) = trials(log, small_recipe(arm=arm, engine={"name": "async", **common}), 1)
+    virtual = {"name": "virtual_async", "workers": 5, **common}
+    (simulated,) = trials(log, small_recipe(arm=arm, engine=virtual), 1)
+    phases = len(real.recipe.arm.phases)
+    seeds = iter(range(phases))
+    monkeypatch.setattr(virtual_async, "order_of", lambda *_: events(next(seeds)))
+
+    virtual_async.train(log, [simulated])
+
+    recorded = [[order(phase)] * 2 for phase in range(phases)]
+    assert replay(log, real, recorded) == trained_virtually
 
 
 def test_a_log_without_a_pull_is_refused(log, trial) -> None:
