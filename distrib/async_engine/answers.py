@@ -30,7 +30,7 @@ def answer(reply: Any, limit_s: float | None = ANSWER_S) -> Any:
     except RayTaskError:
         raise
     except RayError as error:
-        raise ServersLost(str(error)) from error
+        raise ServersLost(reason(error)) from error
 
 
 def reason(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import ray
@@ -21,6 +22,7 @@ from distrib.store.exchange import digests
 from distrib.store.layout import layout_of
 from distrib.store.shard import Served, ShardState, fresh
 from distrib.store.shared_memory import SharedMemory, plan_of
+from distrib.store.shared_segment import Plan, refuse_without_room
 from distrib.training import arm_of_phase, shape_of_phase
 from distrib.trial import Trial
 from distrib.windows import Windows
@@ -34,7 +36,11 @@ _DEATH_S = 60.0
 
 
 class MemoryStore:
-    """A ``Store``. It outlives dispatchers and workers, and knows what they have done."""
+    """A ``Store``. It outlives dispatchers and workers, and knows what they have done.
+
+    Raises:
+        ConfigError: there is no room for its phases.
+    """
 
     waits_for_death = True
 
@@ -50,6 +56,9 @@ class MemoryStore:
         self._arm: Arm | None = None
         self._start: Start | None = None
         """What the phase started from, here"""
+        plans = [self._plan(phase).size_bytes for phase in trial.recipe.arm.phases]
+        # A phase begins while the one before, whose weights it takes over, is still there.
+        refuse_without_room(max(before + here for before, here in pairwise([0, *plans])))
 
     def worker_options(self) -> dict[str, Any]:
         if ray.util.get_current_placement_group() is not None:
@@ -59,13 +68,9 @@ class MemoryStore:
 
     def begin(self, number: int, phase: Phase) -> None:
         recipe = self._trial.recipe
-        shape = shape_of_phase(recipe, self._log.schema, [self._trial.seeds], phase.groups)
-        plan = plan_of(
-            shape, recipe.optimizer, self._windows, workers=self._workers, tallies=TALLIES
-        )
         self.close()
         self._memory = memory = SharedMemory.create(
-            plan, f"{self._run}/{number}", recipe.optimizer, self._windows
+            self._plan(phase), f"{self._run}/{number}", recipe.optimizer, self._windows
         )
         arm = arm_of_phase(recipe, self._log, [self._trial], phase.groups, memory.tables, self._arm)
         memory.fill_dense(arm)
@@ -127,6 +132,13 @@ class MemoryStore:
     def close(self) -> None:
         if self._memory is not None:
             self._memory.close()
+
+    def _plan(self, phase: Phase) -> Plan:
+        recipe = self._trial.recipe
+        shape = shape_of_phase(recipe, self._log.schema, [self._trial.seeds], phase.groups)
+        return plan_of(
+            shape, recipe.optimizer, self._windows, workers=self._workers, tallies=TALLIES
+        )
 
     @property
     def _here(self) -> SharedMemory:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 from torchrec.modules.embedding_configs import EmbeddingBagConfig
 
-from distrib.async_engine.answers import answer
+from distrib.async_engine.answers import ANSWER_S, ServersLost, answer
 from distrib.async_engine.messages import Servers
 from distrib.async_engine.shard_server import ShardServer
 from distrib.async_engine.store import Named, Start
@@ -33,6 +34,9 @@ _COPIES = 5
 with, and, while the weights are fetched anew, those that were fetched before, what the shards send
 (in Ray's object store) and what it is joined to"""
 
+_SILENT_LEASES = 4
+"""A shard that is silent for so long is taken for dead, before its workers' window is blamed"""
+
 
 class ServerStore:
     """A ``Store``. The driver's arm is a copy, filled when it is asked for."""
@@ -51,6 +55,8 @@ class ServerStore:
         self._states: tuple[ShardState, ...] = ()
         self._shards: tuple[Any, ...] = ()
         self._signs: list[Any] = []
+        self._overdue_at: list[float] = []
+        """When a sign of life is taken to come no more"""
 
     def worker_options(self) -> dict[str, Any]:
         return {}
@@ -87,15 +93,20 @@ class ServerStore:
         )
         self._states = ()
         self._signs = [each.version.remote() for each in self._shards]
+        self._overdue_at = [time.monotonic() + ANSWER_S] * len(self._shards)  # it has to load first
         return Servers(dispatcher=dispatcher, shards=self._shards)
 
     def check(self) -> None:
         """Ask every shard that answered the last time for another sign of life."""
         ready, _ = ray.wait(self._signs, num_returns=len(self._signs), timeout=0)
-        for sign in ready:
-            answer(sign)
-            number = self._signs.index(sign)
-            self._signs[number] = self._shards[number].version.remote()
+        now = time.monotonic()
+        for number, shard in enumerate(self._shards):
+            if self._signs[number] in ready:
+                answer(self._signs[number])
+                self._signs[number] = shard.version.remote()
+                self._overdue_at[number] = now + _SILENT_LEASES * self._engine.lease_s
+            elif now > self._overdue_at[number]:
+                raise ServersLost(f"shard {number} gives no sign of life")
 
     def arm(self) -> Arm:
         assert self._arm is not None
@@ -106,8 +117,10 @@ class ServerStore:
         return self._arm
 
     def write(self, root: str, name: str) -> list[str]:
-        """Have all shards write their files."""
-        return self._of_shards(lambda shard, number: shard.write.remote(root, name, number))
+        """Have all shards write their files, which takes as long as it takes."""
+        return self._of_shards(
+            lambda shard, number: shard.write.remote(root, name, number), limit_s=None
+        )
 
     def order(self) -> list[tuple[Served, ...]]:
         return self._of_shards(lambda shard, _: shard.order.remote())
@@ -146,5 +159,8 @@ class ServerStore:
                 "smaller tables"
             )
 
-    def _of_shards(self, call: Callable[[Any, int], Any]) -> list[Any]:
-        return [answer(reply) for reply in [call(shard, i) for i, shard in enumerate(self._shards)]]
+    def _of_shards(
+        self, call: Callable[[Any, int], Any], limit_s: float | None = ANSWER_S
+    ) -> list[Any]:
+        replies = [call(shard, number) for number, shard in enumerate(self._shards)]
+        return [answer(reply, limit_s) for reply in replies]

@@ -47,4 +47,4 @@ class ShardServer:
 
     def write(self, root: str, name: str, shard: int) -> str:
         """Write a snapshot of this shard, return its digest; nothing is served meanwhile."""
-        return write_shard(root, name, shard, self._shard.snapshot())
+        return write_shard(root, name, shard, self._shard.state())

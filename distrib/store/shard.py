@@ -143,12 +143,10 @@ class Shard:
         """The order log; empty unless it is recorded."""
         return tuple(self._order)
 
-    def snapshot(self) -> ShardState:
-        """Return a copy of all state."""
+    def state(self) -> ShardState:
+        """Return all state; its parameters are the shard's own, not a copy."""
         return ShardState(
-            parameters=Parameters(
-                slabs=tuple(slab.copy() for slab in self._slabs), dense=self._dense.copy()
-            ),
+            parameters=self.peek(),
             version=self._version,
             applied=dict(self._applied),
             order=tuple(self._order),

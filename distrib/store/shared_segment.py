@@ -7,6 +7,7 @@ file in ``/proc``, which asks for the same user on the same machine.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import mmap
@@ -96,13 +97,7 @@ class Segment:
         Raises:
             ConfigError: it is more than there is, of memory or in ``directory``.
         """
-        free = available_bytes()
-        if plan.size_bytes > free:
-            raise ConfigError(
-                f"engine.store: shared_memory needs {_size(plan.size_bytes)} for tables, optimiser "
-                f"state and towers, found {_size(free)} of memory available; expected as much, "
-                "or store: server, whose shards may lie on many nodes"
-            )
+        _refuse_without_memory(plan.size_bytes)
         fd = -1
         try:
             fd = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -110,11 +105,7 @@ class Segment:
         except OSError as error:
             if fd >= 0:
                 os.close(fd)
-            raise ConfigError(
-                f"engine.store: shared_memory needs {_size(plan.size_bytes)} in {directory}, "
-                f"found {_size(_free_bytes(directory))} free there ({error.strerror}); expected "
-                "as much (of a container: a larger --shm-size), or store: server"
-            ) from None
+            raise _without_room(plan.size_bytes, directory, error.strerror) from None
         segment = cls(fd, plan, run)
         segment._header[: len(_MAGIC + run.encode())] = bytearray(_MAGIC + run.encode())
         segment._header[-32:] = bytearray(plan.digest)
@@ -161,6 +152,35 @@ class Segment:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def refuse_without_room(size_bytes: int, directory: Path = SHARED_MEMORY) -> None:
+    """Refuse what segments could not take together, before any of them is made.
+
+    Raises:
+        ConfigError: it is more than there is now, of memory or in ``directory``.
+    """
+    _refuse_without_memory(size_bytes)
+    if size_bytes > _free_bytes(directory):
+        raise _without_room(size_bytes, directory, os.strerror(errno.ENOSPC))
+
+
+def _refuse_without_memory(size_bytes: int) -> None:
+    free = available_bytes()
+    if size_bytes > free:
+        raise ConfigError(
+            f"engine.store: shared_memory needs {_size(size_bytes)} for tables, optimiser "
+            f"state and towers, found {_size(free)} of memory available; expected as much, "
+            "or store: server, whose shards may lie on many nodes"
+        )
+
+
+def _without_room(size_bytes: int, directory: Path, why: str) -> ConfigError:
+    return ConfigError(
+        f"engine.store: shared_memory needs {_size(size_bytes)} in {directory}, "
+        f"found {_size(_free_bytes(directory))} free there ({why}); expected "
+        "as much (of a container: a larger --shm-size), or store: server"
+    )
 
 
 def _padded(count: int) -> int:

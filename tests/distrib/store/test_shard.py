@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 
@@ -51,7 +53,7 @@ def test_a_push_adds_to_its_rows_alone() -> None:
 
     shard.push(push(0), ROWS, ones(ROWS))
 
-    after = shard.snapshot().parameters
+    after = shard.state().parameters
     changed = np.zeros((6, 3))
     changed[[1, 4]] = 1
     np.testing.assert_allclose(after.slabs[0] - before.slabs[0], changed, atol=1e-6)
@@ -61,7 +63,7 @@ def test_a_push_adds_to_its_rows_alone() -> None:
 def test_a_window_pushed_twice_is_applied_once() -> None:
     shard = Shard(fresh(parameters()))
     shard.push(push(3, lease=1), ROWS, ones(ROWS))
-    once = shard.snapshot()
+    once = deepcopy(shard.state())
 
     assert shard.push(push(3, lease=2), ROWS, ones(ROWS)) is None
 
@@ -102,7 +104,7 @@ def test_a_workers_own_change_that_it_carried_makes_nothing_stale() -> None:
 def test_a_restored_shard_goes_on_where_the_snapshot_was_taken() -> None:
     shard = Shard(fresh(parameters()))
     shard.push(push(0), ROWS, ones(ROWS))
-    snapshot = shard.snapshot()
+    snapshot = deepcopy(shard.state())
     shard.push(push(1), ROWS, ones(ROWS))
 
     restored = Shard(snapshot)
