@@ -8,6 +8,7 @@ the rows that it reads if it is a click, −1 if not: small whole numbers, exact
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
@@ -80,8 +81,8 @@ def counting_fields(batch_size: int, epochs: int, **engine: object) -> dict[str,
     }
 
 
-def counted(log: ClickLog, epochs: int) -> dict[str, str]:
-    """Return the digest of every tensor after each training example counted ``epochs`` times."""
+def counts(log: ClickLog, epochs: int) -> dict[str, npt.NDArray[np.float32]]:
+    """Return every tensor after each training example counted ``epochs`` times."""
     rows = np.asarray(log.splits["train"])
     signs = epochs * (2 * log.label[rows] - 1)
     found = {}
@@ -92,9 +93,14 @@ def counted(log: ClickLog, epochs: int) -> dict[str, str]:
             read = bag_of(log, feature.name, row) if feature.multi_valued else log.ids[row, column]
             np.add.at(table, read, sign)
         column += not feature.multi_valued
-        found[feature.name] = digest(table)
-    found["dense"] = digest(np.full(WEIGHTS, signs.sum(), np.float32))
+        found[feature.name] = table
+    found["dense"] = np.full(WEIGHTS, signs.sum(), np.float32)
     return found
+
+
+def counted(log: ClickLog, epochs: int) -> dict[str, str]:
+    """Return the digests of what ``counts`` returns."""
+    return {name: digest(tensor) for name, tensor in counts(log, epochs).items()}
 
 
 def by_table(digests: dict[str, str]) -> dict[str, str]:

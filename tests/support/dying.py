@@ -12,9 +12,11 @@ from typing import Any
 
 import ray
 
-from distrib.async_engine.client import StoreClient
+from distrib.async_engine.client import Pulling, StoreClient
 from distrib.async_engine.messages import Servers
 from distrib.async_engine.worker import Worker
+from distrib.store.parameters import Parameters
+from distrib.store.shard import Version
 
 
 def worker_that_dies_between_shards(place: Path, windows: frozenset[int]) -> type[Worker]:
@@ -35,6 +37,48 @@ def worker_that_dies_between_shards(place: Path, windows: frozenset[int]) -> typ
             return Client(servers.shards)
 
     return Dying
+
+
+def worker_whose_push_is_late(place: Path, window: int) -> type[Worker]:
+    """Return a worker that holds one push back until another's of that window is on all shards."""
+
+    class Client(StoreClient):
+        def _push_to(self, shard: int, push: Any, route: Any, change: Any) -> Any:
+            marker = place / str(push.window)
+            if push.window == window and not marker.exists():
+                marker.touch()
+                while not all(self._has(each, window) for each in self._shards):
+                    time.sleep(0.05)
+            return super()._push_to(shard, push, route, change)
+
+        def _has(self, shard: Any, window: int) -> bool:
+            order = ray.get(shard.order.remote())
+            return any(each.applied and each.window == window for each in order)
+
+    class Late(Worker):
+        def make_client(self, servers: Servers) -> StoreClient:
+            return Client(servers.shards)
+
+    return Late
+
+
+def worker_that_gets_nan(place: Path, window: int) -> type[Worker]:
+    """Return a worker that finds NaN in what it pulled for a window, the first time."""
+
+    class Client(StoreClient):
+        def pulled(self, pulling: Pulling) -> tuple[Parameters, list[Version]]:
+            parameters, since = super().pulled(pulling)
+            marker = place / str(pulling.lease.window)
+            if pulling.lease.window == window and not marker.exists():
+                marker.touch()
+                parameters.dense[:] = float("nan")
+            return parameters, since
+
+    class Disturbed(Worker):
+        def make_client(self, servers: Servers) -> StoreClient:
+            return Client(servers.shards)
+
+    return Disturbed
 
 
 def slow_worker(seconds: float, place: Path) -> type[Worker]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from distrib.async_engine import driver
+from distrib.async_engine.crew import Crew
 from distrib.engines import train
 from distrib.replay import replay
 from distrib.store.recording import order_logs
@@ -23,6 +24,8 @@ from tests.support.dying import (
     servers_alive,
     slow_worker,
     worker_that_dies_between_shards,
+    worker_that_gets_nan,
+    worker_whose_push_is_late,
     workers_alive,
 )
 from tests.support.logs import small_log, trials
@@ -98,7 +101,37 @@ def test_every_example_counts_once_though_workers_shards_and_dispatcher_are_kill
     assert sum(told) == 7 * len(log.splits["train"])
 
 
-def test_a_worker_that_hangs_and_wakes_up_late_counts_once(log, tmp_path, monkeypatch) -> None:
+def test_a_push_that_comes_after_anothers_is_refused(log, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(driver, "Worker", worker_whose_push_is_late(tmp_path, 5))
+    # Whoever hangs is ended as soon as it is silent; here that comes too late.
+    monkeypatch.setattr(Crew, "dismiss", lambda self, names: None)
+    (trial,) = trials(log, recipe(4, lease_s=1.0), 1)
+
+    (result,) = train(log, [trial])
+
+    late = result.recording.order.query("is_push and not applied")
+    assert {(0, 5), (1, 5)} <= set(zip(late["shard"], late["window"], strict=True))
+    assert by_table(result.recording.digests) == counted(log, 4)
+    assert windows_applied(result.recording) == [list(range(4 * 38))] * 2
+
+
+def test_a_window_that_gives_nan_once_is_tried_again_and_counts_once(
+    log, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(driver, "Worker", worker_that_gets_nan(tmp_path, 5))
+    (trial,) = trials(log, recipe(1), 1)
+
+    (result,) = train(log, [trial])
+
+    order = result.recording.order.query("window == 5")
+    assert [len(order.query("not is_push")), len(order.query("is_push"))] == [2 * 2, 2]
+    assert by_table(result.recording.digests) == counted(log, 1)
+    assert windows_applied(result.recording) == [list(range(38))] * 2
+
+
+def test_a_worker_that_hangs_is_ended_and_its_windows_count_once(
+    log, tmp_path, monkeypatch
+) -> None:
     monkeypatch.setattr(driver, "Worker", slow_worker(0.02, tmp_path))
     (trial,) = trials(log, recipe(4, lease_s=1.0), 1)
     told: list[int] = []

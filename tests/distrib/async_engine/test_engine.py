@@ -102,6 +102,13 @@ def test_training_that_stopped_in_its_second_phase_goes_on_within_it(log, tmp_pa
     assert resumed.progress["examples"].iloc[-1] == len(log.splits["train"])
 
 
+def test_workers_that_would_wait_for_each_other_forever_are_refused(log) -> None:
+    recipe = small_recipe(engine=asynchronous(3, start_with=3))
+
+    with pytest.raises(ConfigError, match=r"^engine.threads: found 3 CPU, expected at most 2"):
+        train(log, trials(log, recipe, 1))
+
+
 def test_statistics_of_batches_are_refused_before_anything_starts(log) -> None:
     recipe = own_recipe("uneven", engine=asynchronous(2))
 

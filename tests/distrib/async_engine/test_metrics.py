@@ -15,7 +15,7 @@ from tests.support.dying import in_background, slow_worker
 from tests.support.logs import small_log, small_recipe, trials
 
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
-BATCH = 32
+BATCH, WORKERS = 32, 2
 NAMES = (
     "soloist_examples_total",
     "soloist_pulled_bytes_total",
@@ -39,6 +39,15 @@ def exported(trial: str) -> dict[str, float]:
     return found
 
 
+def agree(found: dict[str, float]) -> bool:
+    """Tell whether all is there, and not from the middle of a window's report."""
+    return (
+        all(map(found.get, NAMES))
+        and found["soloist_workers"] == WORKERS
+        and found["soloist_pushed_bytes_total"] == found["soloist_pulled_bytes_total"]
+    )
+
+
 class Stopped(Exception):
     """What the test stops the training with."""
 
@@ -48,24 +57,24 @@ def test_examples_bytes_workers_staleness_and_latency_show_in_rays_endpoint(
 ) -> None:
     log = small_log(tmp_path)
     monkeypatch.setattr(driver, "Worker", slow_worker(0.05, tmp_path))
-    engine = {"name": "async", "workers": 2, "shards": 1, "window": 1}
+    engine = {"name": "async", "workers": WORKERS, "shards": 1, "window": 1}
     (trial,) = trials(log, small_recipe(engine=engine, stream={"epochs": 50}), 1)
     found: dict[str, float] = {}
     told: list[int] = []
 
     def tell(examples: int) -> None:
         told.append(examples)
-        if all(map(found.get, NAMES)):
+        if agree(found):
             raise Stopped
 
     thread, outcome = in_background(lambda: train(log, [trial], on_progress=tell))
-    while thread.is_alive() and not all(map(found.get, NAMES)):
+    while thread.is_alive() and not agree(found):
         time.sleep(0.2)
         found = exported(trial.digest)
     thread.join()
 
     assert isinstance(outcome[0], Stopped)
-    assert found["soloist_workers"] <= 2
+    assert found["soloist_workers"] == WORKERS
     assert found["soloist_examples_total"] % BATCH == 0
     assert 0 < found["soloist_examples_total"] <= sum(told)
     # The same rows come and go, so every window pulls what it pushes.

@@ -17,7 +17,7 @@ from distrib.store import shared_segment
 from distrib.store.parameters import digest
 from recsys.config import Recipe
 from recsys.errors import ConfigError
-from tests.support.counting import WEIGHTS, counted, counting_fields
+from tests.support.counting import counted, counting_fields, counts
 from tests.support.dying import in_background, servers_alive, workers_alive
 from tests.support.dying_in_place import (
     descendants,
@@ -151,10 +151,13 @@ def test_two_workers_at_once_train_every_batch_and_see_each_others_updates(log, 
     told = result.staleness.as_dict()
     batches = -(-8 * len(log.splits["train"]) // 32)
     assert told["updates"]["pushes"] == batches
-    assert 0 < told["updates"]["mean"] < 3
+    assert told["updates"]["max"] > 0
     assert told["examples"]["mean"] == pytest.approx(32 * told["updates"]["mean"], rel=0.01)
-    signs = 8 * (2 * log.label[np.asarray(log.splits["train"])] - 1)
-    np.testing.assert_allclose(trained["dense"], np.full(WEIGHTS, signs.sum()), atol=32 * 8)
+    expected = counts(log, 8)
+    assert trained.keys() == expected.keys()
+    for name, tensor in trained.items():  # two updates at the same instant may count as one
+        np.testing.assert_allclose(tensor, expected[name], atol=32 * 8, err_msg=name)
+        assert np.mean(tensor != expected[name]) < 0.1 or name == "dense", name
 
 
 class Stopped(Exception):
