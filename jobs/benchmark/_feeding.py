@@ -1,15 +1,9 @@
 """How many workers the server store feeds before it saturates, and a model that says why.
 
 Workers pull and push real windows' rows through the real dispatcher and shards, but sleep for the
-time that a GPU would compute, so that many of them fit on one machine. The model knows what one
-lone worker's windows cost: each process's CPU time for a window, a fixed part and a part for every
-byte. From that it predicts the rate of W workers as the least of
-
-    W / (compute + a worker's own time)       workers are the limit
-    1 / (a shard's time for its part)         a shard is the limit
-    cores / (all processes' time)             this machine is the limit
-
-and, for a cluster on which every process has a core of its own, the rates of 64 and 1,024 workers.
+time that a GPU would compute, so that many of them fit on one machine. What the windows of a lone
+worker cost, of three lengths, is all that the model is made of; what many workers then do was not
+looked at.
 """
 
 from __future__ import annotations
@@ -40,6 +34,7 @@ from distrib.window_trainer import WindowTrainer
 from distrib.window_training import Prepared
 from distrib.windows import Windows
 from jobs.benchmark._criteo import recipe_of
+from jobs.benchmark._store_model import Model, Use
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Stream
 from recsys.seeds import Seeds
@@ -49,78 +44,18 @@ _PREDICTED = (64, 1024)
 _KEPT = 3
 """Windows whose rows are kept, and pulled in turn"""
 _START_S, _MEASURE_S = 1.0, 5.0
-_NETWORK_BYTES_PER_S = 25e9 / 8
 _MANY = 1 << 24
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Use:
-    """CPU seconds of processes, and windows trained."""
-
-    windows: float
-    shard: float
-    """The busiest shard's"""
-    shards: float
-    worker: float
-    dispatcher: float
-    machine: float
-    """Of all processes, Ray's own too"""
-    seconds: float
-
-    def a_window(self) -> Use:
-        """Return what one window takes."""
-        n = self.windows
-        return Use(
-            windows=1,
-            shard=self.shard / n,
-            shards=self.shards / n,
-            worker=self.worker / n,
-            dispatcher=self.dispatcher / n,
-            machine=self.machine / n,
-            seconds=self.seconds / n,
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Line:
-    """A cost that grows with bytes."""
-
-    fixed_s: float
-    s_per_byte: float
-
-    def __call__(self, size: float) -> float:
-        return self.fixed_s + self.s_per_byte * size
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Model:
-    """What one window costs, by its bytes pulled and pushed."""
-
-    shard: Line
-    """One shard's time for its part of a window"""
-    worker: Line
-    machine: Line
-    """All processes' time, on one machine"""
-    dispatcher_s: float
-
-    def rate(self, size: float, *, workers: int, shards: int, compute_s: float) -> float:
-        """Return windows/s on this machine."""
-        more_calls = (shards - 1) * self.shard.fixed_s
-        return min(
-            workers / (compute_s + self.worker(size)),
-            1 / self.shard(size / shards),
-            (os.cpu_count() or 1) / (self.machine(size) + more_calls),
-        )
 
 
 def measured(log: ClickLog, window: int, compute_s_per_batch: float) -> Iterable[Table]:
     """Yield what a lone worker's windows cost, what workers were fed, and what would be."""
-    whole, small = _Windows.of(log, window), _Windows.of(log, max(window // 4, 1))
+    lengths = sorted({max(window // 8, 1), max(window // 2, 1), window})
+    windows = [_Windows.of(log, length) for length in lengths]
     compute_s = window * compute_s_per_batch
-    alone = {each.bytes: _run(each, 1, 1, 2 * compute_s).a_window() for each in (small, whole)}
-    model = _fit(alone)
+    alone = {each.bytes: _run(each, 1, 1, 2 * compute_s).a_window() for each in windows}
+    model = Model.fit(alone)
     yield _costs(model, alone)
-    yield _fed(whole, model, compute_s)
+    yield _fed(windows[-1], model, compute_s)
     yield _cluster(log, model, window, compute_s_per_batch)
 
 
@@ -314,20 +249,6 @@ def _cpu_s_of_all() -> float:
     return sum(used[pid] for pid in ours) / os.sysconf("SC_CLK_TCK")
 
 
-def _fit(alone: dict[float, Use]) -> Model:
-    return Model(
-        shard=_line({size: use.shard for size, use in alone.items()}),
-        worker=_line({size: use.worker for size, use in alone.items()}),
-        machine=_line({size: use.machine for size, use in alone.items()}),
-        dispatcher_s=float(np.mean([use.dispatcher for use in alone.values()])),
-    )
-
-
-def _line(points: dict[float, float]) -> Line:
-    slope, fixed = np.polyfit(list(points), list(points.values()), 1)
-    return Line(fixed_s=max(float(fixed), 0.0), s_per_byte=float(slope))
-
-
 def _costs(model: Model, alone: dict[float, Use]) -> Table:
     table = Table(
         "CPU ms for a window",
@@ -358,13 +279,19 @@ def _fed(windows: _Windows, model: Model, compute_s: float) -> Table:
         "found ÷ predicted",
         title=f"Workers that sleep {1000 * compute_s:.0f} ms a window",
     )
+    ratios: list[float] = []
     for shards in (1, 2):
         for workers in _WORKERS:
             use = _run(windows, workers, shards, compute_s)
             rate = use.windows / use.seconds
             predicted = model.rate(
-                windows.bytes, workers=workers, shards=shards, compute_s=compute_s
+                windows.bytes,
+                workers=workers,
+                shards=shards,
+                compute_s=compute_s,
+                cores=os.cpu_count() or 1,
             )
+            ratios.append(rate / predicted)
             table.add_row(
                 str(shards),
                 str(workers),
@@ -373,6 +300,10 @@ def _fed(windows: _Windows, model: Model, compute_s: float) -> Table:
                 f"{predicted:.1f}",
                 f"{rate / predicted:.2f}",
             )
+    table.caption = (
+        f"found ÷ predicted: median {np.median(ratios):.2f}, from {min(ratios):.2f} to "
+        f"{max(ratios):.2f}"
+    )
     return table
 
 
@@ -392,41 +323,18 @@ def _cluster(log: ClickLog, model: Model, window: int, compute_s_per_batch: floa
     sizes = {length: _Windows.of(log, length, 1).bytes for length in lengths}
     for workers in _PREDICTED:
         for length, size in sizes.items():
-            compute_s = length * compute_s_per_batch + model.worker(size)
-            wanted = workers / compute_s
-            shards = _shards_for(model, size, wanted)
-            limits = {
-                "shard calls": 1 / _shard_s(model, size, shards),
-                "dispatcher": 1 / model.dispatcher_s,
-                "workers": wanted,
-            }
-            limit = min(limits, key=lambda name: limits[name])
+            found = model.cluster(size, workers=workers, compute_s=length * compute_s_per_batch)
             table.add_row(
                 f"{workers:,}",
                 str(length),
                 f"{size / 1e6:.1f}",
-                f"{wanted:,.0f}",
-                str(shards),
-                f"{limits[limit] / wanted:.0%}",
-                limit,
+                f"{found.wanted:,.0f}",
+                str(found.shards),
+                f"{found.fed:.0%}",
+                found.limit,
             )
     return table
 
 
 def _batches(log: ClickLog) -> int:
     return Stream(log, "train", recipe_of({"name": "local"}).stream, [Seeds()]).batch_count
-
-
-def _shards_for(model: Model, size: float, wanted: float) -> int:
-    """Return the fewest shards that serve so many windows/s, or that more would not help much."""
-    most = 1024
-    enough = (n for n in range(1, most) if 1 / _shard_s(model, size, n) >= wanted)
-    nearly = (
-        n for n in range(1, most) if _shard_s(model, size, n) <= 1.1 * _shard_s(model, size, most)
-    )
-    return next(enough, next(nearly, most))
-
-
-def _shard_s(model: Model, size: float, shards: int) -> float:
-    """Return how long a shard is busy, or its network (both directions at once), with a window."""
-    return max(model.shard(size / shards), size / 2 / shards / _NETWORK_BYTES_PER_S)
