@@ -33,7 +33,13 @@ def sizes(log, trial) -> list[int]:
     found = []
     for phase in trial.recipe.arm.phases:
         shape = shape_of_phase(trial.recipe, log.schema, [trial.seeds], phase.groups)
-        plan = plan_of(shape, trial.recipe.optimizer, WINDOWS, workers=1, tallies=TALLIES)
+        plan = plan_of(
+            shape,
+            trial.recipe.optimizer,
+            WINDOWS,
+            workers=trial.recipe.engine.workers,
+            tallies=TALLIES,
+        )
         found.append(plan.size_bytes)
     return found
 
