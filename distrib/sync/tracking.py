@@ -101,7 +101,7 @@ class _TensorBoard:
 
 
 class _MLflow:
-    """An MLflow run, where ``MLFLOW_TRACKING_URI`` says or in ``RUN/mlruns``.
+    """An MLflow run, where ``MLFLOW_TRACKING_URI`` says or in ``RUN/mlflow.db``.
 
     A training that goes on goes on in the same run, whose id is kept in the run's folder.
     """
@@ -110,7 +110,7 @@ class _MLflow:
         import mlflow
 
         if "MLFLOW_TRACKING_URI" not in os.environ:
-            mlflow.set_tracking_uri((run / "mlruns").absolute().as_uri())
+            mlflow.set_tracking_uri(f"sqlite:///{run.absolute()}/mlflow.db")
         self._mlflow = mlflow
         known = run / _RUN_ID
         if known.exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,7 @@ from distrib.trial import Trial
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError, DataError
 
+_UNTIL_ENDED_S = 60.0
 HOPELESS = (ConfigError, DataError, TrialFailed)
 """What would end the next try too"""
 
@@ -54,6 +56,7 @@ def work(job: Job) -> None:
         _work(job)
     except HOPELESS as error:
         ray.get(job.board.failed.remote(error))
+        time.sleep(_UNTIL_ENDED_S)  # by the driver: raised at once, Ray Train would start all again
         raise
 
 

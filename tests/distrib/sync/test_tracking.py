@@ -75,14 +75,15 @@ def test_mlflow_gets_parameters_and_metrics_in_one_run_that_goes_on(tmp_path, mo
     mlflow = pytest.importorskip("mlflow", reason="the optional extra 'tracking'")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     recipe = of_tracking("mlflow")
+
     for start, loss in ((0, 0.5), (64, 0.25)):
         told = tracker(recipe, tmp_path, start=start)
         told.tell(start + 64, {"loss": loss})
         told.close()
 
     client = mlflow.MlflowClient()
-    (experiment,) = client.search_experiments()
-    (run,) = client.search_runs([experiment.experiment_id])
+    (run,) = client.search_runs([each.experiment_id for each in client.search_experiments()])
+    assert run.info.run_name == tmp_path.name
     assert run.data.params["engine.tracking"] == "mlflow"
     assert run.data.params["optimizer.sparse"] == "rowwise_adagrad"
     history = client.get_metric_history(run.info.run_id, "loss")
