@@ -105,7 +105,7 @@ class Segment:
         except OSError as error:
             if fd >= 0:
                 os.close(fd)
-            raise _without_room(plan.size_bytes, directory, error.strerror) from None
+            raise _without_room(plan.size_bytes, directory, str(error.strerror)) from None
         segment = cls(fd, plan, run)
         segment._header[: len(_MAGIC + run.encode())] = bytearray(_MAGIC + run.encode())
         segment._header[-32:] = bytearray(plan.digest)
