@@ -34,16 +34,20 @@ class Reference:
     batches: int
 
 
-def prepared(checkout: Path, log: ClickLog, scratch: Path, batch_size: int) -> Reference:
-    """Write the training split as the trainer reads it.
+def check(checkout: Path) -> None:
+    """Refuse a folder without the trainer.
 
     Raises:
-        ConfigError: there is no such trainer.
+        ConfigError: says which file is not there.
     """
     if not (checkout / SCRIPT).exists():
         raise ConfigError(
             f"--dlrm {checkout}: found no {SCRIPT}, expected a checkout of facebookresearch/dlrm"
         )
+
+
+def prepared(checkout: Path, log: ClickLog, scratch: Path, batch_size: int) -> Reference:
+    """Write the training split as the trainer reads it."""
     rows = log.splits["train"]
     examples = slice(rows.start, rows.stop)
     file = scratch / "processed.npz"

@@ -29,6 +29,7 @@ from jobs.benchmark._criteo import BATCH, DENSE, TABLES, WIDTH, recipe_of, trial
 from jobs.benchmark._turns import Clock, Goal, Turns, verdicts
 from recsys.config import Recipe
 from recsys.data.click_log import ClickLog
+from recsys.errors import ConfigError
 
 Contestants = dict[str, Callable[[], float]]
 """By name: trains once and returns the examples per second"""
@@ -68,8 +69,8 @@ def peers(
 
     DeepCTR-Torch, and what the DLRM trainer imports, come with `pip install "soloist[peers]"`.
     """
-    wanted = set(part or Part)
     console = Console()
+    wanted = _possible(part, dlrm, console)
     console.print(_where())
     with tempfile.TemporaryDirectory() as place:
         scratch = Path(place)
@@ -87,6 +88,26 @@ def peers(
             movielens = _fused.write_log(scratch / "movielens")
             found = [_fused.turn(movielens) for _ in range(turns)]
             _report(console, found, [_fused.GOAL], unit="studies/s")
+
+
+def _possible(part: list[Part] | None, dlrm: Path | None, console: Console) -> set[Part]:
+    """Return what is to be measured; of all parts, those that what is installed allows.
+
+    Raises:
+        ConfigError: a part that is asked for by its name cannot run, or there is no DLRM trainer.
+    """
+    if dlrm is not None:
+        _peer_dlrm.check(dlrm)
+    wanted = set(part or Part)
+    if Part.DEEPCTR in wanted:
+        try:
+            _peer_deepctr.library()
+        except ConfigError as error:
+            if part:
+                raise
+            console.print(f"left out: {error}", markup=False)
+            wanted.remove(Part.DEEPCTR)
+    return wanted
 
 
 _DLRM_GOALS = [
@@ -131,7 +152,6 @@ def _dlrm_contestants(log: ClickLog, dlrm: Path | None, scratch: Path) -> Contes
 
 
 def _deepctr_contestants(log: ClickLog) -> Contestants:
-    _peer_deepctr.library()
     recipe = _recipe("deepfm")
 
     def deepctr(*, regularised: bool) -> float:

@@ -7,9 +7,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from distrib.training import train_step
-from jobs.benchmark import _peer_deepctr, _peer_dlrm, _peer_torchrec, _steps, peers
+from jobs.benchmark import _peer_dlrm, _peer_torchrec, _steps, peers
 from jobs.benchmark._criteo import DENSE, TABLES, WIDTH
 from recsys.cost import parameters
 from recsys.data.schema import Schema, SparseFeature
@@ -94,9 +95,9 @@ def test_the_reference_trainer_reads_the_same_examples(checkout, log, tmp_path):
     assert counts[-1] == 32
 
 
-def test_a_folder_that_is_no_checkout_is_refused(log, tmp_path):
+def test_a_folder_that_is_no_checkout_is_refused_before_anything_is_measured(tmp_path):
     with pytest.raises(ConfigError, match=r"found no dlrm_s_pytorch.py, expected a checkout"):
-        _peer_dlrm.prepared(tmp_path, log, tmp_path, 32)
+        peers.peers(dlrm=tmp_path)
 
 
 def test_a_trainer_that_does_not_start_is_told_with_its_last_words():
@@ -160,11 +161,16 @@ def test_the_plain_loop_trains_tables_and_towers_in_a_process_group_that_it_ends
     assert not torch.distributed.is_initialized()
 
 
-def test_deepctr_that_is_not_installed_is_told_with_the_extra_that_brings_it(monkeypatch):
+def test_deepctr_that_is_not_installed_is_refused_by_name_and_left_out_of_all(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "deepctr_torch", None)
+    console = Console(width=200)
 
     with pytest.raises(ConfigError, match=r'pip install "soloist\[peers\]" brings it'):
-        _peer_deepctr.library()
+        peers.peers(part=[peers.Part.DEEPCTR])
+    possible = peers._possible(None, None, console)
+
+    assert possible == set(peers.Part) - {peers.Part.DEEPCTR}
+    assert 'pip install "soloist[peers]"' in capsys.readouterr().out
 
 
 def test_every_activation_trains_on_every_batch_and_the_first_turn_does_not_count(log, monkeypatch):
