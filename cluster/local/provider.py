@@ -19,7 +19,7 @@ from ray.autoscaler.tags import (
 )
 
 
-class LocalNodeProvider(FakeMultiNodeProvider):  # type: ignore[misc]  # Ray has no types
+class LocalNodeProvider(FakeMultiNodeProvider):
     """Ray's fake provider, but each node keeps the code of jobs in a directory of its own.
 
     Ray's has one for all, which every node that comes empties under the feet of the others.
@@ -33,9 +33,9 @@ class LocalNodeProvider(FakeMultiNodeProvider):  # type: ignore[misc]  # Ray has
         resources: dict[str, float],
         labels: dict[str, str],
     ) -> None:
-        custom = dict(resources)
+        custom: dict[str, Any] = dict(resources)
         with self.lock:
-            name = self._next_hex_node_id()
+            name: str = self._next_hex_node_id()  # type: ignore[no-untyped-call]
             parameters = RayParams(
                 gcs_address=self._gcs_address,
                 redis_address=self._gcs_address,
@@ -56,9 +56,9 @@ class LocalNodeProvider(FakeMultiNodeProvider):  # type: ignore[misc]  # Ray has
                 },
             )
             node = Node(parameters, head=False, shutdown_at_exit=False, spawn_reaper=False)
-            told = {
+            told: dict[str, Any] = {
                 TAG_RAY_NODE_KIND: NODE_KIND_WORKER,
                 TAG_RAY_NODE_STATUS: STATUS_UP_TO_DATE,
                 TAG_RAY_NODE_NAME: name,
             }
-            self._nodes[name] = {"tags": told | tags, "node": node}
+            self._nodes[name] = {"tags": told | tags, "node": node}  # type: ignore[dict-item]
