@@ -36,7 +36,7 @@ $(MOVIELENS)/meta.json: | $(INSTALLED)
 	$(BIN)/soloist prepare movielens --output $(MOVIELENS)
 
 test: setup browser ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Without it the tests of the report's page are skipped, and say so.
 browser: ## Chromium, in which the report's page is tested, where it is missing and apt can bring it
