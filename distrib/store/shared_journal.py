@@ -29,6 +29,7 @@ _LEASE_SHIFT = 32
 
 _SLOT = 8
 """int64 values of a worker's slot, a cache line: pid, start time, updates, examples"""
+_UPDATES, _EXAMPLES = 2, 3
 
 
 class Fenced(Exception):
@@ -89,6 +90,8 @@ class Journal:
         self._staleness = segment.array("journal/staleness")
         self._tallies = segment.array("journal/tallies")
         self._slots = segment.array("journal/workers")
+        # Read and written for every batch: an order of magnitude faster than numpy's scalars.
+        self._counts = memoryview(self._slots.reshape(-1))
 
     @staticmethod
     def fields(windows: Windows, workers: int, tallies: int) -> tuple[Field, ...]:
@@ -142,8 +145,11 @@ class Journal:
 
     def others(self, place: int) -> Counted:
         """Return what all other workers have applied."""
-        updates, examples = self._slots[:, 2:4].sum(0) - self._slots[place, 2:4]
-        return Counted(updates=int(updates), examples=int(examples))
+        counts, own = self._counts, place * _SLOT
+        return Counted(
+            updates=sum(counts[_UPDATES::_SLOT]) - counts[own + _UPDATES],
+            examples=sum(counts[_EXAMPLES::_SLOT]) - counts[own + _EXAMPLES],
+        )
 
     def begin(self, held: Holding, loss: float, staleness: Staleness) -> None:
         """Write down the next batch's loss and staleness, and that its update is under way.
@@ -161,7 +167,8 @@ class Journal:
         """Write down that the batch's update is done."""
         held.word += 1 << _DONE_SHIFT
         self._words[held.window.number] = held.word
-        self._slots[place, 2:4] += 1, examples
+        self._counts[place * _SLOT + _UPDATES] += 1
+        self._counts[place * _SLOT + _EXAMPLES] += examples
 
     def record(self, held: Holding, tallies: Sequence[float]) -> WindowRecord:
         """Write down what was measured of a window that is through; return what is known of it.
