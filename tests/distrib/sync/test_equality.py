@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from functools import cache
 
@@ -179,3 +180,12 @@ def test_bfloat16_products_train_almost_the_same(pool, log, locally) -> None:
     point, expected = found.progress.watch.points[0], locally("single", "rowwise_adagrad").points[0]
     np.testing.assert_allclose(point.progressive_log_loss, expected.progressive_log_loss, atol=0.02)
     assert not np.allclose(point.logits, expected.logits, atol=1e-4)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
+def test_compiled_towers_train_the_same(pool, log, locally) -> None:
+    recipe = sync_recipe(ARMS["single"], compile=True)
+
+    found, _ = pool.run(train_on, log.directory, trials(log, recipe, 2))
+
+    assert_same_model(found, locally("single", "rowwise_adagrad"))
