@@ -91,7 +91,7 @@ class Journal:
         self._tallies = segment.array("journal/tallies")
         self._slots = segment.array("journal/workers")
         # Read and written for every batch: an order of magnitude faster than numpy's scalars.
-        self._counts = memoryview(self._slots.reshape(-1))
+        self._counts = self._slots.reshape(-1).data
 
     @staticmethod
     def fields(windows: Windows, workers: int, tallies: int) -> tuple[Field, ...]:
