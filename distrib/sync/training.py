@@ -15,10 +15,10 @@ from pathlib import Path
 from torchrec.distributed.train_pipeline import TrainPipelineSparseDist
 
 from distrib.evaluation import Watch
+from distrib.prefetch import Prefetched
 from distrib.sync import checkpoints
 from distrib.sync.account import Account, Progress
 from distrib.sync.input import Part, training_parts
-from distrib.sync.prefetch import Prefetched
 from distrib.sync.ranks import Ranks
 from distrib.sync.served import served_by_all
 from distrib.sync.sharded import ShardedArm

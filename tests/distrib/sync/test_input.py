@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import threading
 
 import pytest
 import torch
 
 from distrib.sync.input import evaluation_parts, filled, training_parts
-from distrib.sync.prefetch import Prefetched
 from distrib.sync.ranks import Ranks
 from recsys.data.stream import Batches, Stream
 from tests.support.logs import small_log, small_recipe, trials
@@ -86,27 +84,3 @@ def test_what_fills_a_part_up_reads_no_row(log):
     for key in keys:
         assert torch.equal(full.sparse[key].values(), batch.sparse[key].values())
         assert full.sparse[key].lengths()[5:].tolist() == [0, 0, 0]
-
-
-def test_prefetched_items_come_whole_and_in_order():
-    with Prefetched(range(100)) as items:
-        assert list(items) == list(range(100))
-        assert list(items) == []
-
-
-def test_what_the_thread_raises_is_raised_where_its_item_would_have_been():
-    def items():
-        yield 1
-        raise OSError("gone")
-
-    with Prefetched(items()) as fetched:
-        assert next(fetched) == 1
-        with pytest.raises(OSError, match="gone"):
-            next(fetched)
-
-
-def test_leaving_early_ends_the_thread():
-    with Prefetched(itertools.count()) as items:
-        next(items)
-
-    assert not any(thread.name == "prefetch" for thread in threading.enumerate())
