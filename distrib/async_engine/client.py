@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 
+from distrib.async_engine.messages import Answer
 from distrib.leases import Lease
 from distrib.staleness import Staleness
 from distrib.store.parameters import Parameters
@@ -33,6 +34,16 @@ class Pushing:
     pulling: Pulling
     change: Parameters
     replies: tuple[Any, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pushed:
+    """A push that all shards answered."""
+
+    staleness: tuple[Staleness, ...]
+    """Of the shards that had not taken the window before"""
+    shard_s: float
+    """CPU time of all shards since they answered the last push, anybody's"""
 
 
 class StoreClient:
@@ -86,10 +97,13 @@ class StoreClient:
             replies.append(self._push_to(shard, push, pulling.route, change))
         return Pushing(pulling=pulling, change=change, replies=tuple(replies))
 
-    def pushed(self, pushing: Pushing) -> tuple[Staleness, ...]:
-        """Wait for a push; return what the shards that took it told."""
-        told: list[Staleness | None] = ray.get(list(pushing.replies))
-        return tuple(each for each in told if each is not None)
+    def pushed(self, pushing: Pushing) -> Pushed:
+        """Wait for a push; return what the shards told."""
+        answers: list[Answer] = ray.get(list(pushing.replies))
+        return Pushed(
+            staleness=tuple(each.staleness for each in answers if each.staleness is not None),
+            shard_s=sum(each.cpu_s for each in answers),
+        )
 
     def _push_to(self, shard: int, push: Push, route: Route, change: Parameters) -> Any:
         part = route.part(change, shard)

@@ -13,7 +13,7 @@ from distrib.store.shared_segment import Address
 
 @dataclass(slots=True)
 class Seconds:
-    """Where a worker's time goes."""
+    """Where a worker's time goes, and what its window asks of the shards."""
 
     prepare: float = 0.0
     """Making batches, and finding their distinct rows where they are pulled"""
@@ -24,6 +24,8 @@ class Seconds:
     """Cutting the change into parts and handing them over; applying it in shared memory"""
     wait: float = 0.0
     """Without a window"""
+    shard: float = 0.0
+    """CPU time of all shards, beside the worker's; none in shared memory"""
 
     def add(self, other: Seconds) -> None:
         self.prepare += other.prepare
@@ -31,6 +33,17 @@ class Seconds:
         self.compute += other.compute
         self.push += other.push
         self.wait += other.wait
+        self.shard += other.shard
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What a shard tells of a push."""
+
+    staleness: Staleness | None
+    """None: the window was applied before"""
+    cpu_s: float
+    """Of the shard's process, since its last answer to any push"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 
+from distrib.async_engine.messages import Answer
 from distrib.async_engine.snapshots import write_shard
-from distrib.staleness import Staleness
 from distrib.store.parameters import Parameters, Rows
 from distrib.store.shard import Pulled, Push, Served, Shard, ShardState, Version
 
@@ -26,6 +27,7 @@ class ShardServer:
             ),
             record=record,
         )
+        self._cpu_s = time.process_time()
 
     def pid(self) -> int:
         return os.getpid()
@@ -36,8 +38,10 @@ class ShardServer:
     def pull(self, rows: Sequence[Rows], window: int, lease: int) -> Pulled:
         return self._shard.pull(rows, window=window, lease=lease)
 
-    def push(self, push: Push, rows: Sequence[Rows], change: Parameters) -> Staleness | None:
-        return self._shard.push(push, rows, change)
+    def push(self, push: Push, rows: Sequence[Rows], change: Parameters) -> Answer:
+        staleness = self._shard.push(push, rows, change)
+        before, self._cpu_s = self._cpu_s, time.process_time()
+        return Answer(staleness=staleness, cpu_s=self._cpu_s - before)
 
     def parameters(self) -> Parameters:
         return self._shard.peek()

@@ -197,8 +197,11 @@ class WindowLoop:
     def _settle(self) -> None:
         """Report the windows whose pushes were answered, which by now should be all."""
         for trained in self._unsettled:
-            staleness = self._client.pushed(trained.pushing)
-            self._line.complete(replace(trained.report, staleness=staleness))
+            pushed = self._client.pushed(trained.pushing)
+            seconds = replace(trained.report.seconds, shard=pushed.shard_s)
+            self._line.complete(
+                replace(trained.report, staleness=pushed.staleness, seconds=seconds)
+            )
         self._unsettled = []
 
 

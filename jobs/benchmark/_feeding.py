@@ -169,7 +169,7 @@ class _Sleepers:
         return self._prepared[lease.window % len(self._prepared)]
 
     def _settle(self, client: StoreClient, pushing: Pushing) -> None:
-        staleness = client.pushed(pushing)
+        pushed = client.pushed(pushing)
         prepared = pushing.pulling.prepared
         self._dispatcher.complete.remote(
             Report(
@@ -178,7 +178,7 @@ class _Sleepers:
                 examples=prepared.examples,
                 progressive_loss=0.0,
                 lookups=(),
-                staleness=staleness,
+                staleness=pushed.staleness,
                 bytes_pulled=pushing.change.bytes,
                 bytes_pushed=pushing.change.bytes,
                 seconds=Seconds(),

@@ -39,6 +39,8 @@ def test_one_worker_trains_what_the_local_engine_trains(log) -> None:
     assert sum(told) == 2 * len(log.splits["train"])
     assert found.cost.train_lookups == local.cost.train_lookups
     assert found.progress["examples"].iloc[-1] == len(log.splits["train"])
+    seconds = found.provenance["workers"]["seconds_per_window"]
+    assert min(seconds[part] for part in ("prepare", "pull", "compute", "push", "shard")) > 0
 
 
 class Stopped(Exception):
