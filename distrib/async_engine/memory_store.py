@@ -13,7 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distrib.async_engine.in_place_loop import TALLIES, report_of
 from distrib.async_engine.messages import Servers
-from distrib.async_engine.snapshots import write_shard
+from distrib.async_engine.shard_files import write_shard
 from distrib.async_engine.store import Named, Start
 from distrib.errors import TrialFailed
 from distrib.leases import Lease

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from distrib.async_engine.messages import Answer
-from distrib.async_engine.snapshots import write_shard
+from distrib.async_engine.shard_files import write_shard
 from distrib.store.parameters import Parameters, Rows
 from distrib.store.shard import Pulled, Push, Served, Shard, ShardState, Version
 

@@ -10,23 +10,19 @@ only load your own.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 import logging
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from distrib.async_engine.ownership import Ownership
+from distrib.async_engine.shard_files import digest_of, file_name, shard_state
 from distrib.folder import Folder
-from distrib.store.parameters import Parameters
-from distrib.store.shard import Served, ShardState, Version
-from distrib.trial import Trial, code_digest, library_versions
+from distrib.store.shard import ShardState
+from distrib.trial import Trial, library_versions
 from recsys.errors import ConfigError, DataError
 
 FORMAT = 3
@@ -156,7 +152,7 @@ class Place:
             windows=windows,
             leases=leases,
             shards=shards,
-            progress=_digest(content),
+            progress=digest_of(content),
         )
         self._folder.write(f"{name}/{_MANIFEST}", json.dumps(asdict(manifest), indent=2).encode())
         found = self._folder.folders()
@@ -199,7 +195,7 @@ class Place:
         return Snapshot(
             manifest=manifest,
             shards=tuple(
-                shard_state(self._read_file(name, _shard_file(shard), digest))
+                shard_state(self._read_file(name, file_name(shard), digest))
                 for shard, digest in enumerate(manifest.shards)
             ),
             progress=pickle.loads(self._read_file(name, _PROGRESS, manifest.progress)),
@@ -210,7 +206,7 @@ class Place:
             content = self._folder.read(f"{name}/{file}")
         except FileNotFoundError:
             raise _Damaged(f"{file} (missing)") from None
-        if _digest(content) != digest:
+        if digest_of(content) != digest:
             raise _Damaged(f"{file} (not what was written)")
         return content
 
@@ -255,7 +251,7 @@ def claimed(root: str | None, trial: Trial, run: str) -> Iterator[Place | None]:
 
 def place_name(trial: Trial) -> str:
     """Return a name for what is trained, whatever version trains it."""
-    return _digest(json.dumps(trial.as_dict(), sort_keys=True).encode())[:16]
+    return digest_of(json.dumps(trial.as_dict(), sort_keys=True).encode())[:16]
 
 
 def snapshot_name(phase: int, windows: int, run: str) -> str:
@@ -263,59 +259,5 @@ def snapshot_name(phase: int, windows: int, run: str) -> str:
     return f"{phase}-{windows:012d}-{run}"
 
 
-def write_shard(root: str, name: str, shard: int, state: ShardState) -> str:
-    """Write one shard's file; ``name`` is what ``Place.begin`` returned.
-
-    Returns:
-        the SHA-256 of what it wrote.
-    """
-    arrays: dict[str, Any] = {f"slab{i}": slab for i, slab in enumerate(state.parameters.slabs)}
-    held = io.BytesIO()
-    np.savez(
-        held,
-        dense=state.parameters.dense,
-        version=np.array(astuple(state.version), np.int64),
-        applied=np.array([(window, *by) for window, by in state.applied.items()], np.int64).reshape(
-            -1, 3
-        ),
-        order=np.array([astuple(served) for served in state.order], np.int64).reshape(-1, 5),
-        **arrays,
-    )
-    content = held.getbuffer()
-    Folder(root, name).write(_shard_file(shard), content)
-    return _digest(content)
-
-
-def shard_state(content: bytes) -> ShardState:
-    """Return what ``write_shard`` wrote."""
-    with np.load(io.BytesIO(content)) as found:
-        slabs = sum(key.startswith("slab") for key in found.files)
-        return ShardState(
-            parameters=Parameters(
-                slabs=tuple(found[f"slab{i}"] for i in range(slabs)), dense=found["dense"]
-            ),
-            version=Version(updates=int(found["version"][0]), examples=int(found["version"][1])),
-            applied={int(w): (int(lease), int(n)) for w, lease, n in found["applied"]},
-            order=tuple(
-                Served(
-                    lease=int(lease),
-                    window=int(window),
-                    is_push=bool(is_push),
-                    applied=bool(applied),
-                    carried=int(carried),
-                )
-                for lease, window, is_push, applied, carried in found["order"]
-            ),
-        )
-
-
 def _first_line(error: OSError) -> str:
     return str(error).partition("\n")[0]
-
-
-def _shard_file(shard: int) -> str:
-    return f"shard-{shard}.npz"
-
-
-def _digest(content: bytes | memoryview) -> str:
-    return hashlib.sha256(content).hexdigest()

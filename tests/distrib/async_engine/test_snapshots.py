@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from distrib.async_engine.shard_files import write_shard
 from distrib.async_engine.snapshots import (
     FORMAT,
     Place,
     claimed,
     place_name,
     snapshot_name,
-    write_shard,
 )
 from distrib.folder import Folder
 from distrib.store.parameters import Parameters
