@@ -22,7 +22,7 @@ from distrib.async_engine.ownership import Ownership
 from distrib.async_engine.shard_files import digest_of, file_name, shard_state
 from distrib.folder import Folder
 from distrib.store.shard import ShardState
-from distrib.trial import Trial, library_versions
+from distrib.trial import Trial, code_digest, library_versions
 from recsys.errors import ConfigError, DataError
 
 FORMAT = 3
