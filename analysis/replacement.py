@@ -95,6 +95,15 @@ class Replacement:
         return tuple(comparison for comparison, found in both if found is Standing.OPEN)
 
 
+def trained_alike(arms: Sequence[ArmSummary], baseline: ArmResults) -> list[ArmSummary]:
+    """Return the arms that were trained under the conditions of the baseline.
+
+    More workers, another shuffle or more epochs change the PD of any model, so what such an arm
+    shows is not its model's doing.
+    """
+    return [each for each in arms if each.arm.conditions == baseline.conditions]
+
+
 def incumbents(arms: Sequence[ArmSummary], baseline: ArmResults) -> list[ArmSummary]:
     """Return what a candidate might replace, the main one first.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -192,13 +193,18 @@ class Trials:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmResults(Trials):
-    """An arm of the sweep; ``beta`` is NaN where its activation has none."""
+    """An arm of the sweep; ``beta`` is NaN where its activation has none.
+
+    ``conditions`` are those it was trained under, which are no part of the model: the stream, and
+    how stale an engine's updates are. Empty where a manifest does not tell.
+    """
 
     kind: str
     model: str
     activation: str
     beta: float
     components: int
+    conditions: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -260,6 +266,7 @@ def _arm(directory: Path, entry: dict[str, Any]) -> ArmResults:
         activation=str(entry["activation"]),
         beta=float("nan") if entry["beta"] is None else float(entry["beta"]),
         components=int(entry["components"]),
+        conditions=entry.get("conditions", {}),
     )
 
 

@@ -17,6 +17,7 @@ from analysis.replacement import (
     choose,
     compare,
     incumbents,
+    trained_alike,
 )
 from analysis.results import ArmResults
 from analysis.summary import ArmSummary, Summary
@@ -45,6 +46,7 @@ class Verdict:
 def verdicts(summary: Summary, margins: Margins) -> tuple[Verdict, ...]:
     """Judge all candidates beside the main incumbent, then the chosen one beside the others.
 
+    Arms that were trained under other conditions than the baseline are left out.
     Reads the predictions of the arms concerned again; two arms' are held at a time.
 
     Raises:
@@ -52,8 +54,9 @@ def verdicts(summary: Summary, margins: Margins) -> tuple[Verdict, ...]:
     """
     by_name = {each.arm.name: each for each in summary.arms}
     title = titles(each.arm for each in summary.arms)
-    main, *others = incumbents(summary.arms, summary.sweep.baseline)
-    rivals = [each for each in candidates(summary.arms) if each is not main]
+    alike = trained_alike(summary.arms, summary.sweep.baseline)
+    main, *others = incumbents(alike, summary.sweep.baseline)
+    rivals = [each for each in candidates(alike) if each is not main]
 
     def judged(incumbent: ArmSummary, contenders: Sequence[ArmSummary]) -> Verdict:
         found = compare(incumbent, contenders, len(rivals), margins)

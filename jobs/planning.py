@@ -21,6 +21,18 @@ from recsys.errors import ConfigError
 from recsys.models.registry import blueprints
 from recsys.seeds import Source, replica_seeds
 
+#: What says how stale an engine's updates are.
+_STALENESS = (
+    "name",
+    "store",
+    "workers",
+    "window",
+    "delta_scale",
+    "max_staleness",
+    "warm_up",
+    "delays",
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedArm:
@@ -122,8 +134,15 @@ def _row(arm: PlannedArm, root: Path) -> dict[str, Any]:
         "activation": activation,
         "beta": beta,
         "components": arm.recipe.arm.components,
+        "conditions": _conditions(arm.recipe),
         "trials": _places(arm, root),
     }
+
+
+def _conditions(recipe: Recipe) -> dict[str, Any]:
+    """Return what an arm is trained under, which is no part of the model."""
+    engine = recipe.engine.model_dump(mode="json", include=set(_STALENESS))
+    return {"stream": recipe.stream.model_dump(mode="json"), "engine": engine}
 
 
 def _places(arm: PlannedArm, root: Path) -> list[str]:

@@ -16,7 +16,7 @@ from analysis.page.elements import Chart, Section
 from analysis.page.provenance import provenance
 from analysis.page.staleness import staleness
 from analysis.page.theme import THEMES
-from analysis.replacement import Margins
+from analysis.replacement import Margins, trained_alike
 from analysis.slices import slice_sweep
 from analysis.summary import Summary
 from analysis.verdict import Verdict, verdicts
@@ -50,6 +50,7 @@ def render(summary: Summary, margins: Margins) -> str:
             sweep=summary.sweep,
             verdicts=found,
             margins=margins,
+            unlike=len(summary.arms) - len(trained_alike(summary.arms, summary.sweep.baseline)),
             notes=presentation.page(summary).notes,
             columns=tradeoff.COLUMNS,
             rows=tradeoff.rows(summary),

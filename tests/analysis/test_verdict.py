@@ -291,6 +291,24 @@ def test_smelu_of_beta_0_is_relu_and_no_candidate(summary):
     assert candidates([sharp]) == []
 
 
+def test_arms_trained_under_other_conditions_than_the_baseline_have_no_say(tmp_path):
+    stale = (
+        SyntheticArm(name="stale", noise=0.1, activation="smelu", beta=1.0, workers=16),
+        SyntheticArm(name="stale_ensemble", noise=0.1, kind="ensemble", components=9, workers=16),
+    )
+    alike, all_arms = (
+        summarize(read_sweep(write_sweep(tmp_path / name, arms)))
+        for name, arms in (("alike", ARMS), ("all", ARMS + stale))
+    )
+
+    found = verdicts(all_arms, MARGINS)
+
+    # Two arms of one title are told apart by their names.
+    words = [each.words.replace(" (smelu_1)", "") for each in found]
+    assert words == [each.words for each in verdicts(alike, MARGINS)]
+    assert [each.incumbent.name for each in found] == ["relu_ensemble", "relu"]
+
+
 def test_each_incumbent_has_a_verdict_on_the_candidate_chosen_for_the_main_one(summary):
     found = verdicts(summary, Margins(log_loss=1.0, relative_pd=5.0))
 

@@ -81,10 +81,28 @@ def test_the_manifest_tells_rows_sources_and_where_trials_lie(log):
         "activation": "relu",
         "beta": None,
         "components": 1,
+        "conditions": {
+            "stream": {"batch_size": 32, "epochs": 1, "shuffle": 50},
+            "engine": {"name": "local"},
+        },
         "trials": [f"trials/{digest}" for digest in relu],
     }
     assert told["sources"][0]["source"] == "arithmetic"
     assert told["sources"][0]["trials"][0] == f"trials/{relu[0]}"
+
+
+def test_the_conditions_of_an_arm_are_its_stream_and_what_makes_updates_stale(log):
+    def conditions(**engine: object) -> dict[str, object]:
+        document = small_experiment("log", arms={"relu": {"engine": engine}})
+        experiment = parse_experiment(document)
+        return manifest(experiment, plan(experiment, log))["arms"][0]["conditions"]
+
+    two = conditions(name="async", workers=2)
+
+    assert conditions(name="async", workers=2, threads=4, snapshot_every=9) == two
+    assert conditions(name="async", workers=3) != two
+    assert conditions(name="async", workers=2, window=3) != two
+    assert conditions(name="virtual_async", workers=2) != two
 
 
 def test_the_manifest_replaces_an_older_one_whole(tmp_path):

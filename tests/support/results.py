@@ -32,6 +32,7 @@ class SyntheticArm:
     components: int = 1
     replicas: int = 4
     unfinished: tuple[int, ...] = ()
+    workers: int = 1
     staleness: tuple[int, ...] = ()
     """How many pushes had 0, 1, … updates of others before them; none: not asynchronous"""
 
@@ -113,6 +114,7 @@ def _arm_entry(arm: SyntheticArm, places: list[str]) -> dict[str, object]:
         "activation": arm.activation,
         "beta": arm.beta,
         "components": arm.components,
+        "conditions": {"engine": {"workers": arm.workers}},
         "trials": places,
     }
 

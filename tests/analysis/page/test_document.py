@@ -84,6 +84,15 @@ def test_the_page_loads_nothing_and_holds_plotly(page):
     assert "default-src 'none'" in page
 
 
+def test_the_page_says_how_many_arms_are_not_compared_and_why(page, tmp_path):
+    stale = SyntheticArm(name="stale", noise=0.1, activation="smelu", beta=1.0, workers=16)
+    found = render(summarize(read_sweep(write_sweep(tmp_path, (*ARMS, stale)))), Margins())
+
+    words = "1 arm was trained under other conditions than the baseline"
+    assert words in found
+    assert "other conditions" not in page
+
+
 def test_the_verdict_comes_first_and_the_other_incumbents_follow(page):
     heading = re.search(r"<h1[^>]*>(.*?)</h1>", page, flags=re.DOTALL)
 
