@@ -30,6 +30,9 @@ from distrib.session import ray_session
 from jobs.costing import estimate, measured_paces, probed_paces, unmeasured
 from recsys.data.click_log import ClickLog
 
+#: More arms than so many are counted, not named.
+_NAMED = 3
+
 
 def estimated(
     log: ClickLog, directory: Path, groups: Sequence[Group], prices: Prices, *, probe: bool = False
@@ -97,7 +100,7 @@ def show(title: str, rows: Sequence[Spent], prices: Prices) -> None:
 
 def planned_words(rows: Sequence[Spent], prices: Prices) -> str:
     """Return the sum of an estimate in words, and how to know what is not."""
-    hint = " until a trial of it is done (--dry-run measures a few batches)"
+    hint = " until a trial of each is done (--dry-run measures a few batches)"
     return f"to train: {_in_a_line(rows, prices, hint)}"
 
 
@@ -111,7 +114,7 @@ def _in_a_line(rows: Sequence[Spent], prices: Prices, hint: str) -> str:
     unknown = [each.arm for each in rows if math.isnan(each.core_hours)]
     words = [f"{row.trials} trials", f"{_number(row.lookups)} lookups"]
     if unknown:
-        words.append(f"hours of {', '.join(unknown)} unknown{hint}")
+        words.append(f"hours{_of_arms(unknown, len(rows))} unknown{hint}")
     else:
         words.append(f"{_number(row.core_hours)} core-hours")
         if row.gpu_hours:
@@ -119,6 +122,14 @@ def _in_a_line(rows: Sequence[Spent], prices: Prices, hint: str) -> str:
     if not math.isnan(row.money):
         words.append(f"{_number(row.money)} {prices.currency}".strip())
     return ", ".join(words)
+
+
+def _of_arms(unknown: Sequence[str], arms: int) -> str:
+    """Return whose hours are not known: by name where that is no list to read through."""
+    if len(unknown) == arms:
+        return ""
+    few = len(unknown) <= _NAMED
+    return f" of {', '.join(unknown) if few else f'{len(unknown)} of {arms} arms'}"
 
 
 def _number(value: float) -> str:

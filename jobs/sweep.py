@@ -69,6 +69,8 @@ def sweep(
     """
     priced = read_prices(prices, per_core_hour=price_per_core_hour, per_gpu_hour=price_per_gpu_hour)
     configured = load_experiment(experiment, overrides or ())
+    if configured.search is not None:
+        print("search: not for a sweep, which trains the arms as they are; soloist search does it")
     log = open_click_log(configured.data)
     planned = plan(configured, log)
     with results_at(output or Path("results", configured.name), writes=not dry_run) as results:

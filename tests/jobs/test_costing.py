@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from analysis.spending import Prices
+from analysis.spending import Prices, Spent
 from distrib import local
 from distrib.groups import Group
 from distrib.probe import Probe, probe
 from distrib.results import trial_directory, write_trial
+from jobs.bill import spent_words
 from jobs.costing import (
     UNKNOWN,
     Pace,
@@ -196,3 +197,32 @@ def test_a_wrong_price_is_refused_with_file_and_field(tmp_path: Path, content, s
 
     assert str(refused.value).startswith(f"{file}: ")
     assert says in str(refused.value)
+
+
+def hours_of(*known: bool) -> tuple[Spent, ...]:
+    """Return rows of arms a, b, … whose hours are known, or not."""
+    return tuple(
+        Spent(
+            arm=name,
+            trials=2,
+            lookups=10.0,
+            core_hours=0.5 if is_known else math.nan,
+            gpu_hours=0.0,
+            money=math.nan,
+            basis="",
+        )
+        for name, is_known in zip("abcdefgh", known, strict=False)
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        ((True, True), "finished: 4 trials, 20 lookups, 1 core-hours"),
+        ((False, False), "finished: 4 trials, 20 lookups, hours unknown"),
+        ((True, False, False), "finished: 6 trials, 30 lookups, hours of b, c unknown"),
+        ((True, *4 * (False,)), "finished: 10 trials, 50 lookups, hours of 4 of 5 arms unknown"),
+    ],
+)
+def test_the_sum_of_a_bill_is_one_line_that_names_few_arms(known, words):
+    assert spent_words(hours_of(*known), Prices()) == words

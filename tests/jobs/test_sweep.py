@@ -204,6 +204,17 @@ def test_a_dry_run_shows_plan_and_cost_by_a_probe_and_writes_nothing(
     assert not (tmp_path / "results").exists()
 
 
+def test_a_sweep_says_that_it_does_not_search(log, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("jobs.bill.estimated", lambda *_, **__: ())
+    searched = {"arm": "smelu", "low": 0.1, "high": 4, "epsilon": 0.05}
+    document = small_experiment(log.directory, search=searched)
+    path = write_experiment(tmp_path / "small.yaml", document)
+
+    sweep(str(path), output=tmp_path / "results", dry_run=True)
+
+    assert capsys.readouterr().out.startswith("search: not for a sweep, ")
+
+
 def test_a_sweep_without_its_click_log_ends_with_status_2_before_it_starts(tmp_path, capsys):
     document = small_experiment(tmp_path / "absent")
     path = write_experiment(tmp_path / "small.yaml", document)
