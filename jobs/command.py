@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import os
 import re
 import sys
 import tempfile
@@ -15,6 +17,9 @@ import typer
 from analysis.errors import ResultsError
 from distrib.errors import TrialFailed
 from recsys.errors import ConfigError, DataError
+
+_JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""What Ray tells the driver of a submitted job"""
 
 BAD_INPUT = 2
 FAILED = 1
@@ -68,10 +73,11 @@ def check_output(directory: Path) -> None:
     """Make sure, before any work, that a directory can be written.
 
     Raises:
-        ConfigError: it cannot; says why.
+        ConfigError: it cannot, or it would be lost; says why.
     """
     if re.match(r"[a-z0-9]+:/", str(directory)):
         raise ConfigError(f"--output {directory}: found a URI, expected a directory")
+    refuse_lost(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
@@ -80,6 +86,21 @@ def check_output(directory: Path) -> None:
         raise ConfigError(
             f"--output {directory}: found {error.strerror}, expected a directory to write to"
         ) from None
+
+
+def refuse_lost(output: Path) -> None:
+    """Refuse an output in the copy of a working directory that a submitted job was sent.
+
+    Raises:
+        ConfigError: it would be lost with that copy.
+    """
+    config = json.loads(os.environ.get(_JOB_CONFIG, "{}"))
+    is_sent = "working_dir" in (config.get("runtime_env") or {})
+    if is_sent and output.resolve().is_relative_to(Path.cwd()):
+        raise ConfigError(
+            f"--output {output}: found a place in the job's own copy of the working directory, "
+            "which goes with the job; expected an absolute path that all nodes reach, or a URI"
+        )
 
 
 def _told(error: OSError) -> str:

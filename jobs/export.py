@@ -16,7 +16,7 @@ from distrib.evaluation import sigmoid
 from distrib.results import read_trial
 from distrib.training import set_threads
 from distrib.trial import Trial, library_versions
-from jobs.command import run
+from jobs.command import refuse_lost, run
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Batches
 from recsys.errors import DataError
@@ -57,6 +57,7 @@ def export(
     PyTorch alone. With --data, a prediction that is not the trial's ends it with status 1.
     """
     log = None if data is None else ClickLog.open(data)
+    refuse_lost(output)
     exported = export_trial(trial, output)
     print(f"{output}: {exported.title}, {len(exported.tables)} tables")
     if log is not None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from jobs.command import run
+from jobs.command import refuse_lost, run
 from jobs.documents import read_document
 from jobs.validation import validated
 from recsys.data.click_log import ClickLog
@@ -129,6 +129,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     console = Console(stderr=True, highlight=False)
     own = {"threshold": threshold, "schema": schema, "rows": rows, "seed": seed}
     check_options(reader, own)
+    refuse_lost(output)
     check_free(output, replace=replace)
     encodings = Encodings(default=encoding, of_feature=_pairs(feature or []))
     sources = Paths(train=source or [], valid=valid_source or [], test=test_source or [])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from jobs.cli import JOBS, job_named
-from jobs.command import run
+from jobs.command import check_output, run
+from recsys.errors import ConfigError
 from tests.support.shared import ROOT
 
 
@@ -78,3 +81,36 @@ def test_every_job_explains_itself(name, capsys):
     assert ended.value.code == 0
     assert f"Usage: soloist {name}" in shown
     assert job.__doc__.split()[0] in shown
+
+
+def test_an_output_that_would_go_with_a_submitted_job_is_refused(tmp_path, monkeypatch):
+    sent = json.dumps({"runtime_env": {"working_dir": "gcs://_ray_pkg_1.zip"}, "metadata": {}})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", sent)
+
+    for lost in (Path("results/small"), tmp_path / "results"):
+        with pytest.raises(ConfigError, match="which goes with the job; expected an absolute path"):
+            check_output(lost)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("config", [None, '{"runtime_env": {}}', '{"runtime_env": null}'])
+def test_a_job_whose_working_directory_was_not_sent_writes_below_it(tmp_path, monkeypatch, config):
+    monkeypatch.chdir(tmp_path)
+    if config is not None:
+        monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", config)
+
+    check_output(Path("results"))
+
+    assert (tmp_path / "results").is_dir()
+
+
+def test_a_submitted_job_may_write_where_all_nodes_reach(tmp_path, monkeypatch):
+    (tmp_path / "sent").mkdir()
+    monkeypatch.chdir(tmp_path / "sent")
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", '{"runtime_env": {"working_dir": "x"}}')
+
+    check_output(tmp_path / "shared")
+
+    assert (tmp_path / "shared").is_dir()
