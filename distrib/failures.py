@@ -36,6 +36,7 @@ def write_failure(results: Results, title: str, trial: Trial, reason: str, text:
     place.mkdir(parents=True, exist_ok=True)
     report = place / ERROR
     report.write_text(f"{reason}\n\n{text}")
+    results.send_file(report)
     named = f"{results}/{report.relative_to(results.directory).as_posix()}"
     return Failure(title=title, trial=trial, reason=reason, report=report, named=named)
 

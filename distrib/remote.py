@@ -3,14 +3,19 @@
 Whoever reads a sweep reads a directory. Where the results lie at a URI, a directory of this machine
 mirrors them: what is there is fetched first, and what is made here is sent. A trial is sent file by
 file, ``DONE`` last, so that it is there whole or not at all; it is never changed afterwards.
+``DONE`` holds what the other files' contents hash to: files of two processes that sent one trial at
+the same time are no whole trial, and count as none.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +27,16 @@ from recsys.errors import ConfigError
 
 _TRIALS = "trials"
 _PROBE = ".writable"
+_AS_FETCHED = (0, 0)
+"""The times of access and change of a file that lies at the URI as it is here"""
+
+Wanted = Callable[[str], bool]
+"""Tells by a file's name, the last part of its path, whether it is of interest"""
+
+
+def everything(name: str) -> bool:
+    """Want every file."""
+    return True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,43 +64,59 @@ class Results:
             place = write_trial(Path(here), trial, result, keep_weights=keep_weights)
             _send_trial(Folder(self.uri, f"{_TRIALS}/{trial.digest}"), place, again=keep_weights)
 
-    def receive(self, trial: Trial) -> None:
-        """Have a trial in the directory that was trained elsewhere."""
+    def receive(self, trial: Trial) -> bool:
+        """Have a trial in the directory that was trained elsewhere; return whether it is whole."""
+        place = trial_directory(self.directory, trial)
         if self.uri is not None:
-            place = trial_directory(self.directory, trial)
-            _fetch_trial(Folder(self.uri, f"{_TRIALS}/{trial.digest}"), place)
+            return _fetch_trial(Folder(self.uri, f"{_TRIALS}/{trial.digest}"), place)
+        # A network's file system remembers what was not there, until it is listed again.
+        return place in place.parent.glob("*") and _is_done(place)
 
-    def fetch(self) -> None:
-        """Have in the directory what lies at the URI: finished trials, failures, what is beside."""
+    def fetch(self, wanted: Wanted = everything) -> None:
+        """Have in the directory what lies at the URI: finished trials, failures, what is beside.
+
+        Called again, it fetches no finished trial twice, and drops what is gone there.
+        """
         if self.uri is None:
             return
         folder = Folder(self.uri)
         names = folder.files()
         finished = {name.removesuffix(f"/{DONE}") for name in names if name.endswith(f"/{DONE}")}
+        for place in finished:
+            if not _is_done(self.directory / place):
+                _fetch_trial(Folder(self.uri, place), self.directory / place, wanted)
         for name in names:
             place, _, file = name.rpartition("/")
-            is_whole = place in finished or not name.startswith(f"{_TRIALS}/")
-            if file == ERROR or (is_whole and file != DONE):
-                _fetch(folder, name, self.directory)
-        for place in finished:
-            (self.directory / place / DONE).touch()
+            is_beside = not name.startswith(f"{_TRIALS}/")
+            if wanted(file) and (is_beside or (file == ERROR and place not in finished)):
+                with suppress(FileNotFoundError):  # gone since it was listed
+                    _fetch(folder, name, self.directory)
+        for path in self.directory.glob("*"):
+            if path.is_file() and path.name not in names:
+                path.unlink()
 
     def send(self) -> None:
         """Send what this machine made beside the trials: the manifest, the report, failures."""
-        if self.uri is None:
-            return
-        folder = Folder(self.uri)
         for path in sorted(self.directory.rglob("*")):
-            if path.is_file() and not (path.parent / DONE).exists():
-                folder.write(path.relative_to(self.directory).as_posix(), path.read_bytes())
+            if path.is_file() and not _is_done(path.parent):
+                self.send_file(path)
+
+    def send_file(self, path: Path) -> None:
+        """Send a file of the directory, unless it lies at the URI as it is."""
+        if self.uri is not None and path.stat().st_mtime_ns != _AS_FETCHED[1]:
+            name = path.relative_to(self.directory).as_posix()
+            Folder(self.uri).write(name, path.read_bytes())
+            os.utime(path, ns=_AS_FETCHED)
 
 
 @contextmanager
-def results_at(place: str | Path, *, writes: bool = True) -> Iterator[Results]:
+def results_at(
+    place: str | Path, *, writes: bool = True, wanted: Wanted = everything
+) -> Iterator[Results]:
     """Have the results at a path, or at a URI that pyarrow knows, within the block.
 
-    What lies at a URI is fetched at the start, and what was made beside trials is sent at the end,
-    unless nothing is to be written.
+    What lies at a URI is fetched at the start, as far as it is wanted, and what was made beside
+    trials is sent at the end, unless nothing is to be written.
 
     Raises:
         ConfigError: no file system is known for the URI, or it cannot be read or written.
@@ -94,8 +125,10 @@ def results_at(place: str | Path, *, writes: bool = True) -> Iterator[Results]:
         yield Results(directory=Path(place))
         return
     with tempfile.TemporaryDirectory(prefix="soloist-results-") as here:
-        results = Results(directory=Path(here), uri=str(place))
-        _prepare(results, str(place), writes=writes)
+        # A folder of its own: what is beside it, such as trials that a search shares, is ours too.
+        results = Results(directory=Path(here, "results"), uri=str(place))
+        results.directory.mkdir()
+        _prepare(results, str(place), writes=writes, wanted=wanted)
         try:
             yield results
         finally:
@@ -103,14 +136,14 @@ def results_at(place: str | Path, *, writes: bool = True) -> Iterator[Results]:
                 results.send()
 
 
-def _prepare(results: Results, uri: str, *, writes: bool) -> None:
+def _prepare(results: Results, uri: str, *, writes: bool, wanted: Wanted) -> None:
     """Fetch what is there, having made sure that something can be written."""
     try:
         folder = Folder(uri)
         if writes:
             folder.write(_PROBE, b"")
             folder.delete(_PROBE)
-        results.fetch()
+        results.fetch(wanted)
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise ConfigError(
@@ -118,29 +151,73 @@ def _prepare(results: Results, uri: str, *, writes: bool) -> None:
         ) from None
 
 
+def _is_done(place: Path) -> bool:
+    return (place / DONE).exists()
+
+
 def _send_trial(folder: Folder, place: Path, *, again: bool) -> None:
     """Send a trial, unless it is there; ``again`` has it replaced, its weights among the rest."""
     there = folder.files()
-    if DONE in there and not again:
+    if DONE in there and not again and _is_whole(folder):
         return
     for name in sorted(there, key=lambda name: name != DONE):
         folder.delete(name)
-    paths = [path for path in sorted(place.rglob("*")) if path.is_file() and path.name != DONE]
-    for path in [*paths, place / DONE]:
-        folder.write(path.relative_to(place).as_posix(), path.read_bytes())
+    digests = {}
+    for path in sorted(place.rglob("*")):
+        if path.is_file() and path.name != DONE:
+            name, content = path.relative_to(place).as_posix(), path.read_bytes()
+            digests[name] = _digest(content)
+            folder.write(name, content)
+    folder.write(DONE, json.dumps(digests, indent=2).encode())
 
 
-def _fetch_trial(folder: Folder, place: Path) -> None:
+def _is_whole(folder: Folder) -> bool:
+    """Tell whether a finished trial's files are those that its ``DONE`` tells."""
+    try:
+        return all(
+            digest in (None, _digest(folder.read(name)))
+            for name, digest in _told_digests(folder).items()
+        )
+    except FileNotFoundError:
+        return False
+
+
+def _fetch_trial(folder: Folder, place: Path, wanted: Wanted = everything) -> bool:
+    """Have a finished trial, as far as it is wanted, in a directory; return whether it is whole."""
     shutil.rmtree(place, ignore_errors=True)  # what a failed try left
     place.mkdir(parents=True)
-    names = folder.files()
-    for name in names:
-        if name != DONE:
-            _fetch(folder, name, place)
+    try:
+        for name, digest in _told_digests(folder).items():
+            if wanted(name) and digest not in (None, _fetch(folder, name, place)):
+                shutil.rmtree(place)
+                return False
+    except FileNotFoundError:
+        shutil.rmtree(place)
+        return False
     (place / DONE).touch()
+    return True
 
 
-def _fetch(folder: Folder, name: str, directory: Path) -> None:
-    path = directory / name
+def _told_digests(folder: Folder) -> Mapping[str, str | None]:
+    """Return what the files of a finished trial hash to, by name.
+
+    A trial that was copied there from a directory has an empty ``DONE``, which tells nothing.
+    """
+    content = folder.read(DONE)
+    if content:
+        told: dict[str, str] = json.loads(content)
+        return told
+    return {name: None for name in folder.files() if name != DONE}
+
+
+def _fetch(folder: Folder, name: str, directory: Path) -> str:
+    """Have a file in a directory; return its digest."""
+    path, content = directory / name, folder.read(name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(folder.read(name))
+    path.write_bytes(content)
+    os.utime(path, ns=_AS_FETCHED)
+    return _digest(content)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -148,11 +148,9 @@ class _Run:
         for reference in ended:
             attempt = self.running.pop(reference)
             _release(attempt.reserved)
-            stopped = _stopped(reference)
+            stopped = _stopped(reference) or self._not_received(attempt.group)
             if stopped is None:
                 self._finished.append(attempt.group)
-                for trial in attempt.group.trials:
-                    self._results.receive(trial)
             else:
                 self._settle(attempt, stopped)
 
@@ -166,6 +164,19 @@ class _Run:
                 _release(attempt.reserved)
                 reason = f"no progress for {stalls.patience_s:g} s"
                 self._settle(attempt, Stopped(ending=Ending.STALLED, reason=reason, text=reason))
+
+    def _not_received(self, group: Group) -> Stopped | None:
+        """Have what a group's process wrote; return what is wrong if it is not there."""
+        if all(self._results.receive(trial) for trial in group.trials):
+            return None
+        if self._results.uri is None:
+            reason = (
+                f"the result was written, but is not to be seen in {self._results} by the driver; "
+                "expected a directory that all nodes reach, or a URI"
+            )
+            return Stopped(ending=Ending.BAD_INPUT, reason=reason, text=reason)
+        reason = "another process sent the same trial at the same time"
+        return Stopped(ending=Ending.WORKER_DIED, reason=reason, text=reason)
 
     def _settle(self, attempt: _Attempt, stopped: Stopped) -> None:
         group = attempt.group

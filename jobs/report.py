@@ -20,9 +20,10 @@ from analysis.replacement import Margins
 from analysis.results import read_sweep
 from analysis.summary import Summary, summarize
 from analysis.tradeoff import write_table
-from distrib.remote import Results, results_at
+from distrib.remote import Results
 from jobs.command import run
 from jobs.figures import draw_activations, draw_surfaces
+from jobs.places import sweep_at
 
 
 def report(
@@ -54,7 +55,7 @@ def report(
     CSV with every column, and as Markdown and LaTeX to be read; figures as PNG and SVG. report.html
     holds all of it in one file that needs no network, with the verdict in words on top.
     """
-    with results_at(directory) as results:
+    with sweep_at(directory) as results:
         make_report(results, Margins(log_loss=log_loss_margin, relative_pd=pd_margin))
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
 from analysis.writing import write_whole
+from distrib.folder import Folder
 from distrib.status import Running, Status
 
 STATUS = "status.json"
 _EVERY_S = 1.0
+#: An object store asks money for each time that it is told or asked.
+ELSEWHERE_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,13 +35,16 @@ class Told:
 class StatusFile:
     """Keeps ``status.json`` up to date within the block; it is gone when the run is over.
 
-    A driver that dies leaves the file behind: its age tells.
+    A driver that dies leaves the file behind: its age tells. ``elsewhere`` is told too, less often,
+    and if it cannot be, nothing else is stopped for it.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, elsewhere: Folder | None = None) -> None:
         self._path = directory / STATUS
+        self._elsewhere = elsewhere
         self._began_s = time.time()
         self._next_s = 0.0
+        self._next_elsewhere_s = 0.0
 
     def __enter__(self) -> StatusFile:
         return self
@@ -49,6 +56,9 @@ class StatusFile:
         trace: TracebackType | None,
     ) -> None:
         self._path.unlink(missing_ok=True)
+        if self._elsewhere is not None:
+            with suppress(OSError):
+                self._elsewhere.delete(STATUS)
 
     def __call__(self, status: Status) -> None:
         """Write a status, at most once a second."""
@@ -59,6 +69,10 @@ class StatusFile:
         told = Told(began_s=self._began_s, told_s=now, status=status)
         text = json.dumps(asdict(told)) + "\n"
         write_whole(self._path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+        if self._elsewhere is not None and now >= self._next_elsewhere_s:
+            self._next_elsewhere_s = now + ELSEWHERE_EVERY_S
+            with suppress(OSError):
+                self._elsewhere.write(STATUS, text.encode())
 
 
 def read_status(directory: Path) -> Told | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distrib.failures import Failure
+from distrib.folder import Folder
 from distrib.groups import Group
 from distrib.runner import run_groups
 from distrib.session import ray_session, terminated_like_interrupted
@@ -38,7 +39,7 @@ def train_groups(
         return []
     with (
         Display() as display,
-        StatusFile(told_in or directory) as file,
+        StatusFile(told_in or directory, _elsewhere(uri, directory, told_in)) as file,
         ray_session(),
         terminated_like_interrupted(),
     ):
@@ -56,3 +57,10 @@ def train_groups(
             stall_s=stall_s,
             uri=uri,
         )
+
+
+def _elsewhere(uri: str | None, directory: Path, told_in: Path | None) -> Folder | None:
+    """Return the folder at a URI that ``told_in`` mirrors."""
+    if uri is None:
+        return None
+    return Folder(uri, "" if told_in is None else told_in.relative_to(directory).as_posix())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from analysis.summary import summarize
 from distrib.status import ERROR, Running
 from jobs.command import run
 from jobs.display import describe, duration
-from jobs.status_file import Told, read_status
+from jobs.status_file import ELSEWHERE_EVERY_S, Told, read_status
 
 #: A driver tells every second; one that is silent for so long is busy or gone.
 SILENT_S = 15.0
@@ -118,29 +119,38 @@ def watch(
 
     Reads files alone, so it works from any machine that sees DIR. Leaves when all trials are
     finished, or on Ctrl-C, which does not touch the sweep; prints once where the output is no
-    terminal. What lies at a URI is fetched and shown once, with what is finished and has failed:
-    what runs is told in the directory of the driver alone.
+    terminal. What lies at a URI is fetched as it comes, every five seconds at most.
     """
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
-    if "://" in directory:
-        console.print(_fetched(directory))
+    with _looking_at(directory) as look:
+        shown, _ = look()
+        if not once and console.is_terminal:
+            shown = _follow(look, console, max(every, look.least_s))
+        console.print(shown)
+
+
+@contextmanager
+def _looking_at(place: str) -> Iterator[Look]:
+    """Have what looks at a directory, or at what lies at a URI each time."""
+    if "://" not in place:
+        yield Look(Path(place))
         return
-    look = Look(Path(directory))
-    shown, _ = look()
-    if not once and console.is_terminal:
-        shown = _follow(look, console, every)
-    console.print(shown)
+    from jobs.places import fetch_again, sweep_at  # here: what reads a directory needs no PyTorch
+
+    with sweep_at(place, writes=False, wanted=_is_looked_at) as results:
+        yield Look(
+            results.directory,
+            name=str(results),
+            fetch=lambda: fetch_again(results, _is_looked_at),
+            least_s=ELSEWHERE_EVERY_S,
+        )
 
 
-def _fetched(uri: str) -> RenderableType:
-    """Return what is seen of results that lie at a URI."""
-    from distrib.remote import results_at  # here: what reads a directory needs no PyTorch
-
-    with results_at(uri, writes=False) as results:
-        shown, _ = Look(results.directory)()
-    return shown
+def _is_looked_at(name: str) -> bool:
+    """Tell whether a file says how far a sweep is, or what it found: no picture, no weights."""
+    return name.endswith((".json", ".parquet", ERROR))
 
 
 def _follow(look: Look, console: Console, every: float) -> RenderableType:
@@ -160,18 +170,35 @@ def _follow(look: Look, console: Console, every: float) -> RenderableType:
 
 
 class Look:
-    """Looks at a directory again and again; the table is made anew when a trial has finished."""
+    """Looks at a directory again and again; the table is made anew when a trial has finished.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: of a sweep.
+        name: what a person calls it, if not by its path.
+        fetch: brings the directory up to date; called before each look.
+        least_s: so long at least should be between two looks.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        name: str = "",
+        fetch: Callable[[], None] = lambda: None,
+        least_s: float = 0.0,
+    ) -> None:
+        self.least_s = least_s
         self._directory = directory
+        self._name = name or str(directory)
+        self._fetch = fetch
         self._finished: tuple[Path, ...] | None = None
         self._table: RenderableType = Text("No trial is finished yet: there is no table.")
 
     def __call__(self) -> tuple[RenderableType, bool]:
         """Return what is to be shown, and whether nothing is left to wait for."""
-        seen = self.see()
+        seen = self.seen()
         if seen is None:
-            return Text(f"{self._directory}: no sweep has begun here yet"), False
+            return Text(f"{self._name}: no sweep has begun here yet"), False
         if seen.finished != self._finished:
             self._finished = seen.finished
             if seen.finished:
@@ -186,8 +213,9 @@ class Look:
         )
         return shown, seen.is_over
 
-    def see(self) -> Seen | None:
+    def seen(self) -> Seen | None:
         """Read the directory; None where no sweep has begun."""
+        self._fetch()
         if not (self._directory / MANIFEST).exists():
             return None
         return Seen(sweep=read_sweep(self._directory), told=read_status(self._directory))

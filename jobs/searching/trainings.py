@@ -40,8 +40,8 @@ class Trainings:
         self.asked = 0
         self._experiment = experiment
         self._log = log
+        self._results = results
         self._directory = results.directory
-        self._uri = results.uri
         self._place = place
         self._bench = Bench(results.directory, experiment.baseline)
         self._stack = ExitStack()
@@ -102,6 +102,7 @@ class Trainings:
             planned = self.planned(step)
             contents = manifest(self._experiment, planned, root=Path(".."))
             write_manifest(self._place, contents)
+            self._results.send()
             self._train(planned)
             self._asked_for = planned
             names = {value: arm_name(self.config, value) for value, _ in step.replicas}
@@ -142,7 +143,7 @@ class Trainings:
             groups,
             told_in=self._place,
             stall_s=self._experiment.stall_s,
-            uri=self._uri,
+            uri=self._results.uri,
         )
         trials = sum(len(group.trials) for group in groups)
         # Without all of the baseline's replicas nothing can be judged.

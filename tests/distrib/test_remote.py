@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from distrib.engines import train
+from distrib.folder import Folder
 from distrib.groups import Group
 from distrib.remote import Results, results_at
 from distrib.results import is_done
@@ -81,12 +82,90 @@ def test_a_result_replaces_what_a_failure_left_and_stays_itself(s3, trained, tmp
     results = Results(directory=tmp_path, uri=uri)
 
     results.write(trial, result, keep_weights=False)
-    s3.client().put_object(Bucket=bucket, Key=f"{place}/config.json", Body=b"first")
+    first = s3.names(bucket)
+    s3.client().put_object(Bucket=bucket, Key=f"{place}/left", Body=b"goes where it is sent again")
     results.write(trial, result, keep_weights=False)
 
-    kept = s3.client().get_object(Bucket=bucket, Key=f"{place}/config.json")["Body"].read()
-    assert f"{place}/error.txt" not in s3.names(bucket)
-    assert kept == b"first"
+    assert f"{place}/error.txt" not in first
+    assert set(s3.names(bucket)) == {*first, f"{place}/left"}
+
+
+@pytest.mark.parametrize("spoil", ["another's", "nobody's"])
+def test_a_trial_that_two_sent_at_once_counts_as_none_and_is_sent_again(
+    s3, trained, tmp_path, spoil
+):
+    trial, result = trained
+    bucket = s3.new_bucket()
+    uri = s3.uri(bucket, "results")
+    name = f"results/trials/{trial.digest}/predictions.parquet"
+    elsewhere = Results(directory=tmp_path / "elsewhere", uri=uri)
+    elsewhere.write(trial, result, keep_weights=False)
+    if spoil == "another's":
+        s3.client().put_object(Bucket=bucket, Key=name, Body=b"of another training")
+    else:
+        s3.client().delete_object(Bucket=bucket, Key=name)
+
+    with results_at(uri) as results:
+        assert not is_done(results.directory, trial)
+        assert not results.receive(trial)
+        elsewhere.write(trial, result, keep_weights=False)
+        assert results.receive(trial)
+        assert is_done(results.directory, trial)
+
+
+def test_a_trial_that_was_copied_there_is_believed(s3, trained, tmp_path):
+    trial, result = trained
+    bucket = s3.new_bucket()
+    Results(directory=tmp_path).write(trial, result, keep_weights=False)
+    for name, content in contents(tmp_path).items():
+        s3.client().put_object(Bucket=bucket, Key=f"results/{name}", Body=content)
+
+    with results_at(s3.uri(bucket, "results")) as results:
+        assert contents(results.directory) == contents(tmp_path)
+
+
+def test_what_was_fetched_and_not_changed_is_not_sent_over_what_came_since(s3):
+    bucket = s3.new_bucket()
+    uri = s3.uri(bucket, "results")
+    for name in ("sweep.json", "report/table.md"):
+        s3.client().put_object(Bucket=bucket, Key=f"results/{name}", Body=b"old")
+
+    with results_at(uri) as results:
+        s3.client().put_object(Bucket=bucket, Key="results/sweep.json", Body=b"since")
+        (results.directory / "report" / "table.md").write_bytes(b"made here")
+
+    with results_at(uri) as results:
+        assert (results.directory / "sweep.json").read_bytes() == b"since"
+        assert (results.directory / "report" / "table.md").read_bytes() == b"made here"
+
+
+def test_what_is_fetched_again_is_what_is_new_and_without_what_is_gone(
+    s3, trained, tmp_path, monkeypatch
+):
+    trial, result = trained
+    bucket = s3.new_bucket()
+    uri = s3.uri(bucket, "results")
+    for name in ("sweep.json", "status.json", "report/page.html"):
+        s3.client().put_object(Bucket=bucket, Key=f"results/{name}", Body=b"{}")
+    elsewhere = Results(directory=tmp_path, uri=uri)
+    read: list[str] = []
+    reading = Folder.read
+
+    def wanted(name: str) -> bool:
+        return name.endswith((".json", ".parquet"))
+
+    with results_at(uri, writes=False, wanted=wanted) as results:
+        first = set(contents(results.directory))
+        elsewhere.write(trial, result, keep_weights=False)
+        results.fetch(wanted)
+        s3.client().delete_object(Bucket=bucket, Key="results/status.json")
+        monkeypatch.setattr(Folder, "read", lambda at, name: read.append(name) or reading(at, name))
+        results.fetch(wanted)
+
+        assert first == {"sweep.json", "status.json"}
+        assert is_done(results.directory, trial)
+        assert read == ["sweep.json"]
+        assert not (results.directory / "status.json").exists()
 
 
 def test_what_is_made_beside_trials_goes_to_the_uri_and_comes_back(uri):

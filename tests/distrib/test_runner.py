@@ -121,6 +121,16 @@ def test_trials_of_another_click_log_are_refused(log, tmp_path):
     assert "not the click log that the sweep was planned with" in failure.reason
 
 
+def test_a_result_that_the_driver_does_not_see_is_no_result(log, tmp_path, monkeypatch):
+    # As where the directory is on each node's own disk.
+    monkeypatch.setattr("distrib.remote.Results.receive", lambda *_: False)
+    group = Group(title="relu", trials=tuple(trials(log, small_recipe(), 1)))
+
+    (failure,) = run_groups(log, tmp_path, [group])
+
+    assert "expected a directory that all nodes reach, or a URI" in failure.reason
+
+
 def test_a_killed_worker_is_replaced(log, tmp_path):
     # Long enough to be killed in the middle: minutes of passes over the log.
     group = Group(title="victim", trials=tuple(trials(log, small_recipe(stream={"epochs": 60}), 1)))

@@ -15,6 +15,7 @@ import pytest
 from analysis.spending import read_spending
 from analysis.tradeoff import tradeoff_table
 from jobs.command import guarded
+from jobs.report import report
 from jobs.search import search
 from recsys.data.click_log import ClickLog
 from tests.support.experiments import small_experiment, write_experiment
@@ -140,6 +141,31 @@ def test_a_winner_is_confirmed_on_replicas_that_took_no_part_and_paid_for(
     assert confirmed["confirmed"]["log_loss"] != confirmed["best"]["log_loss"]
     assert len(finished(directory)) == len(before) + 8
     assert sum(row.trials for row in spent.actual) == len(before) + 8
+
+
+def test_a_search_at_a_uri_answers_there_goes_on_from_there_and_is_reported_from_there(
+    log, s3, tmp_path, capsys, monkeypatch, without_ray
+):
+    without_ray()
+    monkeypatch.setattr("jobs.report.draw", lambda summary, place: [])
+    experiment = written(tmp_path, log, rounds=1)
+    bucket = s3.new_bucket()
+    uri = s3.uri(bucket, "results/small")
+
+    search(experiment, output=uri)
+    first = s3.names(bucket)
+    search(experiment, output=uri)
+    capsys.readouterr()
+    report(s3.uri(bucket, "results/small/search"))
+
+    shown = capsys.readouterr().out
+    kept = s3.client().get_object(Bucket=bucket, Key="results/small/search/search.json")
+    assert json.loads(kept["Body"].read())["outcome"] == "found"
+    assert sum(name.endswith("/DONE") for name in first) == 12
+    assert first == [name for name in s3.names(bucket) if "/report/" not in name]
+    assert "results/small/search/report/report.html" in s3.names(bucket)
+    assert "smelu@0.6325" in shown
+    assert "Missing trials" not in shown
 
 
 def test_an_experiment_without_a_search_is_refused(log, tmp_path, capsys):

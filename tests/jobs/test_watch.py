@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from analysis.results import ArmResults, Trial, read_sweep
+from analysis.results import MANIFEST, ArmResults, Trial, read_sweep
+from distrib.folder import Folder
+from distrib.remote import Results, everything
 from distrib.status import ERROR, Running, Status
+from jobs.places import fetch_again, sweep_at
 from jobs.status_file import STATUS, StatusFile, Told, read_status
 from jobs.watch import Look, Progress, Seen, headline, progress, watch
 from tests.support.results import SyntheticArm, write_sweep
@@ -148,6 +151,46 @@ def test_results_at_a_uri_are_fetched_and_shown_and_nothing_is_written_there(tmp
     assert "relu: TrialFailed: replica 0 diverged" in shown
     assert "relative PD" in shown
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_runs_and_what_comes_at_a_uri_is_seen_at_the_next_look(tmp_path):
+    lies, mirror = tmp_path / "lies", tmp_path / "mirror"
+    write_sweep(lies, (UNFINISHED,))
+    results = Results(directory=mirror, uri=lies.as_uri())
+    look = Look(mirror, fetch=lambda: fetch_again(results, everything))
+
+    with StatusFile(tmp_path, Folder(lies.as_uri())) as file:
+        file(status(running("relu2")))
+        before = look.seen()
+        (lies / "trials/relu1/DONE").touch()
+        after = look.seen()
+    over = look.seen()
+
+    assert [each.progress[0].running for each in (before, after, over)] == [1, 1, 0]
+    assert [each.progress[0].done for each in (before, after, over)] == [1, 2, 2]
+    assert over.told is None
+
+
+def test_a_status_that_cannot_be_told_elsewhere_stops_nothing(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+
+    with StatusFile(tmp_path, Folder(str(tmp_path / "file"))) as file:
+        file(status())
+
+        assert read_status(tmp_path) is not None
+
+
+def test_the_trials_that_a_search_at_a_uri_shares_are_seen(tmp_path):
+    write_sweep(tmp_path, (UNFINISHED,))
+    manifest = (tmp_path / MANIFEST).read_text()
+    (tmp_path / MANIFEST).unlink()
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / MANIFEST).write_text(manifest.replace("trials/", "../trials/"))
+
+    with sweep_at(f"{tmp_path.as_uri()}/search", writes=False) as results:
+        (arm,) = read_sweep(results.directory).arms
+
+        assert [trial.replica for trial in arm.done] == [0]
 
 
 def test_before_the_first_trial_is_finished_there_is_no_table(tmp_path, capsys):

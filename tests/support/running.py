@@ -17,7 +17,6 @@ from distrib.failures import Failure, write_failure
 from distrib.groups import Group
 from distrib.probe import Probe, probe
 from distrib.remote import Results
-from distrib.results import write_trial
 from distrib.trial import Trial
 from recsys.data.click_log import ClickLog
 from tests.support.shared import ROOT
@@ -57,21 +56,27 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) ->
 
 
 def train_here(
-    log: ClickLog, directory: Path, groups: Sequence[Group], **_: object
+    log: ClickLog,
+    directory: Path,
+    groups: Sequence[Group],
+    *,
+    uri: str | None = None,
+    **_: object,
 ) -> list[Failure]:
     """Train groups in this process, in place of Ray; what diverges fails as it would there."""
+    results = Results(directory=directory, uri=uri)
     failures = []
     for group in groups:
         try:
             trained = local.train(log, group.trials)
         except TrialFailed as error:
-            results, reason = Results(directory=directory), str(error)
             failures += [
-                write_failure(results, group.title, trial, reason, "") for trial in group.trials
+                write_failure(results, group.title, trial, str(error), "") for trial in group.trials
             ]
             continue
         for trial, result in zip(group.trials, trained, strict=True):
-            write_trial(directory, trial, result)
+            results.write(trial, result, keep_weights=False)
+            results.receive(trial)
     return failures
 
 
