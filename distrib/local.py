@@ -11,6 +11,7 @@ from torch import nn
 from torchrec.modules.embedding_configs import EmbeddingBagConfig
 
 from distrib.evaluation import Point, Watch, results
+from distrib.feed import feeding
 from distrib.training import (
     Progress,
     arm_of_phase,
@@ -23,6 +24,7 @@ from distrib.trial import Trial, TrialResult
 from recsys.cost import LookupCounter, sampling_interval
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Stream
+from recsys.device import wait_for
 from recsys.embeddings import fused_collection
 from recsys.module import Arm, EmbeddingFactory
 
@@ -86,18 +88,21 @@ def fit(
         optimizer = dense_optimizer(arm.dense, recipe.optimizer)
         is_last = phase == recipe.arm.phases[-1]
         started = time.perf_counter()
-        for number, on_host in enumerate(stream.batches()):
-            batch = on_host.to(device)
-            counter.count(arm.tables, batch, again=not is_last)
-            progress = number / stream.batch_count
-            logits, _ = train_step(arm, optimizer, batch, phase=phase.name, progress=progress)
-            on_progress(batch.examples * batch.replicas)
-            if is_last:
-                watch.observe(recipe.arm.served_logits(logits), batch.labels)
-                if watch.is_due(number, number + 1):
+        with feeding(stream.batches(), device) as batches:
+            for number, fed in enumerate(batches):
+                batch = fed.batch
+                counter.count(arm.tables, fed.on_host, again=not is_last)
+                progress = number / stream.batch_count
+                logits, _ = train_step(arm, optimizer, batch, phase=phase.name, progress=progress)
+                if is_last:
+                    watch.observe(recipe.arm.served_logits(logits), batch.labels)
+                on_progress(batch.examples * batch.replicas)
+                if is_last and watch.is_due(number, number + 1):
+                    wait_for(device)
                     seconds += time.perf_counter() - started
                     watch.evaluate(arm)
                     started = time.perf_counter()
+        wait_for(device)
         seconds += time.perf_counter() - started
     assert arm is not None
     return Trained(

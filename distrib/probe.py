@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
-import torch
 
+from distrib.feed import feeding
 from distrib.resources import living_nodes, options, worker_resources
 from distrib.training import (
     arm_of_phase,
@@ -23,6 +23,7 @@ from recsys.config import Recipe
 from recsys.cost import LookupCounter, sampling_interval
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Stream
+from recsys.device import wait_for
 from recsys.embeddings import fused_collection
 from recsys.module import Arm
 
@@ -101,24 +102,21 @@ def probe(log: ClickLog, trials: Sequence[Trial]) -> Probe:
             arm,
         ).to(device)
         optimizer = dense_optimizer(arm.dense, recipe.optimizer)
-        for on_host in stream.batches(0, warm_up):
-            train_step(arm, optimizer, on_host.to(device), phase=phase.name, progress=0.0)
-        _wait_for(device)
+        with feeding(stream.batches(0, warm_up), device) as batches:
+            for fed in batches:
+                train_step(arm, optimizer, fed.batch, phase=phase.name, progress=0.0)
+        wait_for(device)
         started, examples = time.perf_counter(), 0
-        for on_host in stream.batches(warm_up, stop):
-            batch = on_host.to(device)
-            counter.count(arm.tables, batch)  # a training does, and it takes its time
-            train_step(arm, optimizer, batch, phase=phase.name, progress=0.0)
-            examples += batch.examples * batch.replicas
-        _wait_for(device)
+        with feeding(stream.batches(warm_up, stop), device) as batches:
+            for fed in batches:
+                # A training counts, and it takes its time.
+                counter.count(arm.tables, fed.on_host)
+                train_step(arm, optimizer, fed.batch, phase=phase.name, progress=0.0)
+                examples += fed.batch.examples * fed.batch.replicas
+        wait_for(device)
         seconds += (time.perf_counter() - started) / examples
     return Probe(
         batches=stop - warm_up,
         core_seconds=seconds * recipe.engine.threads,
         gpu_seconds=seconds if device.type == "cuda" else 0.0,
     )
-
-
-def _wait_for(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

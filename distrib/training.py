@@ -74,7 +74,10 @@ def set_arithmetic(recipe: Recipe) -> torch.device:
     there = torch.cuda.is_available()
     if recipe.engine.device == "cuda" and not there:
         raise ConfigError("engine.device: found cuda, but no GPU is there; expected cpu or auto")
-    return torch.device("cuda" if there and recipe.engine.device != "cpu" else "cpu")
+    if not there or recipe.engine.device == "cpu":
+        return torch.device("cpu")
+    # With its number, as tensors name it: what lies there already is then known to.
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def set_threads(recipe: Recipe) -> None:

@@ -106,8 +106,9 @@ class _Arm(Frozen):
     def served_logits(self, logits: Logits) -> Tensor:
         """Return the logit that would be served, ``(R, B)``."""
         served = self.served
-        towers = logits[served.group][:, list(served.towers), :, served.head]
-        return towers.mean(1)
+        found = logits[served.group][..., served.head]
+        # One by one: a list as an index is copied to the device, and the host waits for that.
+        return torch.stack([found[:, tower] for tower in served.towers], 1).mean(1)
 
     def _group(self, towers: int, table_sets: int, embedding_dim: int | None) -> Group:
         return Group(

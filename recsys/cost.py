@@ -15,6 +15,7 @@ from torchrec.sparse.jagged_tensor import KeyedTensor
 
 from recsys.config import OptimizerConfig
 from recsys.data.batch import Batch
+from recsys.device import wait_for
 from recsys.module import Arm, evaluating, served_logits
 
 FLOAT_BYTES = 4
@@ -50,7 +51,7 @@ class LookupCounter:
     def count(
         self, tables: Sequence[EmbeddingBagConfig], batch: Batch, *, again: bool = False
     ) -> None:
-        """Count what ``tables`` read of a batch of all replicas.
+        """Count what ``tables`` read of a batch of all replicas, best of one that is on the host.
 
         ``again`` tells that the examples are (or will be) counted in another phase.
         """
@@ -191,8 +192,7 @@ def _timed(function: Callable[[], object], device: torch.device) -> float:
     start = time.perf_counter()
     with torch.no_grad():
         function()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    wait_for(device)
     return time.perf_counter() - start
 
 

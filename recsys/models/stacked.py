@@ -100,8 +100,10 @@ class Stacked(nn.Module):
         # Unbound, not indexed one by one: a gradient is then stacked once, not added up n times.
         parameters_of = {name: one.unbind() for name, one in parameters.items()}
         buffers_of = {name: one.unbind() for name, one in buffers.items()}
+        # All at once: for each of them the host would wait until a GPU is through.
+        trained = None if self.batches_trained is None else self.batches_trained.tolist()
         for i in range(len(dense)):
-            with self._drawing(i, dense.device):
+            with self._drawing(i, trained, dense.device):
                 answer, after = self._one(
                     {name: one[i] for name, one in parameters_of.items()},
                     {name: one[i] for name, one in buffers_of.items()},
@@ -122,11 +124,12 @@ class Stacked(nn.Module):
                 owner, _, leaf = place.rpartition(".")
                 setattr(self.frame.get_submodule(owner), leaf, tensors[name])
 
-    def _drawing(self, number: int, device: torch.device) -> AbstractContextManager[None]:
-        if self._draws is None or self.batches_trained is None:
+    def _drawing(
+        self, number: int, trained: Sequence[int] | None, device: torch.device
+    ) -> AbstractContextManager[None]:
+        if self._draws is None or trained is None:
             return nullcontext()
-        trained = int(self.batches_trained[number])
-        return global_draws(*self._draws[number], "forward", trained, device=device)
+        return global_draws(*self._draws[number], "forward", trained[number], device=device)
 
 
 def _places(module: nn.Module) -> dict[str, str]:
