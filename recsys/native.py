@@ -80,10 +80,17 @@ def operators_for(x: Tensor) -> Operators | None:
     """
     if torch.compiler.is_compiling() or not x.is_cpu or x.dtype not in _DTYPES:
         return None
-    # A subclass (a fake, distributed or quantised tensor) has operations of its own.
-    plain = type(x) in (Tensor, torch.nn.Parameter)
+    return operators() if is_plain(x) else None
+
+
+def is_plain(x: Tensor) -> bool:
+    """Tell whether memory of ``x`` may be read as it lies.
+
+    A subclass (a fake, distributed or quantised tensor) and what ``torch.func`` wraps have
+    operations of their own.
+    """
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor(x)
-    return operators() if plain and not wrapped else None
+    return type(x) in (Tensor, torch.nn.Parameter) and not wrapped
 
 
 def smelu_implementation() -> str:

@@ -7,7 +7,8 @@ float32 and rounded once.
 
 They are plain PyTorch operations: they run on every device, under ``torch.compile``,
 ``torch.export`` and ``torch.func``, and can be differentiated twice. On the CPU the compiled
-operators of ``native.cpp`` stand in for them, with the same numbers.
+operators of ``native.cpp`` stand in for them, and on a GPU, for SmeLU, the Triton kernels of
+``triton_smelu.py``, with the same numbers.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recsys.gpu_kernels import kernels_for
 from recsys.native import operators_for
 
 _HALF = (torch.bfloat16, torch.float16)
@@ -117,7 +119,8 @@ class _Smelu(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, beta: float) -> Tensor:
-        return smelu_value(x, beta)
+        kernels = kernels_for(x, beta)
+        return smelu_value(x, beta) if kernels is None else kernels.smelu_value(x, beta)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
@@ -127,7 +130,10 @@ class _Smelu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
-        return (gradient * smelu_slope(x, ctx.beta)).to(x.dtype), None
+        kernels = kernels_for(x, ctx.beta)
+        if kernels is None or torch.is_grad_enabled():  # for a gradient of this gradient
+            return (gradient * smelu_slope(x, ctx.beta)).to(x.dtype), None
+        return kernels.smelu_gradient(gradient, x, ctx.beta), None
 
 
 class _Rescu(torch.autograd.Function):
