@@ -6,12 +6,13 @@ import asyncio
 import logging
 import os
 import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich import box
@@ -26,11 +27,14 @@ from recsys.errors import ConfigError
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
 
+_Answer = TypeVar("_Answer")
 _NOT_FOR_THE_CLUSTER = ["/data/", "/results/", ".git/", ".venv/"]
 _STOP_S = 30
 """How long a job has to cancel what runs before Ray kills it."""
 
 _POLL_S = 0.5
+_PATIENCE_S = 60.0
+"""So long a cluster that answered before may not answer: a connection may be forwarded anew"""
 _WIDE = 200
 
 _HELP = """Run a job on a Ray cluster.
@@ -123,7 +127,7 @@ def _run_on_cluster(name: str, arguments: list[str], settings: _Settings) -> Non
         )
         print(job, flush=True)
         if not settings.no_wait:
-            _follow(client, job)
+            show_to_end(client, job)
 
 
 def list_jobs() -> None:
@@ -142,7 +146,7 @@ def list_jobs() -> None:
 def follow(job: Annotated[str, Argument(metavar="ID")]) -> None:
     """Show what a job prints, from its start, and end with its exit status."""
     with _cluster() as client:
-        _follow(client, job)
+        show_to_end(client, job)
 
 
 def stop(job: Annotated[str, Argument(metavar="ID")]) -> None:
@@ -152,32 +156,59 @@ def stop(job: Annotated[str, Argument(metavar="ID")]) -> None:
         print(f"{job}: {_ended(client, job).status}")
 
 
-def _follow(client: JobSubmissionClient, job: str) -> None:
+def show_to_end(client: JobSubmissionClient, job: str) -> None:
     """Print the job's output until it ends; raise SystemExit with its status."""
     try:
         shown = 0
-        while not client.get_job_status(job).is_terminal():
+        while not _answered(lambda: client.get_job_status(job), job).is_terminal():
             shown = asyncio.run(_tail(client, job, shown))
-        print(client.get_job_logs(job)[shown:], end="", flush=True)
+        print(_answered(lambda: client.get_job_logs(job), job)[shown:], end="", flush=True)
+        ended = _answered(lambda: client.get_job_info(job), job)
     except KeyboardInterrupt:
         print(f"\n{job} goes on: soloist submit follow {job}, or soloist submit stop {job}")
         raise SystemExit(INTERRUPTED) from None
-    ended = _ended(client, job)
     print(f"{job}: {ended.status}", flush=True)
     raise SystemExit(exit_status(ended.status, ended.driver_exit_code))
 
 
 async def _tail(client: JobSubmissionClient, job: str, shown: int) -> int:
     """Print the log from a character on until it ends or the connection breaks; return how far."""
+    from aiohttp import ClientError
+
     seen = 0
-    try:
-        async for lines in client.tail_job_logs(job):
-            fresh = lines[max(0, shown - seen) :]
-            seen += len(lines)
-            print(fresh, end="", flush=True)
-    except (RuntimeError, OSError):
-        time.sleep(_POLL_S)  # asked again from where it broke off
+    log = aiter(client.tail_job_logs(job))
+    while True:
+        try:
+            lines = await anext(log)
+        except StopAsyncIteration:
+            break
+        except (RuntimeError, OSError, ClientError):
+            time.sleep(_POLL_S)  # asked again from where it broke off
+            break
+        print(lines[max(0, shown - seen) :], end="", flush=True)
+        seen += len(lines)
     return max(shown, seen)
+
+
+def _answered(ask: Callable[[], _Answer], job: str) -> _Answer:
+    """Ask the cluster about a job, again for a while where the connection is broken.
+
+    Raises:
+        SystemExit: it stays broken.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return ask()
+        except OSError as error:
+            if time.monotonic() > deadline:
+                print(
+                    f"soloist: the cluster does not answer any more: {_one_line(error)}; {job} may "
+                    f"go on: soloist submit follow {job}",
+                    file=sys.stderr,
+                )
+                raise SystemExit(FAILED) from None
+            time.sleep(_POLL_S)
 
 
 def exit_status(status: str, code: int | None) -> int:
@@ -212,6 +243,8 @@ def _cluster() -> Iterator[JobSubmissionClient]:
         yield JobSubmissionClient()
     except (AuthenticationError, ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigError(f"the cluster: {_one_line(error)}") from None
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _one_line(error: Any) -> str:

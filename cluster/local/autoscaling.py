@@ -164,6 +164,8 @@ class LocalCluster:
             "RAY_FAKE_CLUSTER": "1",
             "RAY_enable_autoscaler_v2": "1",
             "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+            # A process that is gone is seen to be gone at once: five times, and its node is dead.
+            "RAY_health_check_period_ms": "1000",
             "RAY_CLOUD_INSTANCE_ID": _HEAD_ID,
             "RAY_OVERRIDE_NODE_ID_FOR_TESTING": _HEAD_ID,
             "RAY_USAGE_STATS_ENABLED": "0",

@@ -1,90 +1,96 @@
-"""``soloist submit`` on a real cluster with its dashboard and tokens."""
+"""``soloist submit`` where there is no cluster, or one that answers as it is told."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import AsyncIterator
+from enum import StrEnum
+from types import SimpleNamespace
 
 import pytest
 
+from cluster import submit
 from cluster.submit import exit_status
-from tests.support.experiments import small_experiment, write_experiment
-from tests.support.logs import small_log
-from tests.support.submission import PATIENCE_S, submitted, wait_until
+from jobs.command import guarded
 
 
-def finished(directory: Path) -> dict[str, int]:
-    """Return the finished trials and when each was finished, in nanoseconds."""
-    return {
-        done.parent.name: done.stat().st_mtime_ns for done in directory.glob("trials/[!.]*/DONE")
-    }
+class Status(StrEnum):
+    RUNNING = "RUNNING"
+    FAILED = "FAILED"
+
+    def is_terminal(self) -> bool:
+        return self is not Status.RUNNING
 
 
-@pytest.mark.timeout(4 * PATIENCE_S)
-def test_a_stopped_job_goes_on_when_submitted_again_and_its_failures_come_through(
-    cluster, tmp_path
-):
-    log = small_log(tmp_path)
-    document = small_experiment(log.directory, replicas=1)
-    document["arms"]["smelu"]["stream"] = {"epochs": 60}
-    document["arms"]["poisoned"] = {"optimizer": {"sparse_learning_rate": 1e39}}
-    experiment = write_experiment(tmp_path / "small.yaml", document)
-    results = tmp_path / "results"
-    sweep = ["sweep", experiment, "--output", results]
+class Cluster:
+    """A client of a cluster that lets go of every connection after a while, for some time."""
 
-    (job,) = submitted(cluster, "--no-wait", *sweep).lines
-    wait_until(lambda: finished(results), "the first trial of the job")
-    stopped = submitted(cluster, "stop", job)
-    after_stop = finished(results)
-    again = submitted(cluster, "--id", "again", *sweep)
-    listed = submitted(cluster, "list").lines
+    def __init__(self, *, breaks: int) -> None:
+        self._breaks = breaks
+        self._statuses = [Status.RUNNING, Status.FAILED]
 
-    assert stopped.lines == [f"{job}: STOPPED"]
-    assert len(after_stop) == 1
-    assert after_stop.items() < finished(results).items()
-    assert len(finished(results)) == 2
-    assert again.status == 1
-    assert again.lines[0] == "again"
-    assert again.lines[-3] == "soloist: 1 of 2 trials failed:"
-    assert again.lines[-2].startswith("  poisoned: ")
-    assert again.lines[-1] == "again: FAILED"
-    sweeps = [line.split()[:2] for line in listed if "python -m jobs.sweep" in line]
-    assert sweeps[-2:] == [
-        [job, "STOPPED"],
-        ["again", "FAILED"],
-    ]
+    def get_job_status(self, job: str) -> Status:
+        if self._breaks:
+            self._breaks -= 1
+            raise ConnectionRefusedError("refused\nat length")
+        return self._statuses.pop(0)
+
+    async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
+        yield "one\n"
+        raise ConnectionResetError
+
+    def get_job_logs(self, job: str) -> str:
+        return "one\ntwo\n"
+
+    def get_job_info(self, job: str) -> SimpleNamespace:
+        return SimpleNamespace(status=Status.FAILED, driver_exit_code=3)
 
 
-def test_a_job_gets_the_working_directory_without_data_and_ends_with_its_own_status(
-    cluster, tmp_path
-):
-    for name in ("sent.csv", "data/kept.csv", "ignored/kept.csv"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("example,label,prediction\n1,0,0.5\n2,1,0.5\n")
-    (tmp_path / ".gitignore").write_text("ignored/\n")
-
-    kept = submitted(cluster, "compare", "sent.csv", "data/kept.csv", directory=tmp_path)
-    ignored = submitted(cluster, "compare", "sent.csv", "ignored/kept.csv", directory=tmp_path)
-
-    assert kept.status == ignored.status == 2
-    assert kept.lines[-2].startswith("soloist: data/kept.csv: no such file")
-    assert ignored.lines[-2].startswith("soloist: ignored/kept.csv: no such file")
+@pytest.fixture(autouse=True)
+def without_waiting(monkeypatch) -> None:
+    monkeypatch.setattr("cluster.submit._POLL_S", 0.0)
 
 
-def test_a_job_that_is_not_there_is_refused_in_one_line(cluster):
-    refused = submitted(cluster, "stop", "nobody")
+def test_a_connection_that_breaks_loses_and_repeats_nothing(capsys):
+    with pytest.raises(SystemExit) as ended:
+        submit.show_to_end(Cluster(breaks=3), "job")
 
-    assert refused.status == 2
-    assert refused.told[-1].startswith("soloist: the cluster: ")
-    assert refused.told[-1].endswith("Job nobody does not exist.")
+    assert ended.value.code == 3
+    assert capsys.readouterr().out == "one\ntwo\njob: FAILED\n"
 
 
-def test_a_cluster_that_is_not_there_is_refused_in_one_line(cluster):
-    refused = submitted(cluster, "--address", "http://127.0.0.1:1", "list")
+def test_where_the_connection_stays_broken_it_is_said_that_the_job_may_go_on(capsys, monkeypatch):
+    monkeypatch.setattr("cluster.submit._PATIENCE_S", 0.0)
 
-    assert refused.status == 2
-    assert refused.told == [
-        "soloist: the cluster: Failed to connect to Ray at address: http://127.0.0.1:1."
-    ]
+    with pytest.raises(SystemExit) as ended:
+        submit.show_to_end(Cluster(breaks=10**9), "job")
+
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == (
+        "soloist: the cluster does not answer any more: refused; job may go on: soloist submit"
+        " follow job\n"
+    )
+
+
+def test_nobody_follows_a_job_for_a_reader_who_has_left(monkeypatch):
+    def closed(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", closed)
+
+    with pytest.raises(BrokenPipeError):
+        submit.show_to_end(Cluster(breaks=0), "job")
+
+
+def test_a_cluster_that_is_not_there_is_refused_in_one_line(monkeypatch, capsys):
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
+
+    with pytest.raises(SystemExit) as ended:
+        guarded(submit.list_jobs)()
+
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "soloist: the cluster: Failed to connect to Ray at address: http://127.0.0.1:1.\n"
+    )
 
 
 @pytest.mark.parametrize(
