@@ -77,16 +77,18 @@ class Columns(nn.Module):
         }
         self._picked = [column for name in names for column in spans[name]]
         self.register_buffer("index", None, persistent=False)
-        self._read(self._picked)
+        self._read(self._picked, torch.device("cpu"))
 
-    def rearranged(self, places: Sequence[int]) -> None:
-        """Read from columns in another order: what was column i of all stands at ``places[i]``."""
-        self._read([places[column] for column in self._picked])
+    def rearranged(self, places: Sequence[int], device: torch.device) -> None:
+        """Read from columns in another order: what was column i of all stands at ``places[i]``.
 
-    def _read(self, picked: Sequence[int]) -> None:
+        ``device`` is where the columns will be.
+        """
+        self._read([places[column] for column in self._picked], device)
+
+    def _read(self, picked: Sequence[int], device: torch.device) -> None:
         self._first, self._count = picked[0], len(picked)
         in_one_piece = list(picked) == list(range(picked[0], picked[0] + len(picked)))
-        device = None if self.index is None else self.index.device
         self.index = None if in_one_piece else torch.tensor(picked, device=device)
 
     def forward(self, values: Tensor) -> Tensor:
