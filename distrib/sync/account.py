@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ class Progress:
     unique_rows: int
     """Distinct rows in a sample of whole batches"""
     seconds: float
-    """Spent on training, in all phases"""
+    """Spent in all phases, but on evaluation and checkpoints"""
 
     def lookups(self, examples: int) -> Lookups:
         """Return the averages over a training on ``examples`` examples of all replicas."""
@@ -70,16 +71,19 @@ class Account:
         self._seconds = 0.0
         self._begin()
 
-    def add(
-        self, tables: list[EmbeddingBagConfig], part: Part, answer: Answer, seconds: float
-    ) -> None:
+    def add(self, tables: list[EmbeddingBagConfig], part: Part, answer: Answer) -> None:
         """Take what a part of a batch read and got."""
         self._losses[0] += answer.served_losses
         self._losses[1] += answer.losses
         self._counter.count(tables, part.batch)
         self._batches += 1
         self._examples += part.batch_examples
-        self._seconds_since += seconds
+
+    def lap(self, began: float) -> float:
+        """Take the time since ``began`` for training, and return the time now."""
+        now = time.perf_counter()
+        self._seconds_since += now - began
+        return now
 
     def count_unique(self, tables: Sequence[EmbeddingBagConfig], whole: Batch) -> None:
         """Count the distinct rows of a whole batch."""

@@ -107,6 +107,8 @@ class Head(nn.Module):
         if self.training:
             losses = self._shares(part, logits, labels)
         loss = losses.sum() * (self._ranks.count * self._loss_scale)
+        if self._arm.couples_examples:
+            losses = losses / self._ranks.count  # each rank has the loss of the whole batch
         return loss, Answer(served=served, served_losses=served_losses, losses=losses.detach())
 
     @torch.no_grad()
@@ -144,7 +146,7 @@ class Head(nn.Module):
             self._starts[run.name] + column for run in self._runs for column in range(run.width)
         ]
         for each in self.towers.columns.values():
-            cast(Columns, each).rearranged(places)
+            cast(Columns, each).rearranged(places, embedded.values().device)
 
     def _averaged(self, part: Part, columns: Tensor) -> Tensor:
         """Divide sums over bags that are to be averages; the sum over an empty bag stays 0."""

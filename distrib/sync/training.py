@@ -95,11 +95,11 @@ class RankTraining:
         fed: deque[Part] = deque()
         with self._parts(first) as parts:
             feed = _remembered(parts, fed)  # the pipeline takes parts before it trains on them
+            began = time.perf_counter()
             for number in range(first, count):
-                started = time.perf_counter()
                 answer = pipeline.progress(feed)
-                seconds = time.perf_counter() - started
-                self._note(sharded, number, fed.popleft(), answer, seconds)
+                self._note(sharded, number, fed.popleft(), answer)
+                began = self._account.lap(began)
                 done = number + 1
                 if done % engine.track_every == 0:
                     self._settle(phase, done)
@@ -107,8 +107,10 @@ class RankTraining:
                     pipeline.detach()
                     self._evaluate(phase, sharded, done)
                     pipeline.attach()
+                    began = time.perf_counter()
                 if done % engine.checkpoint_every == 0 or done == count:
                     self._checkpoint(phase, sharded, done)
+                    began = time.perf_counter()
         pipeline.detach()
 
     @contextmanager
@@ -120,10 +122,8 @@ class RankTraining:
             with Prefetched(parts) as ahead:
                 yield ahead
 
-    def _note(
-        self, sharded: ShardedArm, number: int, fed: Part, answer: Answer, seconds: float
-    ) -> None:
-        self._account.add(sharded.arm.tables, fed, answer, seconds)
+    def _note(self, sharded: ShardedArm, number: int, fed: Part, answer: Answer) -> None:
+        self._account.add(sharded.arm.tables, fed, answer)
         if self._ranks.is_first:
             self._around.on_progress(fed.batch_examples * len(self._seeds))
             if number % self._unique_every == 0:

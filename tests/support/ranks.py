@@ -9,7 +9,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,14 @@ class Pool:
         """Return what ``function(ranks, *arguments)`` returns on each rank."""
         for end in self._ends:
             end.send((function, arguments))
-        answers = [end.recv() for end in self._ends]
-        for failed, answer in answers:
-            if failed:
-                raise AssertionError(answer)
-        return [answer for _, answer in answers]
+        answers: dict[Connection, Any] = {}
+        while len(answers) < len(self._ends):
+            for end in wait([each for each in self._ends if each not in answers]):
+                failed, answers[end] = end.recv()
+                if failed:
+                    self.close()  # the other ranks may wait for this one for ever
+                    raise AssertionError(answers[end])
+        return [answers[end] for end in self._ends]
 
     def close(self) -> None:
         """End the processes."""
