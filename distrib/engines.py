@@ -28,12 +28,12 @@ def train(
     trials: Sequence[Trial],
     *,
     on_progress: Progress = lambda _: None,
-    directory: Path | None = None,
+    directory: Path | str | None = None,
 ) -> list[TrialResult]:
     """Train trials that differ in their seeds alone, with the engine of their recipe.
 
-    An engine that leaves files on the way leaves them below ``directory``, in places of the trials'
-    own, and goes on from them; without a directory, in one that goes with the training.
+    An engine that leaves files on the way leaves them below ``directory``, a path or a URI, in
+    places of the trials' own, and goes on from them; without one, where they go with the training.
 
     Raises:
         ConfigError: the recipe cannot work on this engine or this machine.

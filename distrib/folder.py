@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 from pyarrow import fs
 
 _WRITES_WHOLE = ("s3", "gcs", "abfs")
 """File systems where a file appears when it is whole, and where folders need not be made"""
+
+_PIECE_BYTES = 1 << 24
 
 
 class Folder:
@@ -29,6 +32,16 @@ class Folder:
         self._path = f"{path.rstrip('/')}/{within}".rstrip("/")
         self._name = f"{without_secrets(place)}/{within}".rstrip("/")
 
+    @property
+    def system(self) -> fs.FileSystem:
+        """What others need to write there too, beside ``path``."""
+        return self._system
+
+    @property
+    def path(self) -> str:
+        """Where it is in its file system."""
+        return self._path
+
     def __str__(self) -> str:
         """Return its name for a person, without keys."""
         return self._name
@@ -41,6 +54,17 @@ class Folder:
         """
         with self._system.open_input_stream(f"{self._path}/{name}") as stream:
             return stream.read()
+
+    def download(self, name: str, path: Path) -> None:
+        """Copy a file to this machine, piece by piece.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._system.open_input_stream(f"{self._path}/{name}") as stream:
+            with path.open("wb") as file:
+                shutil.copyfileobj(stream, file, _PIECE_BYTES)
 
     def write(self, name: str, content: bytes | memoryview) -> None:
         """Write a file, whole or not at all, over what was there."""

@@ -200,8 +200,8 @@ class SyncEngine(BaseEngine):
     compile: bool = Field(False, description="torch.compile for the towers")
     storage: str | None = Field(
         None,
-        description="a folder that all nodes reach, for checkpoints and scalars; "
-        "none: beside the results",
+        description="a folder that all nodes reach, or a URI that pyarrow.fs can write, for "
+        "checkpoints and scalars; none: beside the results",
     )
     checkpoint_every: PositiveInt = Field(1000, description="batches from checkpoint to checkpoint")
     checkpoints_kept: PositiveInt = Field(2, description="the newest ones")
@@ -219,16 +219,6 @@ class SyncEngine(BaseEngine):
         least, most = self.worker_range
         if least > most:
             raise ValueError(f"workers: found [{least}, {most}], expected [least, most]")
-        return self
-
-    @model_validator(mode="after")
-    def _storage_is_a_folder(self) -> Self:
-        for field in ("storage", "resume"):
-            found = getattr(self, field)
-            if found is not None and "://" in found:
-                raise ValueError(
-                    f"{field}: found {found!r}, expected the path of a folder that all nodes reach"
-                )
         return self
 
     @property

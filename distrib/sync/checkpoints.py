@@ -15,7 +15,7 @@ import json
 import logging
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -32,7 +32,10 @@ from recsys.errors import DataError
 from recsys.module import Arm
 
 FORMAT = 1
-_NAME = "checkpoint_*"
+NAMES = "checkpoint_*"
+"""Of a run's checkpoints"""
+MANIFESTS = f"{NAMES}/manifest-0.json"
+"""Those that are there of every checkpoint"""
 _PROGRESS = "progress.pickle"
 
 log = logging.getLogger(__name__)
@@ -69,23 +72,28 @@ def write(place: Path, sharded: ShardedArm, progress: Progress, training: str) -
         batches=progress.batches,
         files={path.name: checksum(path) for path in mine},
     )
-    (place / _manifest(ranks.rank)).write_text(json.dumps(asdict(manifest), indent=2))
+    (place / manifest_name(ranks.rank)).write_text(json.dumps(asdict(manifest), indent=2))
 
 
-def newest(run: Path, training: str) -> Path | None:
+def newest(
+    run: Path, training: str, *, bring: Callable[[Path], None] = lambda _: None
+) -> Path | None:
     """Return the newest whole checkpoint of a run, None where there is none.
+
+    ``bring`` has all files of a checkpoint here, of which the first manifest is.
 
     Raises:
         DataError: it is of another training, or was written by another version of this format.
     """
     manifests = {}
-    for place in filter(Path.is_dir, run.glob(_NAME)):
+    for place in filter(Path.is_dir, run.glob(NAMES)):
         try:
             manifests[place] = _read_manifest(place, 0)
         except DataError as error:
             log.warning("%s: passed over", error)
     by_age = sorted(manifests, key=lambda at: (manifests[at].phase, manifests[at].batches, at.name))
     for place in reversed(by_age):
+        bring(place)
         try:
             check(place, training)
         except Damaged as error:
@@ -197,12 +205,13 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _manifest(rank: int) -> str:
+def manifest_name(rank: int) -> str:
+    """Return the name of a rank's manifest within a checkpoint."""
     return f"manifest-{rank}.json"
 
 
 def _read_manifest(place: Path, rank: int) -> Manifest:
-    path = place / _manifest(rank)
+    path = place / manifest_name(rank)
     try:
         return Manifest(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, TypeError, ValueError) as error:

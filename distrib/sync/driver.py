@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any
 
 import ray
 import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch import nn
 from torchrec.modules.embedding_configs import EmbeddingBagConfig
 
 from distrib.errors import TrialFailed
 from distrib.evaluation import results
+from distrib.folder import Folder, without_secrets
 from distrib.resources import Resources, living_nodes, may_grow, worker_resources
 from distrib.session import ray_session
 from distrib.sync import checkpoints
@@ -23,7 +26,8 @@ from distrib.sync.board import Board
 from distrib.sync.fit import Fit
 from distrib.sync.naming import run_name, training_digest
 from distrib.sync.plan import refuse_sharding, sharding_kinds, sharding_plan
-from distrib.sync.refusals import refuse_unavailable
+from distrib.sync.refusals import refuse_lost_scalars, refuse_unavailable
+from distrib.sync.run import Run, is_uri
 from distrib.sync.worker import Job
 from distrib.training import Progress as Told
 from distrib.training import refuse_unfit, set_threads, shape_of_phase
@@ -44,7 +48,7 @@ def train(
     trials: Sequence[Trial],
     *,
     on_progress: Told = lambda _: None,
-    directory: Path | None = None,
+    directory: Path | str | None = None,
 ) -> list[TrialResult]:
     """Train replicas side by side, on ranks that train every batch together.
 
@@ -55,7 +59,7 @@ def train(
         log: the click log; ranks open it by its path.
         trials: replicas of one recipe.
         on_progress: called with examples trained; what is trained again is told again.
-        directory: one that all nodes reach; None: a temporary one.
+        directory: a path that all nodes reach, or a URI; None: a temporary directory.
 
     Raises:
         ConfigError: the trials differ in more than their seeds, or what is asked for cannot work.
@@ -66,44 +70,51 @@ def train(
     recipe = trials[0].recipe
     assert isinstance(recipe.engine, SyncEngine)
     set_threads(recipe)
-    with ray_session(), _place(recipe.engine.storage, directory) as place:
+    with ray_session(), _scratch() as scratch:
         resources = worker_resources(recipe, living_nodes())
         _refuse_too_many(recipe.engine, resources, living_nodes())
         device = torch.device("cuda" if resources["GPU"] else "cpu")
         refuse(recipe, log, trials, device)
-        run = place / "runs" / run_name(trials)
-        run.mkdir(parents=True, exist_ok=True)
-        if _finished(run, log, trials) is None:
-            _fit(run, log, trials, resources, on_progress)
-        finished = _finished(run, log, trials)
-        if finished is None:
+        place = _place(recipe.engine.storage, directory, scratch)
+        refuse_lost_scalars(recipe.engine, stored_at_uri=is_uri(place))
+        run = Run(place, run_name(trials), _absolute(recipe.engine.resume), scratch)
+        found = run.to_begin_with(training_digest(trials))
+        if found is None or not _is_end(found, log, trials):
+            _fit(place, log, trials, resources, on_progress)
+            found = run.newest(training_digest(trials))
+        if found is None or not _is_end(found, log, trials):
             raise TrialFailed(f"{run}: Ray Train ended, but left no whole checkpoint of the end")
-        return evaluated(log, trials, finished, device)
+        return evaluated(log, trials, found, device)
 
 
 def _fit(
-    run: Path, log: ClickLog, trials: Sequence[Trial], resources: Resources, on_progress: Told
+    place: str, log: ClickLog, trials: Sequence[Trial], resources: Resources, on_progress: Told
 ) -> None:
     """Have ranks train to the end."""
     engine = trials[0].recipe.engine
     assert isinstance(engine, SyncEngine)
-    training = training_digest(trials)
-    begin_with = None if engine.resume is None else Path(engine.resume).resolve()
-    if begin_with is not None:
-        checkpoints.check(begin_with, training)
-    board: Any = ray.remote(num_cpus=0)(Board).remote()
+    # On this node, whose loss ends the training anyway: Ray would put it on any, spot or not.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    board: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
     job = Job(
         log_directory=log.directory.resolve(),
         trials=tuple(trials),
-        training=training,
-        run=run,
-        begin_with=begin_with,
+        training=training_digest(trials),
+        place=place,
+        name=run_name(trials),
+        resume=_absolute(engine.resume),
+        environment=_of_trackers(os.environ) if engine.tracking == "mlflow" else {},
         board=board,
     )
     try:
         Fit(job, resources, on_progress).run()
     finally:
         ray.kill(board)
+
+
+def _of_trackers(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what MLflow asks the environment, which Ray hands on to no process on other nodes."""
+    return {name: value for name, value in environment.items() if name.startswith("MLFLOW_")}
 
 
 def refuse(recipe: Recipe, log: ClickLog, trials: Sequence[Trial], device: torch.device) -> None:
@@ -151,31 +162,48 @@ def _refuse_too_many(engine: SyncEngine, each: Resources, nodes: Sequence[Resour
 
 
 @contextmanager
-def _place(storage: str | None, directory: Path | None) -> Iterator[Path]:
-    """Have a folder for runs inside the block."""
-    if storage is not None:
-        yield Path(storage).resolve()
-    elif directory is not None:
-        yield directory.resolve()
-    elif len(living_nodes()) > 1:
+def _scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="soloist-") as place:
+        yield Path(place)
+
+
+def _place(storage: str | None, directory: Path | str | None, scratch: Path) -> str:
+    """Return the path or the URI where runs are to lie.
+
+    Raises:
+        ConfigError: there is none that all nodes reach, or it cannot be used.
+    """
+    place = _absolute(storage) or _absolute(directory)
+    if place is None:
+        if len(living_nodes()) > 1:
+            raise ConfigError(
+                "engine.storage: found none on a Ray of several nodes; "
+                "expected a folder that all of them reach, or a URI such as s3://bucket/runs"
+            )
+        return str(scratch)
+    try:
+        Folder(place).folders()
+    except (OSError, ValueError) as error:
+        first = str(error).splitlines()[0]
         raise ConfigError(
-            "engine.storage: found none on a Ray of several nodes; "
-            "expected a folder that all of them reach"
-        )
-    else:
-        with tempfile.TemporaryDirectory(prefix="soloist-") as place:
-            yield Path(place)
+            f"engine.storage: {without_secrets(place)}: {first}; expected a place for checkpoints"
+        ) from None
+    return place
 
 
-def _finished(run: Path, log: ClickLog, trials: Sequence[Trial]) -> Path | None:
-    """Return the checkpoint of the end, if training came to it."""
-    place = checkpoints.newest(run, training_digest(trials))
+def _absolute(place: str | Path | None) -> str | None:
+    """Return a path as all processes understand it; a URI is understood by all."""
     if place is None:
         return None
+    return str(place) if is_uri(str(place)) else str(Path(place).resolve())
+
+
+def _is_end(place: Path, log: ClickLog, trials: Sequence[Trial]) -> bool:
+    """Tell whether a checkpoint is of the end of the training."""
     progress, recipe = checkpoints.read_progress(place), trials[0].recipe
     stream = Stream(log, "train", recipe.stream, [trial.seeds for trial in trials])
     last = len(recipe.arm.phases) - 1
-    return place if (progress.phase, progress.batches) == (last, stream.batch_count) else None
+    return (progress.phase, progress.batches) == (last, stream.batch_count)
 
 
 def evaluated(
@@ -183,6 +211,7 @@ def evaluated(
 ) -> list[TrialResult]:
     """Evaluate the model of a checkpoint as the local engine evaluates its own.
 
+    It may be of the end, or of any batch of the last phase: then costs are of what was trained.
     ``device`` is what it was trained on; without one here, it is evaluated on the CPU.
 
     Raises:
@@ -191,9 +220,11 @@ def evaluated(
     recipe = trials[0].recipe
     assert isinstance(recipe.engine, SyncEngine)
     here = device if device.type == "cuda" and torch.cuda.is_available() else _CPU
+    # Nothing is trained here: SGD keeps no state, and works on every device.
+    answers_only = recipe.optimizer.model_copy(update={"sparse": "sgd"})
 
     def make_embeddings(tables: list[EmbeddingBagConfig]) -> nn.Module:
-        return fused_collection(tables, recipe.optimizer, here)
+        return fused_collection(tables, answers_only, here)
 
     seeds = [trial.seeds for trial in trials]
     groups = recipe.arm.phases[-1].groups
@@ -201,7 +232,8 @@ def evaluated(
     arm = Arm(recipe.arm, recipe.model, log.schema, seeds, make_embeddings, groups=layout)
     checkpoints.read_arm(place, arm.to(here))
     progress = checkpoints.read_progress(place)
-    examples = len(log.splits["train"]) * recipe.stream.epochs * len(trials)
+    before = progress.phase * len(log.splits["train"]) * recipe.stream.epochs
+    examples = (progress.examples - before) * len(trials)
     found = results(
         log,
         trials,

@@ -16,8 +16,10 @@ from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from distrib.errors import TrialFailed
+from distrib.folder import Folder
 from distrib.resources import Resources
 from distrib.sync.board import News
+from distrib.sync.run import RUNS
 from distrib.sync.worker import Job, work
 from distrib.training import Progress as Told
 from recsys.engines import SyncEngine
@@ -88,7 +90,7 @@ class Fit:
             _trainer(self._job, self._resources).fit()
         except TrainingFailedError as error:
             reason = str(error).strip().splitlines()[-1]
-            self._error = TrialFailed(f"{self._job.run}: ranks failed too often: {reason}")
+            self._error = TrialFailed(f"{self._job.run()}: ranks failed too often: {reason}")
             self._error.__cause__ = error
         except BaseException as error:  # the main thread raises it
             self._error = error
@@ -109,6 +111,7 @@ def _trainer(job: Job, resources: Resources) -> TorchTrainer:
     assert isinstance(engine, SyncEngine)
     least, most = engine.worker_range
     on_gpu = resources["GPU"] > 0
+    folder = Folder(job.place, RUNS)
     return TorchTrainer(
         partial(work, job),
         torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
@@ -119,8 +122,9 @@ def _trainer(job: Job, resources: Resources) -> TorchTrainer:
             placement_strategy=engine.resources.placement or "PACK",
         ),
         run_config=RunConfig(
-            name=job.run.name,
-            storage_path=str(job.run.parent),
+            name=job.name,
+            storage_path=folder.path,
+            storage_filesystem=folder.system,
             failure_config=FailureConfig(max_failures=engine.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=engine.checkpoints_kept),
             callbacks=[_Introduction(job.board)],  # type: ignore[list-item]

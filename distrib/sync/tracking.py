@@ -14,7 +14,9 @@ from recsys.config import Recipe
 from recsys.data.click_log import ClickLog
 from recsys.engines import SyncEngine
 
-_RUN_ID = "mlflow_run_id"
+_EVENTS = "tensorboard"
+MLFLOW_RUN = "mlflow_run_id"
+"""The file of the run that a training which goes on goes on in"""
 
 
 class Tracker(Protocol):
@@ -40,6 +42,11 @@ def tracker(recipe: Recipe, run: Path, *, start: int) -> Tracker:
     if recipe.engine.tracking == "tensorboard":
         return _TensorBoard(run, start)
     return Nobody()
+
+
+def files_of(run: Path) -> list[Path]:
+    """Return what trackers keep in a run's folder, but for databases of their own."""
+    return [*(run / _EVENTS).glob("*"), *run.glob(MLFLOW_RUN)]
 
 
 def training_scalars(settled: Settled, phase: str, *, served: bool) -> dict[str, float]:
@@ -89,7 +96,7 @@ class _TensorBoard:
         from tensorboardX import SummaryWriter
 
         self._writer = SummaryWriter(
-            str(run / "tensorboard"), purge_step=start + 1 if start else None, flush_secs=1
+            str(run / _EVENTS), purge_step=start + 1 if start else None, flush_secs=1
         )
 
     def tell(self, examples: int, scalars: Mapping[str, float]) -> None:
@@ -112,7 +119,7 @@ class _MLflow:
         if "MLFLOW_TRACKING_URI" not in os.environ:
             mlflow.set_tracking_uri(f"sqlite:///{run.absolute()}/mlflow.db")
         self._mlflow = mlflow
-        known = run / _RUN_ID
+        known = run / MLFLOW_RUN
         if known.exists():
             mlflow.start_run(run_id=known.read_text().strip())
             return

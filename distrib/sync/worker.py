@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from distrib.sync.account import Progress
 from distrib.sync.board import Teller
 from distrib.sync.ranks import Ranks
 from distrib.sync.refusals import refuse_unavailable
+from distrib.sync.run import Run
 from distrib.sync.sharded import ShardedArm
-from distrib.sync.tracking import Nobody, tracker
+from distrib.sync.tracking import MLFLOW_RUN, Nobody, files_of, tracker
 from distrib.sync.training import RankTraining, Surroundings
 from distrib.training import set_threads
 from distrib.trial import Trial
@@ -43,11 +44,21 @@ class Job:
     trials: Sequence[Trial]
     training: str
     """Digest of all that decides the model"""
-    run: Path
-    """Where its checkpoints and scalars are; all ranks reach it"""
-    begin_with: Path | None
-    """A checkpoint of another run, for a run that has none"""
+    place: str
+    """Path or URI, in whose runs this one is; all ranks reach it"""
+    name: str
+    """Of the run"""
+    resume: str | None
+    """Path or URI of a checkpoint of another run, for a run that has none"""
+    environment: Mapping[str, str] = field(repr=False)
+    """What trackers want to know, of the driver's environment"""
     board: Any
+
+    def run(self) -> Run:
+        """Return the run as this machine sees it."""
+        # The same for all ranks of a node; what a killed one left there, the next one replaces.
+        scratch = Path(tempfile.gettempdir(), f"soloist-{os.getuid()}-ranks")
+        return Run(self.place, self.name, self.resume, scratch)
 
 
 def work(job: Job) -> None:
@@ -68,22 +79,30 @@ def _work(job: Job) -> None:
     log = ClickLog.open(job.log_directory)
     if log.fingerprint != job.trials[0].data_fingerprint:
         raise DataError(f"{job.log_directory}: not the click log that the trial was planned with")
-    start = _agreed(job, ranks)
+    os.environ.update(job.environment)
+    run = job.run()
+    run.here.mkdir(mode=0o700, parents=True, exist_ok=True)
+    run.bring_file(MLFLOW_RUN)
+    start = _agreed(job, run, ranks)
     seen = 0 if start is None else checkpoints.read_progress(start).examples
     teller = Teller(job.board, start=seen * len(job.trials))
-    told = tracker(recipe, job.run, start=seen) if ranks.is_first else Nobody()
+    told = tracker(recipe, run.here, start=seen) if ranks.is_first else Nobody()
     training = RankTraining(
         recipe,
         log,
         [trial.seeds for trial in job.trials],
         ranks,
         Surroundings(
-            checkpoint=partial(_checkpoint, job.training), on_progress=teller, tracker=told
+            checkpoint=partial(_checkpoint, job.training, run, teller),
+            on_progress=teller,
+            tracker=told,
         ),
     )
     training.run(start)
-    teller.flush()
     told.close()
+    if ranks.is_first:
+        run.send(*files_of(run.here))
+    run.clear()
 
 
 def _ranks() -> Ranks:
@@ -98,16 +117,28 @@ def _ranks() -> Ranks:
     )
 
 
-def _agreed(job: Job, ranks: Ranks) -> Path | None:
+def _agreed(job: Job, run: Run, ranks: Ranks) -> Path | None:
     """Return the checkpoint that all ranks begin with; the first looks which are whole."""
     chosen: list[Path | None] = [None]
     if ranks.is_first:
-        chosen = [checkpoints.newest(job.run, job.training) or job.begin_with]
+        chosen = [run.to_begin_with(job.training)]
     dist.broadcast_object_list(chosen, src=0)
+    if chosen[0] is not None and _is_first_of_node() and not ranks.is_first:
+        run.bring(chosen[0])
+    dist.barrier()
     return chosen[0]
 
 
-def _checkpoint(training: str, sharded: ShardedArm, progress: Progress) -> None:
+def _is_first_of_node() -> bool:
+    return ray.train.get_context().get_local_rank() == 0
+
+
+def _checkpoint(
+    training: str, run: Run, teller: Teller, sharded: ShardedArm, progress: Progress
+) -> None:
+    if sharded.ranks.is_first:
+        teller.flush()  # writing takes a while
+        run.send(*files_of(run.here))
     with tempfile.TemporaryDirectory() as place:
         checkpoints.write(Path(place), sharded, progress, training)
         ray.train.report({}, checkpoint=Checkpoint.from_directory(place))

@@ -18,7 +18,7 @@ from distrib.errors import TrialFailed
 from distrib.groups import Group
 from distrib.results import trial_directory
 from distrib.runner import run_groups
-from distrib.sync import checkpoints
+from distrib.sync import checkpoints, driver
 from distrib.sync.driver import evaluated
 from distrib.sync.naming import run_name, training_digest
 from recsys.errors import ConfigError
@@ -118,6 +118,24 @@ def test_a_sweeps_training_takes_as_many_ranks_as_the_cluster_has(log, tmp_path)
     told = json.loads((place / "provenance.json").read_text())["sync"]
     assert (told["ranks"], told["ranks_at_the_end"]) == ([1, 4], 2)
     assert (tmp_path / "runs" / told["run"]).is_dir()
+
+
+def test_a_checkpoint_of_the_end_is_evaluated_and_no_rank_starts(
+    pool, log, tmp_path, monkeypatch
+) -> None:
+    trained = trials(log, sync_recipe(), 1)
+    pool.run(train_on, log.directory, trained, tmp_path / "elsewhere")
+    newest = checkpoints.newest(tmp_path / "elsewhere", training_digest(trained))
+    monkeypatch.setattr(driver, "Fit", None)
+    begun = small_recipe(
+        engine={"name": "sync", "workers": 1, "resume": str(newest)}, stream={"batch_size": BATCH}
+    )
+
+    (found,) = engines.train(log, trials(log, begun, 1), directory=tmp_path)
+
+    (expected,) = evaluated(log, trained, newest, CPU)
+    assert np.array_equal(found.logit, expected.logit)
+    assert found.provenance["sync"]["ranks_at_the_end"] == 2
 
 
 def test_a_replica_that_diverges_ends_the_training_with_its_reason(log, tmp_path) -> None:

@@ -30,14 +30,14 @@ def log(tmp_path_factory):
     return small_log(tmp_path_factory.mktemp("equality"), replace(TRUTH, rows=400))
 
 
-def sync_recipe(arm, kind="auto", make=small_recipe, optimizer=None, **engine):
+def sync_recipe(arm, kind="auto", make=small_recipe, optimizer=None, stream=None, **engine):
     # Columns of a row are on several ranks: no rowwise accumulator can be had.
     sparse = "adagrad" if kind == "column_wise" else "rowwise_adagrad"
     return make(
         arm=arm,
         **({"model": {"embedding_dim": 8}} if make is small_recipe else {}),
         optimizer={"sparse": sparse} | (optimizer or {}),
-        stream={"batch_size": 45},
+        stream=stream or {"batch_size": 45},
         engine={"name": "sync", "sharding": kind, **engine},
     )
 
@@ -93,6 +93,16 @@ def test_two_ranks_train_what_one_process_trains(pool, log, locally, arm, kind) 
         np.testing.assert_allclose(
             ours.progressive_log_loss, theirs.progressive_log_loss, atol=1e-5
         )
+
+
+@pytest.mark.parametrize("arm", ["ensemble", "anti-distilled", "offline, two heads"])
+def test_a_rank_may_have_no_example_of_a_batch(pool, log, arm) -> None:
+    # Of 320 examples the second batch has 1, and the second rank nothing of it.
+    recipe = sync_recipe(ARMS[arm], "table_wise", stream={"batch_size": 319})
+
+    found, _ = pool.run(train_on, log.directory, trials(log, recipe, 2))
+
+    assert_same_model(found, train_locally(log, recipe))
 
 
 @pytest.mark.parametrize(

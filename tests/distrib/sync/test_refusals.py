@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from distrib.sync.refusals import refuse_unavailable
+from distrib.sync.refusals import refuse_lost_scalars, refuse_unavailable
 from recsys.errors import ConfigError
 from tests.support.logs import small_recipe
 
@@ -38,6 +38,14 @@ def test_an_old_gpu_has_no_bfloat16(monkeypatch):
         refuse_unavailable(of_engine(precision="bfloat16"), GPU)
 
 
+def test_ranks_do_not_share_a_gpu():
+    half = {"num_gpus": 0.5}
+
+    refuse_unavailable(of_engine(workers=1, resources=half), GPU)
+    with pytest.raises(ConfigError, match=r"num_gpus: found 0\.5 for each of 2 ranks"):
+        refuse_unavailable(of_engine(workers=[1, 2], resources=half), GPU)
+
+
 @pytest.mark.parametrize("named", [None, "no-such-compiler"])
 def test_compilation_without_a_compiler_is_refused(monkeypatch, tmp_path, named):
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -48,6 +56,17 @@ def test_compilation_without_a_compiler_is_refused(monkeypatch, tmp_path, named)
 
     with pytest.raises(ConfigError, match=r"engine\.compile: found true, but no C\+\+ compiler"):
         refuse_unavailable(of_engine(compile=True), CPU)
+
+
+def test_mlflows_own_database_cannot_lie_at_a_uri(monkeypatch):
+    engine = of_engine(tracking="mlflow").engine
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking")
+    refuse_lost_scalars(engine, stored_at_uri=True)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+
+    refuse_lost_scalars(engine, stored_at_uri=False)
+    with pytest.raises(ConfigError, match="expected a server in MLFLOW_TRACKING_URI"):
+        refuse_lost_scalars(engine, stored_at_uri=True)
 
 
 def test_mlflow_has_to_be_installed(monkeypatch):
@@ -62,7 +81,6 @@ def test_mlflow_has_to_be_installed(monkeypatch):
     [
         ({"workers": [3, 2]}, r"workers: found \[3, 2\]"),
         ({"workers": 0}, "greater than 0"),
-        ({"storage": "s3://bucket/runs"}, "storage: found 's3://bucket/runs', expected the path"),
         ({"sharding": "grid"}, "table_wise"),
     ],
 )

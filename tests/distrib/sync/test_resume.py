@@ -15,6 +15,9 @@ from distrib.sync import checkpoints
 from distrib.sync.checkpoints import Damaged
 from distrib.sync.driver import evaluated
 from distrib.sync.naming import run_name, training_digest
+from distrib.training import shape_of_phase
+from recsys.cost import LookupCounter
+from recsys.data.stream import Stream
 from recsys.errors import DataError
 from tests.support.arms import ARMS
 from tests.support.logs import TRUTH, own_recipe, small_log, small_recipe, trials
@@ -153,6 +156,37 @@ def test_a_checkpoint_is_evaluated_as_the_local_engine_evaluates_its_own(log, fi
         assert ours.cost.train_lookups == theirs.cost.train_lookups
         assert ours.cost.train_unique_rows == theirs.cost.train_unique_rows
         assert ours.provenance["sync"]["precision"] == "float32"
+
+
+def test_a_checkpoint_in_the_middle_is_evaluated_with_the_costs_until_there(
+    pool, log, tmp_path
+) -> None:
+    (trial,) = replicas = of_recipe(log, arm="single")[:1]
+    pool.run(train_on, log.directory, replicas, tmp_path, None, 1)
+    middle = checkpoints.newest(tmp_path, training_digest(replicas))
+
+    (found,) = evaluated(log, replicas, middle, torch.device("cpu"))
+
+    counter = LookupCounter()
+    stream = Stream(log, "train", trial.recipe.stream, [trial.seeds])
+    tables = shape_of_phase(trial.recipe, log.schema, [trial.seeds], ("model",)).tables
+    for batch in stream.batches(0, 4):
+        counter.count(tables, batch)
+    assert middle.name == "checkpoint_0-000004"
+    assert found.cost.train_lookups == counter.lookups().per_example
+
+
+def test_what_was_trained_with_adam_on_gpus_is_evaluated_without_one(log, finished) -> None:
+    replicas, run = finished
+    newest = checkpoints.newest(run, training_digest(replicas))
+
+    found = evaluated(
+        log, of_recipe(log, optimizer={"sparse": "adam"}), newest, torch.device("cuda")
+    )
+
+    expected = evaluated(log, replicas, newest, torch.device("cpu"))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert np.array_equal(ours.logit, theirs.logit)
 
 
 def test_a_checkpoint_of_other_tables_is_no_model_of_this_arm(log, finished) -> None:

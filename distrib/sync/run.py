@@ -1,0 +1,112 @@
+"""A run's folder: on a path that all nodes reach, or at a URI that pyarrow knows.
+
+What lies at a URI is seen through a folder of this machine, which has the checkpoint that is asked
+for and, of all others, the first manifest alone.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from distrib.folder import Folder, without_secrets
+from distrib.sync import checkpoints
+
+RUNS = "runs"
+"""The folder of all runs"""
+
+
+def is_uri(place: str) -> bool:
+    """Tell whether a place is none of this machine's paths."""
+    return "://" in place
+
+
+class Run:
+    """The folder ``runs/NAME`` of a place, as this machine sees it.
+
+    Args:
+        place: path or URI.
+        name: of the run.
+        resume: path or URI of a checkpoint of another run, for a run that has none.
+        scratch: a folder of this machine, for what lies at a URI.
+    """
+
+    def __init__(self, place: str, name: str, resume: str | None, scratch: Path) -> None:
+        self.is_far = is_uri(place)
+        self.here = scratch / name if self.is_far else Path(place, RUNS, name).absolute()
+        self._place, self._within = place, f"{RUNS}/{name}"
+        self._resume = resume
+        self._resumed = None if resume is None else Path(resume).absolute()
+        if resume is not None and is_uri(resume):
+            self._resumed = scratch / f"{name}-begins-with"
+
+    def __str__(self) -> str:
+        return f"{without_secrets(self._place)}/{self._within}"
+
+    def newest(self, training: str) -> Path | None:
+        """Return the newest whole checkpoint of this run, all of it here, or None.
+
+        Raises:
+            DataError: as ``checkpoints.newest``.
+        """
+        if self.is_far:
+            self._bring_manifests()
+        return checkpoints.newest(self.here, training, bring=self.bring)
+
+    def to_begin_with(self, training: str) -> Path | None:
+        """Return the newest whole checkpoint, or else the one of another run, or None.
+
+        Raises:
+            DataError: as ``checkpoints.newest`` and ``checkpoints.check``.
+        """
+        found = self.newest(training)
+        if found is None and self._resumed is not None:
+            found = self._resumed
+            self.bring(found)
+            checkpoints.check(found, training)
+        return found
+
+    def bring(self, checkpoint: Path) -> None:
+        """Have all files of a checkpoint here."""
+        folder = self._lies_at(checkpoint)
+        if folder is not None:
+            with suppress(FileNotFoundError):  # it is being deleted, or damaged: that is seen later
+                for name in folder.files():
+                    folder.download(name, checkpoint / name)
+
+    def bring_file(self, name: str) -> None:
+        """Have a file of the run's folder here, if there is one."""
+        if self.is_far and name in self._folder().files():
+            self._folder().download(name, self.here / name)
+
+    def send(self, *paths: Path) -> None:
+        """Have files of the folder here where the run lies."""
+        if self.is_far:
+            for path in paths:
+                self._folder().write(path.relative_to(self.here).as_posix(), path.read_bytes())
+
+    def clear(self) -> None:
+        """Drop what is here of a run that lies elsewhere."""
+        if self.is_far:
+            shutil.rmtree(self.here, ignore_errors=True)
+
+    def _bring_manifests(self) -> None:
+        names = self._folder().files()
+        manifests = {each for each in names if fnmatchcase(each, checkpoints.MANIFESTS)}
+        for gone in self.here.glob(checkpoints.NAMES):
+            if f"{gone.name}/{checkpoints.manifest_name(0)}" not in manifests:
+                shutil.rmtree(gone)
+        for each in manifests:
+            self._folder().download(each, self.here / each)
+
+    def _lies_at(self, checkpoint: Path) -> Folder | None:
+        """Return where a checkpoint lies, if not here."""
+        if checkpoint == self._resumed:
+            assert self._resume is not None
+            return Folder(self._resume) if is_uri(self._resume) else None
+        return self._folder(checkpoint.name) if self.is_far else None
+
+    def _folder(self, name: str = "") -> Folder:
+        return Folder(self._place, f"{self._within}/{name}".rstrip("/"))

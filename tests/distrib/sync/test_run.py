@@ -1,0 +1,121 @@
+"""Runs whose folder lies in an object store, as a machine without it sees them."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from distrib.folder import Folder
+from distrib.sync import checkpoints
+from distrib.sync.naming import training_digest
+from distrib.sync.run import Run
+from recsys.errors import DataError
+from tests.support.logs import TRUTH, small_log, small_recipe, trials
+from tests.support.ranks import train_on
+
+NAME = "run"
+
+
+@pytest.fixture(scope="module")
+def trained(pool, tmp_path_factory):
+    """Return the digest of a training, and the folder of its run, with checkpoints 4, 8 and 10."""
+    log = small_log(tmp_path_factory.mktemp("log"), replace(TRUTH, rows=400))
+    engine = {"name": "sync", "checkpoint_every": 4}
+    replicas = trials(log, small_recipe(engine=engine), 1)
+    run = tmp_path_factory.mktemp("trained")
+    pool.run(train_on, log.directory, replicas, run)
+    return training_digest(replicas), run
+
+
+@pytest.fixture
+def place(s3, trained) -> str:
+    """Return a URI with the run in its runs."""
+    _, made = trained
+    place = s3.uri(s3.new_bucket(), "results")
+    for path in made.rglob("*.*"):
+        name = f"runs/{NAME}/{path.relative_to(made).as_posix()}"
+        Folder(place).write(name, path.read_bytes())
+    return place
+
+
+def test_the_newest_checkpoint_is_brought_and_no_other(place, trained, tmp_path) -> None:
+    training, made = trained
+
+    found = Run(place, NAME, None, tmp_path).newest(training)
+
+    assert found == tmp_path / NAME / "checkpoint_0-000010"
+    for path in (made / found.name).iterdir():
+        assert (found / path.name).read_bytes() == path.read_bytes()
+    assert len(list(tmp_path.rglob("*.distcp"))) == 2
+
+
+def test_what_is_damaged_there_is_passed_over(place, trained, tmp_path) -> None:
+    training, _ = trained
+    Folder(place).delete(f"runs/{NAME}/checkpoint_0-000010/__1_0.distcp")
+    Folder(place).write(f"runs/{NAME}/checkpoint_0-000008/__0_0.distcp", b"cut")
+
+    found = Run(place, NAME, None, tmp_path).newest(training)
+
+    assert found == tmp_path / NAME / "checkpoint_0-000004"
+
+
+def test_a_checkpoint_that_is_gone_there_is_here_no_more(place, trained, tmp_path) -> None:
+    training, _ = trained
+    run = Run(place, NAME, None, tmp_path)
+    first = run.newest(training)
+    Folder(place).delete(f"runs/{NAME}/{first.name}")
+
+    then = run.newest(training)
+
+    assert (first.name, then.name) == ("checkpoint_0-000010", "checkpoint_0-000008")
+
+
+@pytest.mark.parametrize("is_far", [False, True])
+def test_a_run_without_checkpoints_begins_with_another_runs(
+    place, trained, tmp_path, is_far
+) -> None:
+    training, made = trained
+    folder = f"{place.partition('?')[0]}/runs/{NAME}/checkpoint_0-000008?{place.partition('?')[2]}"
+    begins_with = folder if is_far else str(made / "checkpoint_0-000008")
+
+    found = Run(place, "another", begins_with, tmp_path).to_begin_with(training)
+
+    assert checkpoints.read_progress(found).batches == 8
+    assert Run(place, NAME, begins_with, tmp_path).to_begin_with(training).name.endswith("10")
+
+
+def test_a_checkpoint_of_another_training_is_no_beginning(place, tmp_path) -> None:
+    with pytest.raises(DataError, match="a checkpoint of another training"):
+        Run(place, NAME, None, tmp_path).newest("0123456789abcdef")
+
+
+def test_scalars_are_sent_and_what_lies_there_may_be_asked_for(place, tmp_path) -> None:
+    run = Run(place, NAME, None, tmp_path)
+    events = run.here / "tensorboard" / "events"
+    events.parent.mkdir(parents=True)
+    events.write_bytes(b"loss")
+
+    run.send(events)
+    run.clear()
+    run.bring_file("tensorboard/events")
+    run.bring_file("not/there")
+
+    assert events.read_bytes() == b"loss"
+    assert str(run).endswith(f"results/runs/{NAME}")
+    assert "secret" not in str(run)
+
+
+def test_a_run_on_a_path_is_where_it_is(trained, tmp_path) -> None:
+    training, made = trained
+    shutil.copytree(made, tmp_path / "runs" / NAME)
+    run = Run(str(tmp_path), NAME, None, tmp_path / "scratch")
+
+    found = run.newest(training)
+    run.send(found / "progress.pickle")
+    run.clear()
+
+    assert found == tmp_path / "runs" / NAME / "checkpoint_0-000010"
+    assert found.exists()
+    assert not (tmp_path / "scratch").exists()
