@@ -62,9 +62,11 @@ class Folder:
             FileNotFoundError: it is not there.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        with self._system.open_input_stream(f"{self._path}/{name}") as stream:
-            with path.open("wb") as file:
-                shutil.copyfileobj(stream, file, _PIECE_BYTES)
+        with (
+            self._system.open_input_stream(f"{self._path}/{name}") as stream,
+            path.open("wb") as to,
+        ):
+            shutil.copyfileobj(stream, to, _PIECE_BYTES)
 
     def write(self, name: str, content: bytes | memoryview) -> None:
         """Write a file, whole or not at all, over what was there."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distrib.folder import Folder, without_secrets
-from distrib.results import DONE, trial_directory, write_trial
+from distrib.results import DONE, RUNS, trial_directory, write_trial
 from distrib.status import ERROR
 from distrib.trial import Trial, TrialResult
 from recsys.errors import ConfigError
@@ -51,9 +51,9 @@ class Results:
         return str(self.directory) if self.uri is None else without_secrets(self.uri)
 
     @property
-    def shared(self) -> Path | None:
-        """A directory that all nodes reach, where there is one."""
-        return self.directory if self.uri is None else None
+    def place(self) -> Path | str:
+        """What all nodes reach: the directory, or the URI that it mirrors."""
+        return self.directory if self.uri is None else self.uri
 
     def write(self, trial: Trial, result: TrialResult, *, keep_weights: bool) -> None:
         """Write a trial where it belongs; called where it was trained, on any node."""
@@ -75,7 +75,7 @@ class Results:
     def fetch(self, wanted: Wanted = everything) -> None:
         """Have in the directory what lies at the URI: finished trials, failures, what is beside.
 
-        Called again, it fetches no finished trial twice, and drops what is gone there.
+        Checkpoints stay there: whoever goes on from one fetches it. Called again, it fetches no finished trial twice, and drops what is gone there.
         """
         if self.uri is None:
             return
@@ -87,7 +87,7 @@ class Results:
                 _fetch_trial(Folder(self.uri, place), self.directory / place, wanted)
         for name in names:
             place, _, file = name.rpartition("/")
-            is_beside = not name.startswith(f"{_TRIALS}/")
+            is_beside = not name.startswith((f"{_TRIALS}/", f"{RUNS}/"))
             if wanted(file) and (is_beside or (file == ERROR and place not in finished)):
                 with suppress(FileNotFoundError):  # gone since it was listed
                     _fetch(folder, name, self.directory)

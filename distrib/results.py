@@ -16,6 +16,8 @@ from recsys.errors import DataError
 from recsys.serving.weight_files import has_weights, write_weights
 
 DONE = "DONE"
+RUNS = "runs"
+"""The folder beside the trials where engines keep what they go on from"""
 
 
 def trial_directory(directory: Path, trial: Trial) -> Path:

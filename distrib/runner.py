@@ -1,4 +1,8 @@
-"""Runs groups of trials on Ray, one fresh process each; a crash or a leak stays in its process."""
+"""Runs groups of trials on Ray, each a task; a crash stays in its process.
+
+A process trains many groups of built-in models on the CPU, one after another, since it takes it
+seconds to load TorchRec; what is a user's own or uses a GPU gets a fresh one, and leaves nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import logging
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +35,15 @@ from distrib.stalls import STALL_S, StallWatch
 from distrib.status import Running, Status
 from distrib.tally import TallyReader, TallyWriter
 from distrib.trial import Trial
+from recsys.config import Recipe
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError, DataError
+from recsys.models.config import OwnConfig
 
 _WAIT_S = 0.5
 _CANCEL_S = 10.0
+_MOST_GROUPS = 32
+"""Of a process: what may leak in it ends with it"""
 _log = logging.getLogger(__name__)
 
 
@@ -129,7 +137,7 @@ class _Run:
             asked["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
                 reserved, placement_group_capture_child_tasks=True
             )
-        task = _train_group.options(name=group.title, **asked)
+        task = _task(group.recipe, asked).options(name=group.title, **asked)
         reference = task.remote(
             self._log.directory.resolve(),
             self._results,
@@ -245,8 +253,6 @@ def _release(reserved: PlacementGroup | None) -> None:
         remove_placement_group(reserved)
 
 
-# max_calls: a process of its own. max_retries: distrib.retry decides, and counts.
-@ray.remote(max_calls=1, max_retries=0)
 def _train_group(
     log_directory: Path,
     results: Results,
@@ -273,6 +279,18 @@ def _train_group(
     return None
 
 
+# max_retries: distrib.retry decides, and counts.
+_IN_TURN = ray.remote(max_calls=_MOST_GROUPS, max_retries=0)(_train_group)
+_ALONE = ray.remote(max_calls=1, max_retries=0)(_train_group)
+
+
+def _task(recipe: Recipe, asked: Mapping[str, Any]) -> Any:
+    """Return the task that trains a group: in a fresh process where the next could tell."""
+    trains_itself = recipe.engine.name in ("local", "virtual_async")
+    is_own = isinstance(recipe.model, OwnConfig)
+    return _IN_TURN if trains_itself and not is_own and not asked["num_gpus"] else _ALONE
+
+
 def _train_and_write(
     log_directory: Path,
     results: Results,
@@ -293,7 +311,7 @@ def _train_and_write(
     if log.fingerprint != trials[0].data_fingerprint:
         raise DataError(f"{log_directory}: not the click log that the sweep was planned with")
     for trial, result in zip(
-        trials, train(log, trials, on_progress=on_progress, directory=results.shared), strict=True
+        trials, train(log, trials, on_progress=on_progress, directory=results.place), strict=True
     ):
         results.write(trial, result, keep_weights=keep_weights)
 

@@ -18,8 +18,8 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 from distrib.errors import TrialFailed
 from distrib.folder import Folder
 from distrib.resources import Resources
+from distrib.results import RUNS
 from distrib.sync.board import News
-from distrib.sync.run import RUNS
 from distrib.sync.worker import Job, work
 from distrib.training import Progress as Told
 from recsys.engines import SyncEngine

@@ -12,10 +12,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from distrib.folder import Folder, without_secrets
+from distrib.results import RUNS
 from distrib.sync import checkpoints
-
-RUNS = "runs"
-"""The folder of all runs"""
 
 
 def is_uri(place: str) -> bool:

@@ -124,6 +124,15 @@ def test_a_trial_that_was_copied_there_is_believed(s3, trained, tmp_path):
         assert contents(results.directory) == contents(tmp_path)
 
 
+def test_checkpoints_stay_where_they_lie(s3):
+    bucket = s3.new_bucket()
+    for name in ("runs/0123/checkpoint_1/__0_0.distcp", "sweep.json"):
+        s3.client().put_object(Bucket=bucket, Key=f"results/{name}", Body=b"")
+
+    with results_at(s3.uri(bucket, "results")) as results:
+        assert list(contents(results.directory)) == ["sweep.json"]
+
+
 def test_what_was_fetched_and_not_changed_is_not_sent_over_what_came_since(s3):
     bucket = s3.new_bucket()
     uri = s3.uri(bucket, "results")

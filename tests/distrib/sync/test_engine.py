@@ -15,6 +15,7 @@ import torch
 
 from distrib import engines
 from distrib.errors import TrialFailed
+from distrib.folder import Folder
 from distrib.groups import Group
 from distrib.results import trial_directory
 from distrib.runner import run_groups
@@ -103,6 +104,29 @@ def test_a_driver_that_stops_and_a_rank_that_is_killed_change_no_bit_of_the_mode
         "evaluation/log_loss/replica_0",
         "evaluation/auc/replica_1",
     } <= tags
+
+
+def test_checkpoints_at_a_uri_outlive_a_rank_and_the_process_that_trained(
+    pool, log, s3, tmp_path, monkeypatch
+) -> None:
+    model = {"options": {"place": str(tmp_path), "dies_at": 12, "seconds": 0.02}}
+    recipe = sync_recipe(lambda **f: own_recipe("mortal", model=model, **f), epochs=2)
+    replicas = trials(log, recipe, 1)
+    uri = s3.uri(s3.new_bucket(), "results")
+
+    (found,) = engines.train(log, replicas, directory=uri)
+    monkeypatch.setattr(driver, "Fit", None)
+    (again,) = engines.train(log, replicas, directory=uri)
+
+    assert (tmp_path / "died").exists()
+    pool.run(train_on, log.directory, replicas, tmp_path / "undisturbed")
+    newest = checkpoints.newest(tmp_path / "undisturbed", training_digest(replicas))
+    (expected,) = evaluated(log, replicas, newest, CPU)
+    assert np.array_equal(found.logit, expected.logit)
+    assert np.array_equal(again.logit, expected.logit)
+    names = Folder(uri, f"runs/{run_name(replicas)}").files()
+    assert len([name for name in names if name.startswith("tensorboard/")]) == 2
+    assert len([name for name in names if name.endswith("progress.pickle")]) == 2
 
 
 def test_a_sweeps_training_takes_as_many_ranks_as_the_cluster_has(log, tmp_path) -> None:
