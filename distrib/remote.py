@@ -75,7 +75,8 @@ class Results:
     def fetch(self, wanted: Wanted = everything) -> None:
         """Have in the directory what lies at the URI: finished trials, failures, what is beside.
 
-        Checkpoints stay there: whoever goes on from one fetches it. Called again, it fetches no finished trial twice, and drops what is gone there.
+        Checkpoints stay there: whoever goes on from one fetches it. Called again, it fetches no
+        finished trial twice, and drops what is gone there.
         """
         if self.uri is None:
             return

@@ -85,14 +85,7 @@ def newest(
     Raises:
         DataError: it is of another training, or was written by another version of this format.
     """
-    manifests = {}
-    for place in filter(Path.is_dir, run.glob(NAMES)):
-        try:
-            manifests[place] = _read_manifest(place, 0)
-        except DataError as error:
-            log.warning("%s: passed over", error)
-    by_age = sorted(manifests, key=lambda at: (manifests[at].phase, manifests[at].batches, at.name))
-    for place in reversed(by_age):
+    for place in newest_first(run):
         bring(place)
         try:
             check(place, training)
@@ -101,6 +94,21 @@ def newest(
             continue
         return place
     return None
+
+
+def newest_first(run: Path) -> list[Path]:
+    """Return the checkpoints of a run, but for those without a first manifest."""
+    manifests = {}
+    for place in filter(Path.is_dir, run.glob(NAMES)):
+        try:
+            manifests[place] = _read_manifest(place, 0)
+        except DataError as error:
+            log.warning("%s: passed over", error)
+
+    def age(place: Path) -> tuple[int, int, str]:
+        return manifests[place].phase, manifests[place].batches, place.name
+
+    return sorted(manifests, key=age, reverse=True)
 
 
 class Damaged(DataError):

@@ -81,6 +81,7 @@ def train(
         found = run.to_begin_with(training_digest(trials))
         if found is None or not _is_end(found, log, trials):
             _fit(place, log, trials, resources, on_progress)
+            run.drop_all_but(recipe.engine.checkpoints_kept)
             found = run.newest(training_digest(trials))
         if found is None or not _is_end(found, log, trials):
             raise TrialFailed(f"{run}: Ray Train ended, but left no whole checkpoint of the end")
@@ -95,7 +96,8 @@ def _fit(
     assert isinstance(engine, SyncEngine)
     # On this node, whose loss ends the training anyway: Ray would put it on any, spot or not.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    board: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
+    remote: Any = ray.remote(Board)
+    board = remote.options(num_cpus=0, scheduling_strategy=here).remote()
     job = Job(
         log_directory=log.directory.resolve(),
         trials=tuple(trials),

@@ -66,6 +66,18 @@ class Run:
             checkpoints.check(found, training)
         return found
 
+    def drop_all_but(self, count: int) -> None:
+        """Delete all checkpoints but the newest, also what ranks left that died while they wrote.
+
+        Ray Train deletes only those that all ranks reported to it.
+        """
+        if self.is_far:
+            self._bring_manifests()
+        kept = {each.name for each in checkpoints.newest_first(self.here)[:count]}
+        for name in self._folder().folders():
+            if fnmatchcase(name, checkpoints.NAMES) and name not in kept:
+                self._folder().delete(name)
+
     def bring(self, checkpoint: Path) -> None:
         """Have all files of a checkpoint here."""
         folder = self._lies_at(checkpoint)

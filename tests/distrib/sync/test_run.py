@@ -73,6 +73,19 @@ def test_a_checkpoint_that_is_gone_there_is_here_no_more(place, trained, tmp_pat
 
 
 @pytest.mark.parametrize("is_far", [False, True])
+def test_what_nobody_needs_any_more_is_deleted(place, trained, tmp_path, is_far) -> None:
+    if not is_far:
+        shutil.copytree(trained[1], tmp_path / "runs" / NAME)
+        place = str(tmp_path)
+    Folder(place).write(f"runs/{NAME}/checkpoint_of-the-dead/__0_0.distcp", b"cut")
+
+    Run(place, NAME, None, tmp_path / "scratch").drop_all_but(2)
+
+    there = Folder(place, f"runs/{NAME}").folders()
+    assert there == ["checkpoint_0-000008", "checkpoint_0-000010"]
+
+
+@pytest.mark.parametrize("is_far", [False, True])
 def test_a_run_without_checkpoints_begins_with_another_runs(
     place, trained, tmp_path, is_far
 ) -> None:
