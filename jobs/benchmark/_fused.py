@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from distrib.local import train
@@ -14,17 +15,17 @@ from recsys.data.click_log import ClickLog
 from recsys.data.synthetic import Synthetic, write_synthetic
 from recsys.seeds import Source, replica_seeds
 
-REPLICAS = 8
+REPLICAS, ROWS = 8, 100_000
 FUSED, ALONE = "8 replicas fused", "one after another"
 GOAL = Goal(of=FUSED, to=ALONE, at_least=2.0)
 
 
-def write_log(directory: Path) -> ClickLog:
+def write_log(directory: Path, rows: int = ROWS) -> ClickLog:
     """Write synthetic clicks of MovieLens-100K's shape: its features, cardinalities and size."""
     return write_synthetic(
         directory,
         Synthetic(
-            rows=100_000,
+            rows=rows,
             dense=0,
             cardinalities=(751, 1616, 7, 2, 21, 107, 71, 24),
             bag_cardinalities=(19,),
@@ -32,25 +33,33 @@ def write_log(directory: Path) -> ClickLog:
     )
 
 
-def recipe() -> Recipe:
+def recipe(device: str) -> Recipe:
     """Return how the shipped experiment trains ReLU on MovieLens: batches of 128."""
-    return load_experiment("movielens", ["engine.device=cpu"]).arms["relu"].recipe
+    return load_experiment("movielens", [f"engine.device={device}"]).arms["relu"].recipe
 
 
-def turn(log: ClickLog) -> dict[str, float]:
-    """Return the studies per second of both ways, evaluation included."""
-    trials = [
+def replicas(log: ClickLog, count: int, device: str) -> list[Trial]:
+    """Return replicas of a study."""
+    return [
         Trial(
-            recipe=recipe(),
+            recipe=recipe(device),
             seeds=replica_seeds(1, (Source.SHUFFLE,), replica),
             data_fingerprint=log.fingerprint,
         )
-        for replica in range(REPLICAS)
+        for replica in range(count)
     ]
+
+
+def study_s(log: ClickLog, trials: Sequence[Trial]) -> float:
+    """Return the seconds that replicas take side by side, evaluation included."""
     start = time.perf_counter()
     train(log, trials)
-    middle = time.perf_counter()
-    for trial in trials:
-        train(log, [trial])
-    end = time.perf_counter()
-    return {FUSED: 1 / (middle - start), ALONE: 1 / (end - middle)}
+    return time.perf_counter() - start
+
+
+def turn(log: ClickLog) -> dict[str, float]:
+    """Return the studies per second of both ways."""
+    trials = replicas(log, REPLICAS, "cpu")
+    fused = study_s(log, trials)
+    alone = sum(study_s(log, [trial]) for trial in trials)
+    return {FUSED: 1 / fused, ALONE: 1 / alone}

@@ -30,6 +30,8 @@ from torchrec.optim.optimizers import in_backward_optimizer_filter
 from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
+from distrib.training import set_arithmetic
+from jobs.benchmark._criteo import clock_of
 from jobs.benchmark._turns import Clock
 from recsys.config import Recipe
 from recsys.data.click_log import ClickLog
@@ -38,18 +40,17 @@ from recsys.models.config import DLRMConfig
 
 def rate(log: ClickLog, recipe: Recipe) -> float:
     """Train one pass of a DLRM recipe and return the examples per second of its second half."""
-    torch.set_num_threads(recipe.engine.threads)
-    torch.set_float32_matmul_precision(recipe.engine.matmul_precision)
-    with process_group():
-        return fit(parallel(log, recipe), log, recipe).rate()
+    device = set_arithmetic(recipe)
+    with process_group(device):
+        return fit(parallel(log, recipe, device), log, recipe, device).rate()
 
 
-def parallel(log: ClickLog, recipe: Recipe) -> DistributedModelParallel:
+def parallel(log: ClickLog, recipe: Recipe, device: torch.device) -> DistributedModelParallel:
     """Return the model, its tables with the optimiser in FBGEMM's fused kernel."""
-    model = plain(log, recipe)
+    model = plain(log, recipe, device)
     # Left to itself the planner makes small tables data-parallel, whose optimiser is not fused.
     planner = EmbeddingShardingPlanner(
-        topology=Topology(world_size=1, compute_device="cpu"),
+        topology=Topology(world_size=1, compute_device=device.type),
         constraints={
             feature.name: ParameterConstraints(
                 sharding_types=[ShardingType.TABLE_WISE.value],
@@ -59,16 +60,19 @@ def parallel(log: ClickLog, recipe: Recipe) -> DistributedModelParallel:
         },
     )
     plan = planner.collective_plan(model, get_default_sharders(), dist.group.WORLD)
-    return DistributedModelParallel(model, device=torch.device("cpu"), plan=plan)
+    return DistributedModelParallel(model, device=device, plan=plan)
 
 
-def fit(model: DistributedModelParallel, log: ClickLog, recipe: Recipe) -> Clock:
+def fit(
+    model: DistributedModelParallel, log: ClickLog, recipe: Recipe, device: torch.device
+) -> Clock:
     """Train one pass over the training split."""
-    clock = Clock()
+    clock = clock_of(log, recipe)
     dense = dict(in_backward_optimizer_filter(model.named_parameters()))
     optimizer = torch.optim.Adagrad(dense.values(), recipe.optimizer.dense_learning_rate)
     loss_of = torch.nn.BCEWithLogitsLoss()
-    for features, sparse, labels in batches(log, recipe.stream.batch_size):
+    for batch in batches(log, recipe.stream.batch_size):
+        features, sparse, labels = (each.to(device, non_blocking=True) for each in batch)
         optimizer.zero_grad()
         loss_of(model(features, sparse).squeeze(-1), labels).backward()
         optimizer.step()
@@ -76,7 +80,7 @@ def fit(model: DistributedModelParallel, log: ClickLog, recipe: Recipe) -> Clock
     return clock
 
 
-def plain(log: ClickLog, recipe: Recipe) -> DLRM:
+def plain(log: ClickLog, recipe: Recipe, device: torch.device) -> DLRM:
     """Return TorchRec's own DLRM in the sizes of the recipe, its tables yet without memory."""
     config = recipe.model
     assert isinstance(config, DLRMConfig)
@@ -99,7 +103,7 @@ def plain(log: ClickLog, recipe: Recipe) -> DLRM:
         dense_in_features=len(log.schema.dense),
         dense_arch_layer_sizes=[*config.bottom, config.embedding_dim],
         over_arch_layer_sizes=[*config.hidden, 1],
-        dense_device=torch.device("cpu"),
+        dense_device=device,
     )
 
 
@@ -122,11 +126,12 @@ def batches(log: ClickLog, size: int) -> Iterator[tuple[Tensor, KeyedJaggedTenso
 
 
 @contextmanager
-def process_group() -> Iterator[None]:
+def process_group(device: torch.device) -> Iterator[None]:
     """Have a process group of this process alone."""
     with tempfile.TemporaryDirectory() as place:
         meeting = f"file://{Path(place, 'meeting')}"
-        dist.init_process_group("gloo", init_method=meeting, rank=0, world_size=1)
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, init_method=meeting, rank=0, world_size=1)
         try:
             yield
         finally:

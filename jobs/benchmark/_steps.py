@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import torch
 
-from distrib.training import dense_optimizer, set_threads, train_step
+from distrib.training import dense_optimizer, set_arithmetic, train_step
 from jobs.benchmark._turns import Goal
 from recsys.config import Recipe
 from recsys.data.batch import Batch
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Stream
+from recsys.device import wait_for
 from recsys.embeddings import fused_collection
 from recsys.module import Arm
 from recsys.seeds import Seeds
@@ -21,7 +22,6 @@ from recsys.seeds import Seeds
 ACTIVATIONS = ("relu", "smelu(beta=1)", "softplus", "mish", "gelu")
 _SMELU = ACTIVATIONS[1]
 _TURN_BATCHES = 16
-_CPU = torch.device("cpu")
 
 GOALS = (
     Goal(of=_SMELU, to="relu", at_least=1 / 1.03),
@@ -34,11 +34,13 @@ GOALS = (
 class _Training:
     arm: Arm
     optimizer: torch.optim.Optimizer
+    device: torch.device
 
     def step_s(self, batch: Batch) -> float:
-        """Train on a batch; return the seconds that it took."""
+        """Train on a batch; return the seconds that it took, until a GPU is through with it."""
         start = time.perf_counter()
         train_step(self.arm, self.optimizer, batch, phase="joint", progress=0.0)
+        wait_for(self.device)
         return time.perf_counter() - start
 
 
@@ -47,12 +49,14 @@ def measure(log: ClickLog, recipe: Recipe) -> list[dict[str, float]]:
 
     Returns the rates of every 16 batches, but of the first 16, which warm caches.
     """
-    set_threads(recipe)
-    trainings = {name: _training(log, recipe, name) for name in ACTIVATIONS}
+    device = set_arithmetic(recipe)
+    trainings = {name: _training(log, recipe, name, device) for name in ACTIVATIONS}
     stream = Stream(log, "train", recipe.stream, [Seeds()])
     turns = []
     seconds, examples = dict.fromkeys(ACTIVATIONS, 0.0), 0
-    for number, batch in enumerate(stream.batches()):
+    for number, on_host in enumerate(stream.batches()):
+        batch = on_host.to(device)
+        wait_for(device)
         for name in _rotated(ACTIVATIONS, number):
             seconds[name] += trainings[name].step_s(batch)
         examples += batch.examples
@@ -62,15 +66,16 @@ def measure(log: ClickLog, recipe: Recipe) -> list[dict[str, float]]:
     return turns[1:]
 
 
-def _training(log: ClickLog, recipe: Recipe, activation: str) -> _Training:
+def _training(log: ClickLog, recipe: Recipe, activation: str, device: torch.device) -> _Training:
     arm = Arm(
         recipe.arm.model_copy(update={"activation": activation}),
         recipe.model,
         log.schema,
         [Seeds()],
-        lambda tables: fused_collection(tables, recipe.optimizer, _CPU),
-    )
-    return _Training(arm=arm, optimizer=dense_optimizer(arm.dense, recipe.optimizer))
+        lambda tables: fused_collection(tables, recipe.optimizer, device),
+    ).to(device)
+    optimizer = dense_optimizer(arm.dense, recipe.optimizer)
+    return _Training(arm=arm, optimizer=optimizer, device=device)
 
 
 def _rotated(names: Sequence[str], by: int) -> list[str]:

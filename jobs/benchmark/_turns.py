@@ -7,14 +7,22 @@ judged; what is printed is their median, with the lowest and the highest.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from rich.table import Table
+
+from recsys.device import wait_for
+
+Contestants = Mapping[str, Callable[[], float]]
+"""By name: trains once and returns the rate"""
 
 Turns = Sequence[Mapping[str, float]]
 """Each turn's rates, by contestant"""
+
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,21 +38,49 @@ class Clock:
     """Takes the time of batches; a rate is of the second half, when all is warm and all are there.
 
     Call it with the number of examples trained since the last call.
+
+    Args:
+        device: that trains. The host runs ahead of a GPU, so the clock waits for it half-way and
+            at the end.
+        batches: of the run, each of which is a call: when that is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device = _CPU, batches: int = 0) -> None:
+        self._device = device
+        self._waits = {-(-batches // 2), batches}
         self._times: list[float] = []
         self._examples: list[int] = []
 
     def __call__(self, examples: int) -> None:
-        self._times.append(time.perf_counter())
         self._examples.append(examples)
+        if len(self._examples) in self._waits:
+            wait_for(self._device)
+        self._times.append(time.perf_counter())
 
     def rate(self) -> float:
         """Return the examples per second of the second half of the examples."""
         trained = np.cumsum(self._examples)
         half = int(np.searchsorted(trained, trained[-1] / 2))
         return float((trained[-1] - trained[half]) / (self._times[-1] - self._times[half]))
+
+
+def take(contestants: Contestants, count: int) -> Turns:
+    """Let contestants take turns, ``count`` of them each."""
+    return [{name: rate() for name, rate in contestants.items()} for _ in range(count)]
+
+
+def rates(turns: Turns, unit: str = "examples/s") -> Table:
+    """Return each contestant's median rate, with the lowest and the highest."""
+    table = Table("contestant", f"{unit} [lowest, highest]")
+    for name in turns[0]:
+        found = [turn[name] for turn in turns]
+        median, low, high = (_short(one) for one in (np.median(found), min(found), max(found)))
+        table.add_row(name, f"{median} [{low}, {high}]")
+    return table
+
+
+def _short(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
 
 
 def verdicts(turns: Turns, goals: Sequence[Goal]) -> Table:

@@ -1,4 +1,4 @@
-"""What each activation costs beside ReLU: forward and backward, alone, on one thread.
+"""What each activation costs beside ReLU: forward and backward, alone, on one device.
 
 Each activation takes turns with ReLU on the same input, so that what else the machine does meets
 both alike; what is printed is the median of the ratios of neighbouring turns.
@@ -15,9 +15,10 @@ import torch
 import typer
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
+from torch import nn
 
 from recsys.activations import get_activation
+from recsys.device import wait_for
 from recsys.native import smelu_implementation
 
 ACTIVATIONS = (
@@ -40,6 +41,8 @@ ACTIVATIONS = (
 )
 SHAPES = ((1024, 256), (4_000_000,))
 WARM_UP = 5
+_GPU_REPEATS = 20
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,45 +64,72 @@ def activations(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        table = Table(
-            title=f"forward and backward beside ReLU, float32, {threads} thread(s); "
+        table = comparisons(_CPU, seconds=seconds, seed=seed)
+        table.title = (
+            f"forward and backward beside ReLU, float32, {threads} thread(s); "
             f"SmeLU is {smelu_implementation()}; PyTorch {torch.__version__}"
         )
-        table.add_column("activation", no_wrap=True)
-        for shape in SHAPES:
-            size = " × ".join(f"{side:,}" for side in shape)
-            table.add_column(f"{size}: µs", justify="right")
-            table.add_column("ratio", justify="right")
-            table.add_column("quartiles", justify="right")
-        for name in ACTIVATIONS:
-            cells = [name]
-            for shape in SHAPES:
-                found = beside_relu(get_activation(name), shape, seconds=seconds, seed=seed)
-                cells += [
-                    f"{found.time_us:,.0f}",
-                    f"{found.ratio:.2f}",
-                    f"{found.low:.2f}–{found.high:.2f}",
-                ]
-            table.add_row(*cells)
         Console().print(table)
     finally:
         torch.set_num_threads(before)
 
 
+def comparisons(device: torch.device, *, seconds: float, seed: int) -> Table:
+    """Return what each activation costs beside ReLU in each shape, ``seconds`` for each pair."""
+    table = Table()
+    table.add_column("activation", no_wrap=True)
+    for shape in SHAPES:
+        size = " × ".join(f"{side:,}" for side in shape)
+        table.add_column(f"{size}: µs", justify="right")
+        table.add_column("ratio", justify="right")
+        table.add_column("quartiles", justify="right")
+    for name in ACTIVATIONS:
+        cells = [name]
+        for shape in SHAPES:
+            module = get_activation(name)
+            found = beside_relu(module, shape, seconds=seconds, seed=seed, device=device)
+            cells += [
+                f"{found.time_us:,.0f}",
+                f"{found.ratio:.2f}",
+                f"{found.low:.2f}–{found.high:.2f}",
+            ]
+        table.add_row(*cells)
+    return table
+
+
 def beside_relu(
-    module: nn.Module, shape: tuple[int, ...], *, seconds: float, seed: int = 0
+    module: nn.Module,
+    shape: tuple[int, ...],
+    *,
+    seconds: float,
+    seed: int = 0,
+    device: torch.device = _CPU,
 ) -> Comparison:
-    """Let ``module`` and ReLU take turns for ``seconds`` and return the ratio of their times."""
+    """Let ``module`` and ReLU take turns for ``seconds`` and return the ratio of their times.
+
+    A turn is one time forward and backward on the CPU, and several on a GPU, which are then waited
+    for together: as in a training, where the host hands over what comes next meanwhile.
+    """
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(shape, generator=generator, requires_grad=True)
-    above = torch.randn(shape, generator=generator)
-    relu = get_activation("relu")
+    x, above = (torch.randn(shape, generator=generator).to(device) for _ in range(2))
+    x.requires_grad_()
+    relu, repeats = get_activation("relu"), _GPU_REPEATS if device.type == "cuda" else 1
+
+    def turn(each: nn.Module) -> float:
+        x.grad = None  # freed before time is taken
+        start = time.perf_counter()
+        for _ in range(repeats):
+            x.grad = None
+            each(x).backward(above)
+        wait_for(device)
+        return (time.perf_counter() - start) / repeats
+
     for _ in range(WARM_UP):
-        _turn(relu, x, above), _turn(module, x, above)
+        turn(relu), turn(module)
     pairs: list[tuple[float, float]] = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
-        pairs.append((_turn(relu, x, above), _turn(module, x, above)))
+        pairs.append((turn(relu), turn(module)))
     of_relu, of_module = np.array(pairs).T
     low, ratio, high = np.quantile(of_module / of_relu, (0.25, 0.5, 0.75))
     return Comparison(
@@ -108,11 +138,3 @@ def beside_relu(
         low=float(low),
         high=float(high),
     )
-
-
-def _turn(module: nn.Module, x: Tensor, above: Tensor) -> float:
-    start = time.perf_counter()
-    module(x).backward(above)
-    took = time.perf_counter() - start
-    x.grad = None
-    return took

@@ -13,28 +13,32 @@ import tempfile
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import torch
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from distrib.engines import train
 from distrib.provenance import machine
 from distrib.session import ray_session
 from jobs.benchmark import _fused, _peer_deepctr, _peer_dlrm, _peer_torchrec, _steps
-from jobs.benchmark._criteo import BATCH, DENSE, TABLES, WIDTH, recipe_of, trial_of, write_log
-from jobs.benchmark._turns import Clock, Goal, Turns, verdicts
+from jobs.benchmark._criteo import (
+    BATCH,
+    BOTTOM,
+    DENSE,
+    HIDDEN,
+    TABLES,
+    WIDTH,
+    rate,
+    recipe_of_model,
+    write_log,
+)
+from jobs.benchmark._timing import matmul_precision
+from jobs.benchmark._turns import Contestants, Goal, Turns, rates, take, verdicts
 from recsys.config import Recipe
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError
 
-Contestants = dict[str, Callable[[], float]]
-"""By name: trains once and returns the examples per second"""
-
-_BOTTOM, _HIDDEN = (64,), (256, 128, 64)
 _LOCAL, _LOCAL_MEDIUM, _LOCAL_SGD = "local", "local, medium", "local, SGD"
 _DLRM, _DLRM_ADAGRAD = "DLRM as it comes", "DLRM, rowwise Adagrad"
 _PLAIN = "plain TorchRec loop"
@@ -76,14 +80,14 @@ def peers(
         scratch = Path(place)
         log = write_log(scratch / "log", batches)
         if Part.DLRM in wanted:
-            _report(console, _turns(_dlrm_contestants(log, dlrm, scratch), turns), _DLRM_GOALS)
+            _report(console, take(_dlrm_contestants(log, dlrm, scratch), turns), _DLRM_GOALS)
         if Part.DEEPCTR in wanted:
-            _report(console, _turns(_deepctr_contestants(log), turns), _DEEPCTR_GOALS)
+            _report(console, take(_deepctr_contestants(log), turns), _DEEPCTR_GOALS)
         if Part.SYNC in wanted:
             with ray_session():
-                _report(console, _turns(_sync_contestants(log), turns), _SYNC_GOALS)
+                _report(console, take(_sync_contestants(log), turns), _SYNC_GOALS)
         if Part.STEPS in wanted:
-            _report(console, _steps.measure(log, _recipe("mlp")), _steps.GOALS)
+            _report(console, _steps.measure(log, recipe_of_model("mlp", {})), _steps.GOALS)
         if Part.FUSED in wanted:
             movielens = _fused.write_log(scratch / "movielens")
             found = [_fused.turn(movielens) for _ in range(turns)]
@@ -127,39 +131,44 @@ _SYNC_GOALS = [Goal(of="sync, 2 ranks", to="sync, 1 rank", at_least=1.8)]
 def _dlrm_contestants(log: ClickLog, dlrm: Path | None, scratch: Path) -> Contestants:
     """Return `local` and those that train DLRM; the reference trainer where it is given."""
     sgd = {"sparse": "sgd", "dense": "sgd"}
-    recipe = _recipe("dlrm")
-    contestants: Contestants = {
-        _LOCAL: lambda: _rate(log, recipe),
-        _LOCAL_MEDIUM: lambda: _rate(log, _recipe("dlrm", matmul_precision="medium")),
-        _LOCAL_SGD: lambda: _rate(log, _recipe("dlrm", optimizer=sgd)),
+    recipe = recipe_of_model("dlrm", {})
+    medium = recipe_of_model("dlrm", {"matmul_precision": "medium"})
+    contestants: dict[str, Callable[[], float]] = {
+        _LOCAL: lambda: rate(log, recipe),
+        _LOCAL_MEDIUM: lambda: rate(log, medium),
+        _LOCAL_SGD: lambda: rate(log, recipe_of_model("dlrm", {}, optimizer=sgd)),
         _PLAIN: lambda: _peer_torchrec.rate(log, recipe),
     }
     if dlrm is not None:
         reference = _peer_dlrm.prepared(dlrm, log, scratch, BATCH)
 
-        def rate(optimizer: str) -> float:
+        def rate_of(optimizer: str) -> float:
             return _peer_dlrm.rate(
                 reference,
-                bottom="-".join(map(str, (DENSE, *_BOTTOM, WIDTH))),
-                top="-".join(map(str, (_interactions(), *_HIDDEN, 1))),
+                bottom="-".join(map(str, (DENSE, *BOTTOM, WIDTH))),
+                top="-".join(map(str, (_interactions(), *HIDDEN, 1))),
                 width=WIDTH,
                 batch_size=BATCH,
                 optimizer=optimizer,
             )
 
-        contestants |= {_DLRM: lambda: rate("sgd"), _DLRM_ADAGRAD: lambda: rate("rwsadagrad")}
+        contestants |= {
+            _DLRM: lambda: rate_of("sgd"),
+            _DLRM_ADAGRAD: lambda: rate_of("rwsadagrad"),
+        }
     return contestants
 
 
 def _deepctr_contestants(log: ClickLog) -> Contestants:
-    recipe = _recipe("deepfm")
+    recipe = recipe_of_model("deepfm", {})
+    medium = recipe_of_model("deepfm", {"matmul_precision": "medium"})
 
     def deepctr(*, regularised: bool) -> float:
         return _peer_deepctr.rate(log, recipe, _DEEPCTR_BATCHES, regularised=regularised)
 
     return {
-        _DEEPFM: lambda: _rate(log, recipe),
-        _DEEPFM_MEDIUM: lambda: _rate(log, _recipe("deepfm", matmul_precision="medium")),
+        _DEEPFM: lambda: rate(log, recipe),
+        _DEEPFM_MEDIUM: lambda: rate(log, medium),
         _DEEPCTR: lambda: deepctr(regularised=True),
         _DEEPCTR_BARE: lambda: deepctr(regularised=False),
     }
@@ -167,27 +176,15 @@ def _deepctr_contestants(log: ClickLog) -> Contestants:
 
 def _sync_contestants(log: ClickLog) -> Contestants:
     """Return `local`, and `sync` with one and two ranks, on the MLP."""
-    recipes = {_LOCAL: _recipe("mlp")}
+    recipes = {_LOCAL: recipe_of_model("mlp", {})}
     for ranks, name in ((1, "sync, 1 rank"), (2, "sync, 2 ranks")):
-        recipes[name] = _recipe("mlp", name="sync", workers=ranks, tracking="none")
+        engine = {"name": "sync", "workers": ranks, "tracking": "none"}
+        recipes[name] = recipe_of_model("mlp", engine)
 
     def contestant(recipe: Recipe) -> Callable[[], float]:
-        return lambda: _rate(log, recipe)
+        return lambda: rate(log, recipe)
 
     return {name: contestant(recipe) for name, recipe in recipes.items()}
-
-
-def _recipe(model: str, *, optimizer: dict[str, str] | None = None, **engine: Any) -> Recipe:
-    recipe = recipe_of({"name": "local", **engine}).model_dump()
-    recipe["model"] = {
-        "name": model,
-        "embedding_dim": WIDTH,
-        "hidden": _HIDDEN,
-        "layer_norm": model == "mlp",  # none of the peers has it
-        **({"bottom": _BOTTOM} if model == "dlrm" else {}),
-    }
-    recipe["optimizer"] |= optimizer or {}
-    return Recipe.model_validate(recipe)
 
 
 def _interactions() -> int:
@@ -195,24 +192,10 @@ def _interactions() -> int:
     return WIDTH + (TABLES + 1) * TABLES // 2
 
 
-def _rate(log: ClickLog, recipe: Recipe) -> float:
-    clock = Clock()
-    train(log, [trial_of(log, recipe)], on_progress=clock)
-    return clock.rate()
-
-
-def _turns(contestants: Contestants, count: int) -> Turns:
-    return [{name: rate() for name, rate in contestants.items()} for _ in range(count)]
-
-
 def _report(
     console: Console, found: Turns, goals: list[Goal] | tuple[Goal, ...], unit: str = "examples/s"
 ) -> None:
-    table = Table("contestant", unit)
-    for name in found[0]:
-        median = float(np.median([turn[name] for turn in found]))
-        table.add_row(name, f"{median:,.0f}" if median >= 100 else f"{median:.3g}")
-    console.print(table)
+    console.print(rates(found, unit))
     console.print(verdicts(found, goals))
 
 
@@ -227,12 +210,8 @@ def _where() -> str:
 
 def _product_error(precision: str) -> float:
     """Return how far float32 products are from float64's: medium may or may not use bfloat16."""
-    before = torch.get_float32_matmul_precision()
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(256, 256, generator=generator) for _ in range(2))
     exact = left.double() @ right.double()
-    torch.set_float32_matmul_precision(precision)
-    try:
+    with matmul_precision(precision):
         return float((left @ right - exact).norm() / exact.norm())
-    finally:
-        torch.set_float32_matmul_precision(before)

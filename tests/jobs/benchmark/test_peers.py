@@ -11,7 +11,7 @@ from rich.console import Console
 
 from distrib.training import train_step
 from jobs.benchmark import _peer_dlrm, _peer_torchrec, _steps, peers
-from jobs.benchmark._criteo import DENSE, TABLES, WIDTH
+from jobs.benchmark._criteo import DENSE, HIDDEN, TABLES, WIDTH, recipe_of_model
 from recsys.cost import parameters
 from recsys.data.schema import Schema, SparseFeature
 from recsys.data.stream import Stream
@@ -22,6 +22,7 @@ from recsys.module import Arm
 from recsys.seeds import Seeds
 from tests.support.logs import small_log, small_recipe
 
+CPU = torch.device("cpu")
 PLAIN = Synthetic(rows=1280, dense=2, cardinalities=(40, 12, 5), bag_cardinalities=())
 DLRM = {
     "model": {"name": "dlrm", "embedding_dim": 4, "bottom": [6], "layer_norm": False},
@@ -58,7 +59,7 @@ def arm_of(log, recipe) -> Arm:
         recipe.model,
         log.schema,
         [Seeds()],
-        lambda tables: fused_collection(tables, recipe.optimizer, torch.device("cpu")),
+        lambda tables: fused_collection(tables, recipe.optimizer, CPU),
     )
 
 
@@ -110,12 +111,12 @@ def test_the_nets_of_dlrm_have_the_same_parameters(log):
 
     ours = parameters(arm_of(log, recipe), None).total
 
-    plain = _peer_torchrec.plain(log, recipe)
+    plain = _peer_torchrec.plain(log, recipe, CPU)
     assert sum(one.numel() for one in plain.parameters()) == ours
 
 
 def test_the_top_tower_named_to_the_reference_trainer_is_ours():
-    recipe = peers._recipe("dlrm")
+    recipe = recipe_of_model("dlrm", {})
     schema = Schema(
         dense=tuple(f"x{number}" for number in range(DENSE)),
         sparse=tuple(SparseFeature(name=f"c{at}", cardinality=4) for at in range(TABLES)),
@@ -126,11 +127,11 @@ def test_the_top_tower_named_to_the_reference_trainer_is_ours():
         recipe.model,
         schema,
         [Seeds()],
-        lambda tables: fused_collection(tables, recipe.optimizer, torch.device("cpu")),
+        lambda tables: fused_collection(tables, recipe.optimizer, CPU),
     )
 
     first = arm.dense.towers["model"].top.layers[0].weight
-    assert first.shape == (1, peers._interactions(), peers._HIDDEN[0])
+    assert first.shape == (1, peers._interactions(), HIDDEN[0])
     assert arm.tables[0].embedding_dim == WIDTH
 
 
@@ -149,10 +150,10 @@ def test_the_plain_loop_sees_the_batches_of_the_stream(log):
 
 def test_the_plain_loop_trains_tables_and_towers_in_a_process_group_that_it_ends(log):
     recipe = small_recipe(**DLRM)
-    with _peer_torchrec.process_group():
-        model = _peer_torchrec.parallel(log, recipe)
+    with _peer_torchrec.process_group(CPU):
+        model = _peer_torchrec.parallel(log, recipe, CPU)
         before = weights_of(model)
-        rate = _peer_torchrec.fit(model, log, recipe).rate()
+        rate = _peer_torchrec.fit(model, log, recipe, CPU).rate()
         after = weights_of(model)
 
     assert rate > 0
