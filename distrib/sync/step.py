@@ -100,12 +100,11 @@ class Head(nn.Module):
             self._over_columns = torch.compile(towers.over_columns)
 
     def forward(self, part: Part, embedded: KeyedTensor) -> tuple[Tensor, Answer]:
-        logits = self._logits(part, embedded)
-        labels = part.batch.labels[:, : part.examples]
-        served, served_losses = self._served(logits, labels)
+        filled = self._logits(part, embedded)
+        served, served_losses = self._served(*_examples_of(part, filled))
         losses = torch.zeros_like(served_losses)
         if self.training:
-            losses = self._shares(part, logits, labels)
+            losses = self._shares(part, filled)
         loss = losses.sum() * (self._ranks.count * self._loss_scale)
         if self._arm.couples_examples:
             losses = losses / self._ranks.count  # each rank has the loss of the whole batch
@@ -134,7 +133,7 @@ class Head(nn.Module):
         half = self._dtype is not torch.float32
         with torch.autocast(columns.device.type, self._dtype, enabled=half):
             logits = self._over_columns(part.batch.dense, columns)
-        return {name: each[:, :, : part.examples].float() for name, each in logits.items()}
+        return {name: each.float() for name, each in logits.items()}
 
     def _arrange(self, embedded: KeyedTensor) -> None:
         """Let the towers read columns in the order in which the ranks put them out."""
@@ -162,12 +161,14 @@ class Head(nn.Module):
                 into.copy_(lengths[places[run.averages]].unsqueeze(1))
         return columns / divisors
 
-    def _shares(self, part: Part, logits: Logits, labels: Tensor) -> Tensor:
+    def _shares(self, part: Part, filled: Logits) -> Tensor:
         if self._arm.couples_examples:
-            return self._losses(part, *self._of_all_ranks(part, logits, labels))
+            return self._losses(part, *self._of_all_ranks(part, *_examples_of(part, filled)))
         if not part.examples:
-            return torch.stack([each.sum((1, 2, 3)) for each in logits.values()]).sum(0)
-        return self._losses(part, logits, labels) * (part.examples / part.batch_examples)
+            # Nothing of what fills it up: to DDP the graphs of all ranks and batches are one.
+            return self._losses(part, filled, part.batch.labels) * 0
+        losses = self._losses(part, *_examples_of(part, filled))
+        return losses * (part.examples / part.batch_examples)
 
     def _losses(self, part: Part, logits: Logits, labels: Tensor) -> Tensor:
         return self._arm.objective(logits, labels, phase=self._phase, progress=part.progress)
@@ -191,3 +192,9 @@ class Head(nn.Module):
             pieces.append(one.narrow(dim, 0, end - begin))
         pieces[self._ranks.rank] = mine
         return torch.cat(pieces, dim)
+
+
+def _examples_of(part: Part, filled: Logits) -> tuple[Logits, Tensor]:
+    """Return logits and labels without those of what fills a part up."""
+    logits = {name: each[:, :, : part.examples] for name, each in filled.items()}
+    return logits, part.batch.labels[:, : part.examples]

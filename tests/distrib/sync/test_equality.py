@@ -95,7 +95,9 @@ def test_two_ranks_train_what_one_process_trains(pool, log, locally, arm, kind) 
         )
 
 
-@pytest.mark.parametrize("arm", ["ensemble", "anti-distilled", "offline, two heads"])
+@pytest.mark.parametrize(
+    "arm", ["ensemble", "self-ensemble", "anti-distilled", "codistilled", "offline, two heads"]
+)
 def test_a_rank_may_have_no_example_of_a_batch(pool, log, arm) -> None:
     # Of 320 examples the second batch has 1, and the second rank nothing of it.
     recipe = sync_recipe(ARMS[arm], "table_wise", stream={"batch_size": 319})
