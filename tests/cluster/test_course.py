@@ -171,9 +171,10 @@ def test_a_job_gets_the_working_directory_without_data_and_goes_on_unfollowed(
     cluster, tmp_path, status
 ):
     sent, word = tmp_path / "sent", tmp_path / "word"
-    for name in ("kept.csv", "data/not.csv", "ignored/not.csv", "jobs/compare.py"):
+    for name in ("kept.csv", "data/not.csv", "ignored/not.csv", "jobs/__init__.py"):
         (sent / name).parent.mkdir(exist_ok=True, parents=True)
-        (sent / name).write_text(PROGRAM)
+        (sent / name).touch()
+    (sent / "jobs" / "compare.py").write_text(PROGRAM)
     (sent / ".gitignore").write_text("ignored/\n")
 
     process = submitting(cluster, "--working-dir", sent, "compare", word)
