@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from distrib.errors import TrialFailed
+from distrib.feed import feeding
 from distrib.provenance import provenance
 from distrib.staleness import StalenessHistogram
 from distrib.trial import Trial, TrialResult
@@ -155,10 +156,11 @@ def results(
     served = served_part(arm, make_embeddings, range(len(trials)))
     counter = LookupCounter()
     logits = []
-    for batch in Batches(log, len(trials)).same_rows(rows, recipe.evaluation.batch_size):
-        counter.count(served.tables, batch)
-        with torch.no_grad():
-            logits.append(served_logits(served, batch.to(device)).float().cpu().numpy())
+    batches = Batches(log, len(trials)).same_rows(rows, recipe.evaluation.batch_size)
+    with feeding(batches, device) as feed, torch.no_grad():
+        for fed in feed:
+            counter.count(served.tables, fed.on_host)
+            logits.append(served_logits(served, fed.batch).float().cpu().numpy())
     found = np.concatenate(logits, axis=1)
     _refuse_divergence(found, len(log.splits["train"]) * recipe.stream.epochs)
     cost = _cost(

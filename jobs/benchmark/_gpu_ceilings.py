@@ -15,12 +15,14 @@ from jobs.benchmark._timing import matmul_precision, seconds_each
 class Ceiling(StrEnum):
     """What bounds a part of a step."""
 
-    COPY = "copy on the device, bytes read and written"
-    TO_DEVICE = "page-locked host to device"
-    TO_HOST = "device to page-locked host"
-    FLOAT32 = "product, float32"
-    TF32 = "product, TF32"
-    BFLOAT16 = "product, bfloat16"
+    COPY = "device copy"
+    """Of which bytes read and bytes written count"""
+    TO_DEVICE = "host to device"
+    """From page-locked memory, and back to it"""
+    TO_HOST = "device to host"
+    FLOAT32 = "float32 product"
+    TF32 = "TF32 product"
+    BFLOAT16 = "bfloat16 product"
 
     @property
     def is_product(self) -> bool:

@@ -39,7 +39,8 @@ class Turn:
 
 def parts_table(turns: Sequence[Turn]) -> Table:
     """Return where a step's time goes; each number with its lowest and highest over turns."""
-    table = Table("part", "share, %", "ms", "of it host's", "does", "of what it could, %")
+    table = Table("part", "share, %", "ms", "of it the host's", "does", "% of a ceiling")
+    table.title = "Where host's time is all of it, the device waits for the host"
     for part in Part:
         took = [turn.steps.parts[part] for turn in turns]
         table.add_row(
@@ -58,7 +59,7 @@ def parts_table(turns: Sequence[Turn]) -> Table:
 
 def ceilings_table(turns: Sequence[Turn]) -> Table:
     """Return what the device was measured to do."""
-    table = Table("ceiling", "measured")
+    table = Table("ceiling", "measured", title="Copies: bytes read and written; page-locked memory")
     for ceiling in Ceiling:
         found = _spread([turn.ceilings[ceiling] / ceiling.scale for turn in turns])
         table.add_row(ceiling.value, f"{found} {ceiling.unit}")
@@ -72,7 +73,7 @@ def _beside_ceiling(turns: Sequence[Turn], part: Part) -> list[str]:
     ceiling = turns[0].steps.works[part].ceiling
     speed = _spread([turn.speed(part) / ceiling.scale for turn in turns])
     share = _spread([100 * turn.of_ceiling(part) for turn in turns])
-    return [f"{speed} {ceiling.unit}", f"{share} of {ceiling}"]
+    return [f"{speed} {ceiling.unit}", f"{share} {ceiling}"]
 
 
 def _spread(found: Sequence[float]) -> str:

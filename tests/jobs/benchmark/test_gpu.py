@@ -177,7 +177,7 @@ def test_shares_and_ceilings_are_taken_within_a_turn():
 
     assert "50 [16.7, 75]" in shown
     assert "0.2 [0.0667, 1] TFLOP/s" in shown
-    assert "20 [6.67, 100] of product, TF32" in shown
+    assert "20 [6.67, 100] TF32 product" in shown
     assert "10 [6, 20]" in shown  # one after another
     assert "4 [4, 4]" in shown  # as the engine runs them
     assert "1e+03 [1e+03, 1e+03] GB/s" in shown
@@ -197,7 +197,7 @@ def test_all_of_it_runs_on_a_device(monkeypatch):
         "local, TF32 ÷ plain TorchRec loop, TF32",
         "smelu(beta=1) ÷ relu",
         "embeddings forward",
-        "page-locked host to device",
+        "host to device",
         "2 side by side ÷ 1 side by side",
         "smelu(beta=0.5)",
     ):
