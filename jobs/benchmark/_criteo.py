@@ -77,3 +77,13 @@ def rate(log: ClickLog, recipe: Recipe) -> float:
     clock = clock_of(log, recipe)
     train(log, [trial_of(log, recipe)], on_progress=clock)
     return clock.rate()
+
+
+def rate_of_ranks(log: ClickLog, recipe: Recipe) -> float:
+    """Train one pass and return the examples per second that those who trained tell.
+
+    All but evaluation and checkpoints counts. The driver of ranks learns of their progress twice a
+    second, and of the end when the last checkpoint is written: no clock for a rate.
+    """
+    (result,) = train(log, [trial_of(log, recipe)])
+    return result.cost.train_examples_per_second

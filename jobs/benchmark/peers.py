@@ -30,6 +30,7 @@ from jobs.benchmark._criteo import (
     TABLES,
     WIDTH,
     rate,
+    rate_of_ranks,
     recipe_of_model,
     write_log,
 )
@@ -175,14 +176,14 @@ def _deepctr_contestants(log: ClickLog) -> Contestants:
 
 
 def _sync_contestants(log: ClickLog) -> Contestants:
-    """Return `local`, and `sync` with one and two ranks, on the MLP."""
+    """Return `local`, and `sync` with one and two ranks, on the MLP; all tell their own rates."""
     recipes = {_LOCAL: recipe_of_model("mlp", {})}
     for ranks, name in ((1, "sync, 1 rank"), (2, "sync, 2 ranks")):
         engine = {"name": "sync", "workers": ranks, "tracking": "none"}
         recipes[name] = recipe_of_model("mlp", engine)
 
     def contestant(recipe: Recipe) -> Callable[[], float]:
-        return lambda: rate(log, recipe)
+        return lambda: rate_of_ranks(log, recipe)
 
     return {name: contestant(recipe) for name, recipe in recipes.items()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from rich.console import Console
 
 from distrib.training import train_step
-from jobs.benchmark import _peer_dlrm, _peer_torchrec, _steps, peers
+from jobs.benchmark import _criteo, _peer_dlrm, _peer_torchrec, _steps, peers
 from jobs.benchmark._criteo import DENSE, HIDDEN, TABLES, WIDTH, recipe_of_model
 from recsys.cost import parameters
 from recsys.data.schema import Schema, SparseFeature
@@ -161,6 +162,21 @@ def test_the_plain_loop_trains_tables_and_towers_in_a_process_group_that_it_ends
     assert [name for name, one in after.items() if torch.equal(one, before[name])] == []
     assert len([name for name in after if "embedding_bags" in name]) == 3
     assert not torch.distributed.is_initialized()
+
+
+def test_the_rate_of_ranks_is_what_they_tell(log, monkeypatch):
+    trained: list[str] = []
+
+    def train(log, trials):
+        trained.append(trials[0].recipe.engine.name)
+        return [SimpleNamespace(cost=SimpleNamespace(train_examples_per_second=len(trained)))]
+
+    monkeypatch.setattr(_criteo, "train", train)
+
+    found = {name: rate() for name, rate in peers._sync_contestants(log).items()}
+
+    assert found == {"local": 1, "sync, 1 rank": 2, "sync, 2 ranks": 3}
+    assert trained == ["local", "sync", "sync"]
 
 
 def test_deepctr_that_is_not_installed_is_refused_by_name_and_left_out_of_all(monkeypatch, capsys):
