@@ -1,4 +1,4 @@
-"""Groups of trials on a real Ray, one fresh process each."""
+"""Groups of trials on a real Ray, whose processes are killed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from distrib.results import is_done, trial_directory, write_trial
 from distrib.runner import run_groups
 from distrib.status import Status
 from distrib.trial import Trial
+from recsys.config import Recipe
 from recsys.data.click_log import ClickLog
-from tests.support.logs import small_log, small_recipe, trials
+from tests.support.logs import own_recipe, small_log, small_recipe, trials
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -59,7 +60,7 @@ def in_background(function: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def test_a_group_trains_in_a_process_of_its_own_as_the_engine_trains_it_here(log, tmp_path):
+def test_a_group_trains_in_another_process_as_the_engine_trains_it_here(log, tmp_path):
     group = Group(title="relu", trials=tuple(trials(log, small_recipe(), 2)))
     seen: list[Status] = []
 
@@ -78,6 +79,36 @@ def test_a_group_trains_in_a_process_of_its_own_as_the_engine_trains_it_here(log
     assert seen[-1].trials_done == 2
     assert seen[-1].examples_done == group.examples(log) == 2 * len(log.splits["train"])
     assert seen[-1].work_done == seen[-1].work == group.work(log)
+
+
+def processes_of(log, directory: Path, recipe: Recipe, groups: int) -> int:
+    """Return in how many processes groups of one trial were trained one after another."""
+    one_each = [Group(title="victim", trials=(trial,)) for trial in trials(log, recipe, groups)]
+    seen: set[int] = set()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.01):
+            seen.update(running_workers())
+
+    looking = in_background(look)
+    failures = run_groups(log, directory, one_each)
+    over.set()
+    looking.join()
+    assert failures == []
+    return len(seen)
+
+
+def test_a_process_trains_one_group_after_another(log, tmp_path):
+    recipe = small_recipe(engine={"threads": 2})  # all CPUs: one after another
+
+    assert processes_of(log, tmp_path, recipe, 4) < 4  # Ray has more than one to choose from
+
+
+def test_a_users_own_model_gets_a_process_that_nothing_else_was_trained_in(log, tmp_path):
+    recipe = own_recipe("small", engine={"threads": 2})
+
+    assert processes_of(log, tmp_path, recipe, 2) == 2
 
 
 def test_a_failing_trial_leaves_its_traceback_and_takes_no_other_with_it(log, tmp_path):
@@ -193,9 +224,8 @@ def test_a_worker_that_dies_three_times_fails_its_trial(log, tmp_path):
     assert "WorkerCrashedError" in failure.report.read_text()
 
 
-@pytest.mark.parametrize("store", ["server", "shared_memory"])
-def test_workers_of_a_training_get_reserved_places_which_are_given_back(log, tmp_path, store):
-    together = {"name": "async", "workers": 2, "store": store, "resources": {"placement": "PACK"}}
+def test_workers_of_a_training_get_reserved_places_which_are_given_back(log, tmp_path):
+    together = {"name": "async", "workers": 2, "resources": {"placement": "PACK"}}
     group = Group(title="together", trials=tuple(trials(log, small_recipe(engine=together), 1)))
     before = placement_group_table()
 

@@ -70,7 +70,7 @@ def test_a_search_killed_and_started_again_runs_the_rest_alone_and_answers_alike
     experiment = written(tmp_path, log)
     directory, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
 
-    # Each training in a process of its own, so that there is a middle to be killed in.
+    # Each training apart, so that there is a middle to be killed in.
     killed = started("search", experiment, directory, "fuse=1")
     wait_until(lambda: len(finished(directory)) >= 2, killed)
     os.kill(killed.pid, signal.SIGKILL)

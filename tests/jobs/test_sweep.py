@@ -98,8 +98,8 @@ def test_weights_that_were_not_kept_cost_a_training_that_predicts_the_same(
 @pytest.mark.timeout(5 * PATIENCE_S)
 def test_a_killed_and_an_interrupted_sweep_go_on_with_what_is_missing(experiment, tmp_path):
     directory = tmp_path / "results"
-    # Each trial in a process of its own that takes all CPUs: one after another.
-    words = ["fuse=1", f"engine.threads={os.cpu_count()}"]
+    # Each trial takes all CPUs: one after another.
+    words = ["fuse=1", "replicas=6", f"engine.threads={os.cpu_count()}"]
 
     killed = started("sweep", experiment, directory, *words)
     wait_until(lambda: len(finished(directory)) >= 1, killed)
@@ -117,11 +117,11 @@ def test_a_killed_and_an_interrupted_sweep_go_on_with_what_is_missing(experiment
     table, progress = completed.communicate(timeout=PATIENCE_S)
     after_all = finished(directory)
 
-    missing = 4 - len(after_interrupt)
+    missing = 12 - len(after_interrupt)
     assert interrupted.returncode == 130
     assert said.splitlines()[-1].startswith("soloist: interrupted")
     assert after_kill.items() < after_interrupt.items() < after_all.items()
-    assert len(after_all) == 4
+    assert len(after_all) == 12
     assert completed.returncode == 0, progress
     assert f"{missing}/{missing} trials" in progress
     assert "smelu" in table

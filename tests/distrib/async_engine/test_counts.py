@@ -52,13 +52,13 @@ def windows_applied(recording) -> list[list[int]]:
 def test_a_worker_that_dies_between_the_pushes_to_two_shards_counts_once(
     log, tmp_path, monkeypatch
 ) -> None:
-    dying = worker_that_dies_between_shards(tmp_path, frozenset({5, 20}))
+    dying = worker_that_dies_between_shards(tmp_path, frozenset({5}))
     monkeypatch.setattr(driver, "Worker", dying)
     (trial,) = trials(log, recipe(1, lease_s=60), 1)
 
     (result,) = train(log, [trial])
 
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["20", "5"]
+    assert [path.name for path in tmp_path.iterdir()] == ["5"]
     assert by_table(result.recording.digests) == counted(log, 1)
     assert windows_applied(result.recording) == [list(range(38))] * 2
     again = replay(log, trial, order_logs(result.recording.order))

@@ -177,23 +177,6 @@ def stop_after(log, trial, *, epochs: float) -> None:
         train(log, [trial], on_progress=stop)
 
 
-def test_training_that_stopped_in_its_second_phase_goes_on_within_it(log, tmp_path) -> None:
-    engine = shared_memory(1, snapshots=str(tmp_path), snapshot_every=4)
-    (trial,) = trials(log, small_recipe(arm=OFFLINE, engine=engine), 1)
-    stop_after(log, trial, epochs=1.8)
-    snapshots = {path.parent.name[0] for path in tmp_path.glob("*/*/manifest.json")}
-    told: list[int] = []
-
-    (resumed,) = train(log, [trial], on_progress=told.append)
-
-    (local,) = train(log, trials(log, small_recipe(arm=OFFLINE), 1))
-    assert snapshots == {"1"}
-    np.testing.assert_array_equal(resumed.logit, local.logit)
-    assert sum(told) == len(log.splits["train"])
-    assert resumed.progress["examples"].iloc[-1] == len(log.splits["train"])
-    assert resumed.staleness.as_dict()["updates"]["pushes"] == 2 * 38
-
-
 def test_training_that_goes_on_from_a_snapshot_is_to_the_bit_training_never_stopped(
     log, tmp_path
 ) -> None:
