@@ -9,20 +9,22 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pandas as pd
-
-from distrib.staleness import StalenessHistogram
-from distrib.store.recording import Recording
 from recsys.config import Recipe
-from recsys.cost import Cost
 from recsys.errors import ConfigError
 from recsys.models.config import ModelConfig, OwnConfig
 from recsys.models.own.source import source_digest
 from recsys.seeds import Seeds
-from recsys.serving.weights import ServedWeights
+
+if TYPE_CHECKING:  # a process that hands trials on need not wait for pandas and TorchRec
+    import numpy as np
+    import pandas as pd
+
+    from distrib.staleness import StalenessHistogram
+    from distrib.store.recording import Recording
+    from recsys.cost import Cost
+    from recsys.serving.weights import ServedWeights
 
 _DECIDING_LIBRARIES = ("torch", "torchrec", "numpy")
 _DECIDING_ROOMS = ("recsys", "distrib")
