@@ -54,6 +54,8 @@ def parts_table(turns: Sequence[Turn]) -> Table:
     table.add_row("one after another", "", _spread([1000 * turn.parts_s for turn in turns]))
     whole = [1000 * turn.steps.step_s for turn in turns]
     table.add_row("as the engine runs them", "", _spread(whole))
+    kernels = [1000 * turn.steps.kernels_s for turn in turns]
+    table.add_row("of it kernels and copies", "", _spread(kernels) if any(kernels) else "not seen")
     return table
 
 

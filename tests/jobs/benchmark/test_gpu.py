@@ -72,6 +72,7 @@ def a_turn(towers_ms: float, other_ms: float, flops: float) -> Turn:
             parts=took,
             works={Part.TOWERS: Work(amount=flops, ceiling=Ceiling.TF32)},
             step_s=0.004,
+            kernels_s=0.003,
         ),
     )
 
@@ -116,6 +117,7 @@ def test_the_parts_of_a_step_are_told_apart_and_each_takes_time(log):
     assert list(steps.parts) == list(Part)
     assert all(0 < took.host_s <= took.seconds for took in steps.parts.values())
     assert steps.step_s > 0
+    assert steps.kernels_s > 0
 
 
 def test_marks_give_each_part_the_time_since_the_last_one(monkeypatch):
@@ -180,6 +182,7 @@ def test_shares_and_ceilings_are_taken_within_a_turn():
     assert "20 [6.67, 100] TF32 product" in shown
     assert "10 [6, 20]" in shown  # one after another
     assert "4 [4, 4]" in shown  # as the engine runs them
+    assert "3 [3, 3]" in shown  # of it kernels
     assert "1e+03 [1e+03, 1e+03] GB/s" in shown
 
 
