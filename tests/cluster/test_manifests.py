@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def test_spot_pods_offer_the_resource_that_trials_ask_for_and_stand_on_spot_mach
 
 @pytest.mark.parametrize("path", KUBERAY, ids=lambda path: path.name)
 def test_a_manifests_ray_is_the_pinned_one_and_its_images_are_those_that_are_built(path):
-    built = re.findall(r"^FROM .* AS (\w+)$", containerfile(), re.MULTILINE)
+    built = re.findall(r"^FROM rayproject/.* AS (\w+)$", containerfile(), re.MULTILINE)
     used = re.findall(r"image: (\S+)", path.read_text())
 
     assert cluster_of(path)["rayVersion"] == pinned("ray")
@@ -166,6 +167,24 @@ def test_the_container_gets_files_that_are_there():
 
     assert copied
     assert all((ROOT / name).is_file() for line in copied for name in line.split())
+
+
+def test_the_container_gets_soloist_for_a_job_that_brings_no_code():
+    manifest = read(CLUSTER / "kuberay" / "rayjob.yaml")["spec"]
+    packaged = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    rooms = {name.rstrip("*") for name in packaged["packages"]["find"]["include"]}
+    _, code, *images = re.split(r"^FROM ", containerfile(), flags=re.MULTILINE)
+
+    assert "runtimeEnvYAML" not in manifest
+    assert manifest["entrypoint"].startswith("python -m jobs.sweep ")
+    assert {name for name, at in re.findall(r"^COPY (\w+) /(\w+)$", code, re.M) if name == at} == (
+        rooms
+    )
+    assert len(images) == 2
+    for image in images:
+        copied, installed = image.strip().splitlines()[-2:]
+        assert copied == "COPY --from=code --chown=ray / /tmp/soloist/"
+        assert re.fullmatch(r"RUN pip install .* --no-deps .* /tmp/soloist", installed)
 
 
 def containerfile() -> str:
