@@ -29,12 +29,20 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from distrib.failures import Failure, write_failure
 from distrib.groups import Group
 from distrib.remote import Results
-from distrib.resources import Reservation, living_nodes, reservation, task_requirements
+from distrib.resources import (
+    Reservation,
+    Resources,
+    living_nodes,
+    reservation,
+    task_requirements,
+    worker_resources,
+)
 from distrib.retry import Decision, Ending, decide
 from distrib.stalls import STALL_S, StallWatch
 from distrib.status import Running, Status
 from distrib.tally import TallyReader, TallyWriter
 from distrib.trial import Trial
+from distrib.waits import WAIT_S, WaitWatch, asked_of_a_node, fits
 from recsys.config import Recipe
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError, DataError
@@ -60,6 +68,8 @@ class Stopped:
 class _Attempt:
     group: Group
     name: str
+    asked: Resources
+    """Of one node"""
     reserved: PlacementGroup | None
     worker_deaths: int
 
@@ -98,7 +108,7 @@ def run_groups(
     run = _Run(
         log, Results(directory=directory.resolve(), uri=uri), groups, keep_weights=keep_weights
     )
-    stalls = StallWatch(stall_s)
+    stalls, waits = StallWatch(stall_s), WaitWatch(WAIT_S)
     try:
         for group in sorted(groups, key=lambda each: each.work(log), reverse=True):
             run.submit(group)
@@ -106,6 +116,7 @@ def run_groups(
             observe(run.status())
             run.settle_what_ended()
             run.end_what_is_stuck(stalls)
+            run.tell_what_waits(waits)
         observe(run.status())
     finally:
         run.close()
@@ -132,7 +143,8 @@ class _Run:
         name = uuid.uuid4().hex
         nodes = living_nodes()
         asked = task_requirements(group.recipe, nodes)
-        reserved = _reserved(reservation(group.recipe, nodes))
+        wanted = reservation(group.recipe, nodes)
+        reserved = _reserved(wanted)
         if reserved is not None:
             asked["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
                 reserved, placement_group_capture_child_tasks=True
@@ -148,7 +160,11 @@ class _Run:
             self._keep_weights,
         )
         self.running[reference] = _Attempt(
-            group=group, name=name, reserved=reserved, worker_deaths=worker_deaths
+            group=group,
+            name=name,
+            asked=asked_of_a_node(worker_resources(group.recipe, nodes), wanted),
+            reserved=reserved,
+            worker_deaths=worker_deaths,
         )
 
     def settle_what_ended(self) -> None:
@@ -172,6 +188,22 @@ class _Run:
                 _release(attempt.reserved)
                 reason = f"no progress for {stalls.patience_s:g} s"
                 self._settle(attempt, Stopped(ending=Ending.STALLED, reason=reason, text=reason))
+
+    def tell_what_waits(self, waits: WaitWatch) -> None:
+        """Warn of each training that has waited long for what no node has: none may ever come."""
+        begun = self._tally.read()
+        waiting = {each.name: each for each in self.running.values() if each.name not in begun}
+        asked = {name: each.asked for name, each in waiting.items()}
+        for name in waits.overdue(asked, time.monotonic()):
+            if not fits(asked[name], living_nodes()):
+                _log.warning(
+                    "%s: still waits for a node with %s, which none has that is there; if none can "
+                    "come, stop, and ask for less: engine.threads, engine.resources",
+                    waiting[name].group.title,
+                    ", ".join(
+                        f"{amount:g} {what}" for what, amount in asked[name].items() if amount
+                    ),
+                )
 
     def _not_received(self, group: Group) -> Stopped | None:
         """Have what a group's process wrote; return what is wrong if it is not there."""

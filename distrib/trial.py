@@ -43,6 +43,7 @@ _UNDECIDING = (
     "distrib/stalls.py",
     "distrib/status.py",
     "distrib/tally.py",
+    "distrib/waits.py",
 )
 """What makes data or moves trials about, and so decides no result of a trial."""
 

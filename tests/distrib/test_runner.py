@@ -152,6 +152,24 @@ def test_trials_of_another_click_log_are_refused(log, tmp_path):
     assert "not the click log that the sweep was planned with" in failure.reason
 
 
+def test_a_trial_that_waits_for_what_no_node_has_is_told_of(log, tmp_path, monkeypatch, caplog):
+    # A cluster that may grow, as far as a driver can tell.
+    monkeypatch.setattr("distrib.runner.living_nodes", lambda: [{"CPU": 2.0}, {"CPU": 1.0}])
+    monkeypatch.setattr("distrib.runner.WAIT_S", 0.0)
+    spott = small_recipe(engine={"resources": {"custom": {"spott": 1}}})
+    group = Group(title="relu", trials=tuple(trials(log, spott, 1)))
+
+    def leave(_: Status) -> None:
+        if caplog.messages:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_groups(log, tmp_path, [group], observe=leave)
+
+    (told,) = caplog.messages
+    assert told.startswith("relu: still waits for a node with 1 CPU, 1 spott, which none has")
+
+
 def test_a_result_that_the_driver_does_not_see_is_no_result(log, tmp_path, monkeypatch):
     # As where the directory is on each node's own disk.
     monkeypatch.setattr("distrib.remote.Results.receive", lambda *_: False)
