@@ -145,12 +145,10 @@ class WithoutRows(nn.Module):
             self.embedding_bags[table.name] = bag
 
 
-def initialise_table(weight: Tensor, generator: torch.Generator) -> None:
-    """Fill a table uniformly in ``±1/sqrt(rows)``, TorchRec's default range.
+def uniform_rows(rows: int, width: int, generator: torch.Generator) -> Tensor:
+    """Return a table ``(rows, width)`` uniform in ``±1/sqrt(rows)``, TorchRec's default range.
 
     Drawn on the CPU, so that every device starts from the same rows.
     """
-    bound = weight.shape[0] ** -0.5
-    rows = torch.rand(weight.shape, generator=generator, dtype=weight.dtype)
-    with torch.no_grad():
-        weight.copy_(rows.mul_(2 * bound).sub_(bound))
+    bound = rows**-0.5
+    return torch.rand(rows, width, generator=generator).mul_(2 * bound).sub_(bound)

@@ -137,10 +137,10 @@ class Arm(nn.Module):
         for group in self.groups:
             for replica, seeds in enumerate(self.seeds):
                 for table_set in range(group.table_sets):
-                    self.blueprints[group.name].initialise(
-                        self.table_set(replica, group.name, table_set),
-                        component_path(seeds, group.name, table_set),
-                    )
+                    path = component_path(seeds, group.name, table_set)
+                    rows = self.table_set(replica, group.name, table_set)
+                    for name, start in self.blueprints[group.name].initial_rows(path):
+                        rows[name].detach().copy_(start)
 
 
 def served_group(config: ArmConfig, groups: Sequence[Group]) -> Group:

@@ -33,7 +33,7 @@ from distrib.training import dense_optimizer, shape_of_phase
 from recsys.arms import Phase
 from recsys.config import Recipe
 from recsys.data.schema import Schema
-from recsys.embeddings import table_name, table_optimizer
+from recsys.embeddings import feature_key, table_name, table_optimizer
 from recsys.engines import SyncEngine
 from recsys.models.config import OwnConfig
 from recsys.models.stacked import Stacked
@@ -186,14 +186,10 @@ class ShardedArm:
             blueprint = arm.blueprints[group.name]
             for replica, seeds in enumerate(arm.seeds):
                 for table_set in range(group.table_sets):
-                    rows = {
-                        table.name: torch.empty(table.num_embeddings, table.embedding_dim)
-                        for table in blueprint.tables
-                    }
-                    blueprint.initialise(rows, component_path(seeds, group.name, table_set))
-                    for short, values in rows.items():
+                    path = component_path(seeds, group.name, table_set)
+                    for short, rows in blueprint.initial_rows(path):
                         name = table_name(replica, group.name, table_set, short)
-                        fill(self.tables[name].weight, values)
+                        fill(self.tables[name].weight, rows)
 
 
 class Optimizers:
@@ -232,15 +228,20 @@ def _collection(arm: Arm, recipe: Recipe, by_rows: Set[str]) -> EmbeddingBagColl
 def _head(arm: Arm, recipe: Recipe, phase: Phase, ranks: Ranks, by_rows: Set[str]) -> Head:
     assert isinstance(recipe.engine, SyncEngine)
     names = get_embedding_names_by_table(arm.tables)
+    # The average over a bag of one is its sum.
+    bags = {
+        feature_key(replica, feature.name)
+        for replica in range(len(arm.seeds))
+        for feature in arm.schema.multi_valued
+    }
+    added_up = [each.name in by_rows and each.pooling is PoolingType.MEAN for each in arm.tables]
     runs = [
         Run(
             name=name,
             width=table.embedding_dim,
-            averages=feature
-            if table.name in by_rows and table.pooling is PoolingType.MEAN
-            else None,
+            averages=feature if sums and feature in bags else None,
         )
-        for table, of_table in zip(arm.tables, names, strict=True)
+        for table, of_table, sums in zip(arm.tables, names, added_up, strict=True)
         for name, feature in zip(of_table, table.feature_names, strict=True)
     ]
     return Head(

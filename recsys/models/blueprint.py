@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -23,8 +23,11 @@ class Blueprint(Protocol):
         """The tables of one set, named within the set, reading features named as in the schema."""
         ...
 
-    def initialise(self, rows: Mapping[str, Tensor], path: SeedPath) -> None:
-        """Fill the tables of one set, ``(rows, embedding_dim)`` each, by name."""
+    def initial_rows(self, path: SeedPath) -> Iterator[tuple[str, Tensor]]:
+        """Yield the tables of one set by name as they start, ``(rows, embedding_dim)`` on the CPU.
+
+        One after another: all of them together may be more than a process has room for.
+        """
         ...
 
     def towers(self, paths: Sequence[SeedPath]) -> nn.Module:

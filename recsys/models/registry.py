@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
 
 from recsys.arms import Group
 from recsys.data.schema import Schema
-from recsys.embeddings import initialise_table
+from recsys.embeddings import uniform_rows
 from recsys.models.blueprint import Blueprint, SeedPath
 from recsys.models.config import (
     BuiltInConfig,
@@ -74,9 +74,13 @@ class _BuiltIn:
             for feature in self.schema.sparse
         ]
 
-    def initialise(self, rows: Mapping[str, Tensor], path: SeedPath) -> None:
-        for name, weight in rows.items():
-            initialise_table(weight, torch_generator(*path, "table", name))
+    def initial_rows(self, path: SeedPath) -> Iterator[tuple[str, Tensor]]:
+        for table in self.tables:
+            generator = torch_generator(*path, "table", table.name)
+            yield (
+                table.name,
+                uniform_rows(table.num_embeddings, table.embedding_dim, generator),
+            )
 
     def towers(self, paths: Sequence[SeedPath]) -> nn.Module:
         generators = [torch_generator(*path, "tower") for path in paths]

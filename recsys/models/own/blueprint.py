@@ -7,7 +7,7 @@ embeddings and returns logits ``(B,)`` or ``(B, 1)``. docs/own-model.md says it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -85,17 +85,16 @@ class OwnBlueprint:
     tables: tuple[EmbeddingBagConfig, ...]
     stacking: Stacking
 
-    def initialise(self, rows: Mapping[str, Tensor], path: SeedPath) -> None:
-        """Copy rows as the function made them; a table without memory (meta) is made here."""
+    def initial_rows(self, path: SeedPath) -> Iterator[tuple[str, Tensor]]:
+        """Yield rows as the function made them; a table without memory (meta) is made here."""
         made = self.maker.component(path).embeddings.embedding_bags
-        inits = {table.name: table.init_fn for table in self.tables}
-        for name, weight in rows.items():
-            start = made[name].weight.detach()
+        for table in self.tables:
+            start = made[table.name].weight.detach()
             if start.is_meta:
                 start = torch.empty_like(start, device="cpu")
-                with global_draws(*path, "table", name):
-                    inits[name](start)
-            weight.detach().copy_(start)
+                with global_draws(*path, "table", table.name):
+                    table.init_fn(start)
+            yield table.name, start
 
     def towers(self, paths: Sequence[SeedPath]) -> nn.Module:
         networks = [self.maker.network(path) for path in paths]

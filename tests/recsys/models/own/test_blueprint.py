@@ -34,12 +34,7 @@ def _blueprint(factory: str, group: Group = GROUP, module: str = "own_model", **
 
 
 def _rows(blueprint, *path) -> dict[str, torch.Tensor]:
-    rows = {
-        table.name: torch.zeros(table.num_embeddings, table.embedding_dim)
-        for table in blueprint.tables
-    }
-    blueprint.initialise(rows, path)
-    return rows
+    return dict(blueprint.initial_rows(path))
 
 
 @pytest.mark.parametrize(
