@@ -145,9 +145,10 @@ def _failure(found: Replacement) -> str:
 def _needed(found: Replacement) -> str:
     replicas = min(each.interval.replicas for each in found.open)
     if not all(each.interval.covers_replicas for each in found.open):
+        more = FEWEST_REPLICAS - replicas
         return (
             f"{replicas} replicas are too few to tell:"
-            f" at least {FEWEST_REPLICAS - replicas} more of each arm are needed"
+            f" at least {more} more of each arm {'is' if more == 1 else 'are'} needed"
         )
     needed = [each.more_replicas for each in found.open if each.more_replicas is not None]
     if len(needed) < len(found.open):

@@ -145,7 +145,7 @@ NO_PD = Comparison(
             1 / 3,
             "Whether SmeLU β=1 replaces the 3-component ReLU ensemble is not known yet: PD −40 %"
             " [−50, −30], log loss −0.0030 [−0.0040, −0.0020], lookups −67 %. 2 replicas are too"
-            " few to tell: at least 1 more of each arm are needed.",
+            " few to tell: at least 1 more of each arm is needed.",
         ),
         (
             NO_PD,
