@@ -45,6 +45,8 @@ _DLRM, _DLRM_ADAGRAD = "DLRM as it comes", "DLRM, rowwise Adagrad"
 _PLAIN = "plain TorchRec loop"
 _DEEPFM, _DEEPFM_MEDIUM = "local, DeepFM", "local, DeepFM, medium"
 _DEEPCTR, _DEEPCTR_BARE = "DeepCTR-Torch as it comes", "DeepCTR-Torch, no penalty"
+_ONE_RANK, _TWO_RANKS = "sync, 1 rank", "sync, 2 ranks"
+_TWO_WHOLE_BATCHES = f"sync, 2 ranks, {BATCH:,} each"
 _DEEPCTR_BATCHES = 12
 """It moves every row of every table in each step, so few batches take as long as all of ours"""
 
@@ -126,7 +128,9 @@ _DEEPCTR_GOALS = [
     for ours in (_DEEPFM, _DEEPFM_MEDIUM)
     for theirs in (_DEEPCTR, _DEEPCTR_BARE)
 ]
-_SYNC_GOALS = [Goal(of="sync, 2 ranks", to="sync, 1 rank", at_least=1.8)]
+_SYNC_GOALS = [
+    Goal(of=of_two, to=_ONE_RANK, at_least=1.8) for of_two in (_TWO_RANKS, _TWO_WHOLE_BATCHES)
+]
 
 
 def _dlrm_contestants(log: ClickLog, dlrm: Path | None, scratch: Path) -> Contestants:
@@ -176,11 +180,22 @@ def _deepctr_contestants(log: ClickLog) -> Contestants:
 
 
 def _sync_contestants(log: ClickLog) -> Contestants:
-    """Return `local`, and `sync` with one and two ranks, on the MLP; all tell their own rates."""
-    recipes = {_LOCAL: recipe_of_model("mlp", {})}
-    for ranks, name in ((1, "sync, 1 rank"), (2, "sync, 2 ranks")):
+    """Return `local`, and `sync` with one and two ranks, on the MLP; all tell their own rates.
+
+    Two ranks share the batch that one rank has, or have each one of that size: what a rank does for
+    every batch, whatever its size, and what ranks tell each other, weigh half as much then.
+    """
+
+    def sync(ranks: int, batch_size: int) -> Recipe:
         engine = {"name": "sync", "workers": ranks, "tracking": "none"}
-        recipes[name] = recipe_of_model("mlp", engine)
+        return recipe_of_model("mlp", engine, batch_size=batch_size)
+
+    recipes = {
+        _LOCAL: recipe_of_model("mlp", {}),
+        _ONE_RANK: sync(1, BATCH),
+        _TWO_RANKS: sync(2, BATCH),
+        _TWO_WHOLE_BATCHES: sync(2, 2 * BATCH),
+    }
 
     def contestant(recipe: Recipe) -> Callable[[], float]:
         return lambda: rate_of_ranks(log, recipe)

@@ -164,19 +164,22 @@ def test_the_plain_loop_trains_tables_and_towers_in_a_process_group_that_it_ends
     assert not torch.distributed.is_initialized()
 
 
-def test_the_rate_of_ranks_is_what_they_tell(log, monkeypatch):
-    trained: list[str] = []
+def test_the_rate_of_ranks_is_what_they_tell_of_batches_shared_or_whole(log, monkeypatch):
+    trained: list[tuple[str, int]] = []
 
     def train(log, trials):
-        trained.append(trials[0].recipe.engine.name)
+        (recipe,) = [trial.recipe for trial in trials]
+        trained.append((recipe.engine.name, recipe.stream.batch_size))
         return [SimpleNamespace(cost=SimpleNamespace(train_examples_per_second=len(trained)))]
 
     monkeypatch.setattr(_criteo, "train", train)
 
     found = {name: rate() for name, rate in peers._sync_contestants(log).items()}
 
-    assert found == {"local": 1, "sync, 1 rank": 2, "sync, 2 ranks": 3}
-    assert trained == ["local", "sync", "sync"]
+    assert list(found.values()) == [1, 2, 3, 4]
+    assert trained == [("local", 1024), ("sync", 1024), ("sync", 1024), ("sync", 2048)]
+    assert {goal.of for goal in peers._SYNC_GOALS} < found.keys()
+    assert {goal.to for goal in peers._SYNC_GOALS} == {"sync, 1 rank"}
 
 
 def test_deepctr_that_is_not_installed_is_refused_by_name_and_left_out_of_all(monkeypatch, capsys):
