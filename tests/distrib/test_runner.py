@@ -26,6 +26,8 @@ from recsys.data.click_log import ClickLog
 from tests.support.logs import own_recipe, small_log, small_recipe, trials
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
+ALL_CPUS = {"resources": {"num_cpus": 2}}
+"""Of the cluster: trainings that ask for them come one after another"""
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +102,13 @@ def processes_of(log, directory: Path, recipe: Recipe, groups: int) -> int:
 
 
 def test_a_process_trains_one_group_after_another(log, tmp_path):
-    recipe = small_recipe(engine={"threads": 2})  # all CPUs: one after another
+    recipe = small_recipe(engine=ALL_CPUS)
 
     assert processes_of(log, tmp_path, recipe, 4) < 4  # Ray has more than one to choose from
 
 
 def test_a_users_own_model_gets_a_process_that_nothing_else_was_trained_in(log, tmp_path):
-    recipe = own_recipe("small", engine={"threads": 2})
+    recipe = own_recipe("small", engine=ALL_CPUS)
 
     assert processes_of(log, tmp_path, recipe, 2) == 2
 

@@ -108,7 +108,7 @@ def trials_told(directory: Path, *, since: float) -> int:
 def test_a_killed_and_an_interrupted_sweep_go_on_with_what_is_missing(experiment, tmp_path, capsys):
     directory = tmp_path / "results"
     # Each trial takes all CPUs: one after another.
-    words = ["fuse=1", "replicas=6", f"engine.threads={os.cpu_count()}"]
+    words = ["fuse=1", "replicas=6", f"engine.resources.num_cpus={os.cpu_count()}"]
 
     killed = started("sweep", experiment, directory, *words)
     wait_until(lambda: len(finished(directory)) >= 1, killed)
