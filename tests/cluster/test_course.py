@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tests.support.submission import PATIENCE_S, Ended, ended, submitted, submit
 pytestmark = pytest.mark.timeout(6 * PATIENCE_S)
 
 
-FOUR_SNAPSHOTS = 80
+FOUR_SNAPSHOTS = 40
 """In windows; a training that began anew would first write one of fewer"""
 
 
@@ -37,7 +38,7 @@ class Course:
     windows_before: int
     """Of the newest snapshot when the node was killed"""
     windows_after: int
-    """Of the first that was written elsewhere"""
+    """Of the first that was seen of another run"""
     stopped: Ended
     log_at_stop: Ended
     finished_at_stop: dict[str, int]
@@ -50,9 +51,11 @@ class Course:
 def snapshots(place: Path) -> dict[str, int]:
     """Return the windows of the newest snapshot of each run that wrote some."""
     found: dict[str, int] = {}
-    for path in sorted(place.glob("*/*/manifest.json")):
-        manifest = json.loads(path.read_text())
-        found[manifest["run"]] = manifest["windows"]
+    for path in place.glob("*/*/manifest.json"):
+        with suppress(FileNotFoundError):  # it gave way to a newer one
+            manifest = json.loads(path.read_text())
+            windows = max(manifest["windows"], found.get(manifest["run"], 0))
+            found[manifest["run"]] = windows
     return found
 
 
@@ -66,7 +69,7 @@ def course(cluster, tmp_path_factory) -> Course:
     long = {"name": "async", "workers": 1, "window": 2, "snapshots": str(kept)}
     document["arms"] = {
         "relu": {},
-        "long": {"engine": long | {"snapshot_every": 20}, "stream": {"epochs": 40}},
+        "long": {"engine": long | {"snapshot_every": 10}, "stream": {"epochs": 16}},
         "poisoned": {"optimizer": {"sparse_learning_rate": 1e39}},
     }
     experiment = write_experiment(place / "small.yaml", document)
@@ -75,17 +78,19 @@ def course(cluster, tmp_path_factory) -> Course:
     nodes_at_first = len(cluster.nodes())
     (job,) = submitted(cluster, "--no-wait", *sweep).lines
     wait_until(lambda: max(snapshots(kept).values(), default=0) >= FOUR_SNAPSHOTS, "a snapshot")
-    lost = node_of(cluster, the_trial(cluster))
-    (before,) = snapshots(kept).values()
+    lost = node_of(cluster, trials(cluster)[-1])
+    ((run, before),) = snapshots(kept).items()
     os.kill(lost.pid, signal.SIGKILL)
-    wait_until(lambda: len(snapshots(kept)) == 2, "the trial to go on elsewhere")
-    after = max(snapshots(kept).values())
-    moved = node_of(cluster, the_trial(cluster))
     wait_until(lambda: finished(results), "the short trial")
+    wait_until(lambda: trials(cluster, but_on=lost), "the long trial to run elsewhere")
+    moved = node_of(cluster, trials(cluster, but_on=lost)[0])
     stopped = submitted(cluster, "stop", job)
     finished_at_stop = finished(results)
     log_at_stop = submitted(cluster, "follow", job)
-    again = submitted(cluster, "--id", "again", *sweep)
+    second = submitting(cluster, "--id", "again", *sweep)
+    wait_until(lambda: snapshots(kept).keys() - {run}, "the long trial to go on")
+    after = min(windows for other, windows in snapshots(kept).items() if other != run)
+    again = ended(second)
     wait_until(lambda: not cluster.nodes(), "the nodes to go")
 
     return Course(
@@ -105,10 +110,14 @@ def course(cluster, tmp_path_factory) -> Course:
     )
 
 
-def the_trial(cluster: LocalCluster) -> Process:
-    """Return the process that answers for the long trial, by Ray's name for it."""
-    (found,) = (p for p in cluster.processes() if p.command.startswith("ray::long"))
-    return found
+def trials(cluster: LocalCluster, but_on: Process | None = None) -> list[Process]:
+    """Return the processes that answer for the long trial, by Ray's name for it."""
+    nodes = {node.pid for node in cluster.nodes().values() if node != but_on}
+    return [
+        each
+        for each in cluster.processes()
+        if each.command.startswith("ray::long") and each.parent in nodes
+    ]
 
 
 def node_of(cluster: LocalCluster, process: Process) -> Process:
