@@ -77,12 +77,12 @@ def activations(
 def comparisons(device: torch.device, *, seconds: float, seed: int) -> Table:
     """Return what each activation costs beside ReLU in each shape, ``seconds`` for each pair."""
     table = Table()
-    table.add_column("activation", no_wrap=True)
+    table.add_column("activation", overflow="fold")
     for shape in SHAPES:
         size = " × ".join(f"{side:,}" for side in shape)
-        table.add_column(f"{size}: µs", justify="right")
-        table.add_column("ratio", justify="right")
-        table.add_column("quartiles", justify="right")
+        table.add_column(f"{size}: µs", justify="right", no_wrap=True)
+        table.add_column("ratio", justify="right", no_wrap=True)
+        table.add_column("quartiles", justify="right", no_wrap=True)
     for name in ACTIVATIONS:
         cells = [name]
         for shape in SHAPES:
