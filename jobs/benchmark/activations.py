@@ -7,6 +7,7 @@ both alike; what is printed is the median of the ratios of neighbouring turns.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -64,37 +65,35 @@ def activations(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        table = comparisons(_CPU, seconds=seconds, seed=seed)
-        table.title = (
-            f"forward and backward beside ReLU, float32, {threads} thread(s); "
-            f"SmeLU is {smelu_implementation()}; PyTorch {torch.__version__}"
+        console = Console()
+        console.print(
+            f"SmeLU is {smelu_implementation()}; {threads} thread(s); PyTorch {torch.__version__}"
         )
-        Console().print(table)
+        for table in comparisons(_CPU, seconds=seconds, seed=seed):
+            console.print(table)
     finally:
         torch.set_num_threads(before)
 
 
-def comparisons(device: torch.device, *, seconds: float, seed: int) -> Table:
-    """Return what each activation costs beside ReLU in each shape, ``seconds`` for each pair."""
-    table = Table()
-    table.add_column("activation", overflow="fold")
+def comparisons(device: torch.device, *, seconds: float, seed: int) -> Iterator[Table]:
+    """Yield for each shape what activations cost beside ReLU, ``seconds`` for each pair."""
     for shape in SHAPES:
         size = " × ".join(f"{side:,}" for side in shape)
-        table.add_column(f"{size}: µs", justify="right", no_wrap=True)
+        table = Table(title=f"forward and backward beside ReLU, float32, {size}")
+        table.add_column("activation", overflow="fold")
+        table.add_column("µs", justify="right", no_wrap=True)
         table.add_column("ratio", justify="right", no_wrap=True)
         table.add_column("quartiles", justify="right", no_wrap=True)
-    for name in ACTIVATIONS:
-        cells = [name]
-        for shape in SHAPES:
+        for name in ACTIVATIONS:
             module = get_activation(name)
             found = beside_relu(module, shape, seconds=seconds, seed=seed, device=device)
-            cells += [
+            table.add_row(
+                name,
                 f"{found.time_us:,.0f}",
                 f"{found.ratio:.2f}",
                 f"{found.low:.2f}–{found.high:.2f}",
-            ]
-        table.add_row(*cells)
-    return table
+            )
+        yield table
 
 
 def beside_relu(

@@ -120,9 +120,8 @@ def measure(console: Console, device: torch.device, wanted: set[Part], extent: E
             title = "MovieLens' shape, MLP, batches of 128: replicas side by side"
             _report(console, title, found, _fused_goals(extent.replicas), unit="replicas/s")
     if Part.ACTIVATIONS in wanted:
-        table = activations.comparisons(device, seconds=extent.seconds, seed=0)
-        table.title = "forward and backward beside ReLU, float32"
-        console.print(table)
+        for table in activations.comparisons(device, seconds=extent.seconds, seed=0):
+            console.print(table)
 
 
 def _trainings(
