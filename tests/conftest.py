@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+
+# Who is started in a shell's background ignores SIGINT, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before anything loads OpenMP or Ray: both read their settings once. Workers inherit them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
