@@ -20,6 +20,7 @@ from recsys.errors import DataError
 BEAT_S = 2.0
 PATIENCE_S = 15.0
 """An owner that is silent for so long is taken for dead"""
+_TRIES = 3
 _FILE = "owner.json"
 _log = logging.getLogger(__name__)
 
@@ -138,6 +139,15 @@ class Ownership:
                 continue  # whoever writes a snapshot learns it; a missed beat is no harm
 
     def _read(self) -> Owner | None:
+        """Read again what broke off: where it was renewed meanwhile, a store may give neither."""
+        for _ in range(_TRIES - 1):
+            try:
+                return self._read_once()
+            except (OSError, DataError):
+                time.sleep(self._beat_s / 10)
+        return self._read_once()
+
+    def _read_once(self) -> Owner | None:
         try:
             return Owner(**json.loads(self._folder.read(_FILE)))
         except FileNotFoundError:

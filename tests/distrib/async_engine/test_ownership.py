@@ -167,6 +167,26 @@ def test_of_two_that_claim_a_free_folder_at_once_one_is_refused(tmp_path) -> Non
         each.release()
 
 
+def test_a_read_that_breaks_off_as_the_owner_renews_the_file_is_tried_again(
+    tmp_path, monkeypatch
+) -> None:
+    first = ownership(str(tmp_path), "first")
+    first.claim()
+    read, broken = Folder.read, [OSError("stream broke off"), OSError("again")]
+
+    def breaks_off(folder: Folder, name: str) -> bytes:
+        if broken:
+            raise broken.pop()
+        return read(folder, name)
+
+    monkeypatch.setattr(Folder, "read", breaks_off)
+    with pytest.raises(DataError, match="found run first"):
+        ownership(str(tmp_path), "second").claim()
+
+    assert broken == []
+    first.release()
+
+
 def test_it_works_in_an_object_store(s3) -> None:
     place = s3.uri(s3.new_bucket(), "place")
     first = ownership(place, "first")
