@@ -16,6 +16,7 @@ from distrib.async_engine.crew import Crew
 from distrib.engines import train
 from distrib.replay import replay
 from distrib.store.recording import order_logs
+from distrib.trial import TrialResult
 from recsys.config import Recipe
 from tests.support.counting import by_table, counted, counting_fields
 from tests.support.devices import WorkerThatRunsAhead
@@ -156,15 +157,9 @@ def test_a_shard_that_hangs_is_replaced_and_every_example_counts_once(
 ) -> None:
     monkeypatch.setattr(driver, "Worker", slow_worker(0.02, tmp_path))
     (trial,) = trials(log, recipe(2, workers=1, lease_s=1.0), 1)
-    told: list[int] = []
 
-    thread, outcome = in_background(lambda: train(log, [trial], on_progress=told.append))
-    _wait_until(thread, lambda: sum(told) > 800)
-    (hung,) = servers_alive("shard-1")
-    os.kill(hung, signal.SIGSTOP)
-    thread.join()
+    result, hung = _train_and_hit(log, trial, "shard-1", signal.SIGSTOP)
 
-    (result,) = outcome[0]
     assert by_table(result.recording.digests) == counted(log, 2)
     assert windows_applied(result.recording) == [list(range(2 * 38))] * 2
     assert not Path(f"/proc/{hung}").exists()
@@ -178,17 +173,23 @@ def test_what_starts_again_starts_from_the_beginning_not_from_what_was_evaluated
     fields = counting_fields(32, 2, **engine)
     fields["evaluation"] = {"points": 20, "progress_examples": 20}
     (trial,) = trials(log, Recipe.model_validate(fields), 1)
-    told: list[int] = []
 
-    thread, outcome = in_background(lambda: train(log, [trial], on_progress=told.append))
-    _wait_until(thread, lambda: sum(told) > 800)
-    (shard,) = servers_alive("shard-0")
-    os.kill(shard, signal.SIGKILL)
-    thread.join()
+    result, _ = _train_and_hit(log, trial, "shard-0", signal.SIGKILL)
 
-    (result,) = outcome[0]
     assert by_table(result.recording.digests) == counted(log, 2)
     assert result.progress["examples"].is_monotonic_increasing
+
+
+def _train_and_hit(log, trial, server: str, how: signal.Signals) -> tuple[TrialResult, int]:
+    """Train a trial and send a server a signal on the way; return the result and whom it hit."""
+    told: list[int] = []
+    thread, outcome = in_background(lambda: train(log, [trial], on_progress=told.append))
+    _wait_until(thread, lambda: sum(told) > 800)
+    (hit,) = servers_alive(server)
+    os.kill(hit, how)
+    thread.join()
+    (result,) = outcome[0]
+    return result, hit
 
 
 def _wait_until(thread, condition) -> None:
