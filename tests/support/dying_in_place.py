@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 from distrib.async_engine.in_place_worker import InPlaceWorker
 from distrib.in_place_trainer import Computed, InPlaceTrainer
@@ -17,20 +19,34 @@ from recsys.data.batch import Batch
 def slow_worker(seconds: float, place: Path) -> type[InPlaceWorker]:
     """Return a worker each batch of which takes a while, so that there is time to be killed.
 
-    It leaves its process number in ``place`` when it begins to work.
+    It leaves its process number in ``place`` when it begins to work, as a file that it keeps
+    locked from a batch's end of computing to the next one's beginning, thus in every update.
     """
 
     class Trainer(InPlaceTrainer):
+        updating: TextIO
+
         def compute(self, batch: Batch, number: int) -> Computed:
+            fcntl.flock(self.updating, fcntl.LOCK_UN)
             time.sleep(seconds)
-            return super().compute(batch, number)
+            computed = super().compute(batch, number)
+            fcntl.flock(self.updating, fcntl.LOCK_EX)
+            return computed
 
     class Slow(InPlaceWorker):
         def make_trainer(self, *args: object) -> InPlaceTrainer:
-            (place / str(os.getpid())).touch()
-            return Trainer(*args, batch_count=self.stream.batch_count)  # type: ignore[arg-type]
+            trainer = Trainer(*args, batch_count=self.stream.batch_count)  # type: ignore[arg-type]
+            trainer.updating = (place / str(os.getpid())).open("w")
+            return trainer
 
     return Slow
+
+
+def hit_outside_updates(pid: int, place: Path, number: signal.Signals) -> None:
+    """Send a slow worker a signal at a moment when it changes no parameter."""
+    with (place / str(pid)).open() as updating:
+        fcntl.flock(updating, fcntl.LOCK_EX)
+        os.kill(pid, number)
 
 
 def worker_that_dies_within_update(batch: int, marker: Path) -> type[InPlaceWorker]:

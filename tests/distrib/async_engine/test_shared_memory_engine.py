@@ -21,6 +21,7 @@ from tests.support.counting import counted, counting_fields, counts
 from tests.support.dying import in_background, servers_alive, workers_alive
 from tests.support.dying_in_place import (
     descendants,
+    hit_outside_updates,
     memory_of,
     slow_worker,
     wait_until,
@@ -96,8 +97,11 @@ def test_every_example_counts_once_though_workers_and_dispatcher_are_killed(
     thread, outcome = in_background(lambda: train(log, [trial], on_progress=told.append))
     for number, victim in enumerate(("worker", "worker", "dispatcher", "worker"), start=1):
         wait_until(lambda number=number: sum(told) > 900 * number or not thread.is_alive())
-        living = workers_alive(tmp_path) if victim == "worker" else servers_alive(victim)
-        os.kill(rng.choice(living), signal.SIGKILL)
+        if victim == "worker":
+            worker = rng.choice(workers_alive(tmp_path))
+            hit_outside_updates(worker, tmp_path, signal.SIGKILL)
+        else:
+            os.kill(rng.choice(servers_alive(victim)), signal.SIGKILL)
     thread.join()
 
     ((result,),) = outcome
@@ -134,7 +138,7 @@ def test_a_worker_that_falls_silent_is_ended_before_another_has_its_window(
     thread, outcome = in_background(lambda: train(log, [trial], on_progress=told.append))
     wait_until(lambda: sum(told) > 300 or not thread.is_alive())
     (stopped,) = workers_alive(tmp_path)
-    os.kill(stopped, signal.SIGSTOP)
+    hit_outside_updates(stopped, tmp_path, signal.SIGSTOP)
     thread.join()
 
     ((result,),) = outcome
