@@ -12,7 +12,6 @@ import ray
 from ray.exceptions import RayError
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from distrib.errors import TrialFailed
@@ -20,6 +19,7 @@ from distrib.folder import Folder
 from distrib.resources import Resources
 from distrib.results import RUNS
 from distrib.sync.board import News
+from distrib.sync.introduction import Introduction
 from distrib.sync.worker import Job, work
 from distrib.training import Progress as Told
 from recsys.engines import SyncEngine
@@ -96,16 +96,6 @@ class Fit:
             self._error = error
 
 
-class _Introduction(ControllerCallback):
-    """Tells the driver who controls the ranks: Ray Train itself does not say."""
-
-    def __init__(self, board: Any) -> None:
-        self._board = board
-
-    def after_controller_start(self, train_run_context: Any) -> None:
-        ray.get(self._board.controlled_by.remote(ray.get_runtime_context().current_actor))
-
-
 def _trainer(job: Job, resources: Resources) -> TorchTrainer:
     engine = job.trials[0].recipe.engine
     assert isinstance(engine, SyncEngine)
@@ -127,6 +117,6 @@ def _trainer(job: Job, resources: Resources) -> TorchTrainer:
             storage_filesystem=folder.system,
             failure_config=FailureConfig(max_failures=engine.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=engine.checkpoints_kept),
-            callbacks=[_Introduction(job.board)],  # type: ignore[list-item]
+            callbacks=[Introduction(job.board)],  # type: ignore[list-item]
         ),
     )

@@ -102,6 +102,7 @@ def _work(job: Job) -> None:
     told.close()
     if ranks.is_first:
         run.send(*files_of(run.here))
+    dist.barrier()  # the ranks of a node share what is cleared
     run.clear()
 
 

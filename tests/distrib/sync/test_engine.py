@@ -22,6 +22,7 @@ from distrib.runner import run_groups
 from distrib.sync import checkpoints, driver
 from distrib.sync.driver import evaluated
 from distrib.sync.naming import run_name, training_digest
+from distrib.sync.run import Run
 from recsys.errors import ConfigError
 from tests.support.events import scalars
 from tests.support.logs import TRUTH, own_recipe, small_log, small_recipe, trials
@@ -62,26 +63,29 @@ def ranks_alive() -> list[str]:
 
 
 def test_a_driver_that_stops_and_a_rank_that_is_killed_change_no_bit_of_the_model(
-    pool, log, tmp_path
+    pool, log, s3, tmp_path, monkeypatch
 ) -> None:
     model = {"options": {"place": str(tmp_path), "dies_at": 12, "seconds": 0.1}}
     recipe = sync_recipe(lambda **f: own_recipe("mortal", model=model, **f), epochs=4)
     replicas = trials(log, recipe, 2)
-    run = tmp_path / "runs" / run_name(replicas)
+    uri = s3.uri(s3.new_bucket(), "results")
+    run = Run(uri, run_name(replicas), None, tmp_path / "seen")
     told: list[int] = []
 
     def stop(examples: int) -> None:
-        if checkpoints.newest(run, training_digest(replicas)) is not None:
+        if run.newest(training_digest(replicas)) is not None:
             raise Stopped
 
     with pytest.raises(Stopped):
-        engines.train(log, replicas, on_progress=stop, directory=tmp_path)
+        engines.train(log, replicas, on_progress=stop, directory=uri)
     deadline = time.monotonic() + 20
     while ranks_alive() and time.monotonic() < deadline:
         time.sleep(0.1)
     left_behind = ranks_alive()
-    begun = checkpoints.read_progress(checkpoints.newest(run, training_digest(replicas)))
-    found = engines.train(log, replicas, on_progress=told.append, directory=tmp_path)
+    begun = checkpoints.read_progress(run.newest(training_digest(replicas)))
+    found = engines.train(log, replicas, on_progress=told.append, directory=uri)
+    monkeypatch.setattr(driver, "Fit", None)
+    again = engines.train(log, replicas, directory=uri)
 
     assert (tmp_path / "died").exists()
     assert left_behind == []
@@ -91,12 +95,20 @@ def test_a_driver_that_stops_and_a_rank_that_is_killed_change_no_bit_of_the_mode
         assert np.array_equal(ours.logit, theirs.logit)
         assert ours.cost.train_lookups == theirs.cost.train_lookups
         pd.testing.assert_frame_equal(ours.progress, theirs.progress)
+    for ours, theirs in zip(again, found, strict=True):
+        assert np.array_equal(ours.logit, theirs.logit)
     assert sum(told) == 2 * 4 * len(log.splits["train"])
-    files = sorted((run / "tensorboard").iterdir(), key=lambda file: file.stat().st_mtime_ns)
-    steps = [step for _, step, _ in scalars(files[-1])]
+    folder = Folder(uri, f"runs/{run_name(replicas)}")
+    names = folder.files()
+    kept = [name for name in names if name.endswith("progress.pickle")]
+    assert len(kept) == recipe.engine.checkpoints_kept
+    files = sorted(name for name in names if name.startswith("tensorboard/"))
+    for name in files:
+        folder.download(name, tmp_path / name)
+    steps = [step for _, step, _ in scalars(tmp_path / files[-1])]
     assert begun.examples < steps[0]
     assert steps[-1] == 4 * len(log.splits["train"])
-    tags = {tag for file in files for tag, _, _ in scalars(file)}
+    tags = {tag for name in files for tag, _, _ in scalars(tmp_path / name)}
     assert {
         "loss/joint/objective/replica_0",
         "loss/progressive_log_loss/replica_1",
@@ -104,29 +116,6 @@ def test_a_driver_that_stops_and_a_rank_that_is_killed_change_no_bit_of_the_mode
         "evaluation/log_loss/replica_0",
         "evaluation/auc/replica_1",
     } <= tags
-
-
-def test_checkpoints_at_a_uri_outlive_a_rank_and_the_process_that_trained(
-    pool, log, s3, tmp_path, monkeypatch
-) -> None:
-    model = {"options": {"place": str(tmp_path), "dies_at": 12, "seconds": 0.02}}
-    recipe = sync_recipe(lambda **f: own_recipe("mortal", model=model, **f), epochs=2)
-    replicas = trials(log, recipe, 1)
-    uri = s3.uri(s3.new_bucket(), "results")
-
-    (found,) = engines.train(log, replicas, directory=uri)
-    monkeypatch.setattr(driver, "Fit", None)
-    (again,) = engines.train(log, replicas, directory=uri)
-
-    assert (tmp_path / "died").exists()
-    pool.run(train_on, log.directory, replicas, tmp_path / "undisturbed")
-    newest = checkpoints.newest(tmp_path / "undisturbed", training_digest(replicas))
-    (expected,) = evaluated(log, replicas, newest, CPU)
-    assert np.array_equal(found.logit, expected.logit)
-    assert np.array_equal(again.logit, expected.logit)
-    names = Folder(uri, f"runs/{run_name(replicas)}").files()
-    assert len([name for name in names if name.startswith("tensorboard/")]) == 2
-    assert len([name for name in names if name.endswith("progress.pickle")]) == 2
 
 
 def test_a_sweeps_training_takes_as_many_ranks_as_the_cluster_has(log, tmp_path) -> None:
