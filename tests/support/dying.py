@@ -19,24 +19,42 @@ from distrib.store.parameters import Parameters
 from distrib.store.shard import Version
 
 
-def worker_that_dies_between_shards(place: Path, windows: frozenset[int]) -> type[Worker]:
-    """Return a worker that, once for each window, dies after the first shard took its push."""
+def disturbed_worker(place: Path, *, dies_in: int, gets_nan_in: int) -> type[Worker]:
+    """Return a worker that has bad luck in two windows, in each the first time.
+
+    Args:
+        place: where it remembers what has happened.
+        dies_in: window in which it dies after the first shard took its push.
+        gets_nan_in: window for which it finds NaN in what it pulled.
+    """
 
     class Client(StoreClient):
         def _push_to(self, shard: int, push: Any, route: Any, change: Any) -> Any:
-            marker = place / str(push.window)
-            if shard == 1 and push.window in windows and not marker.exists():
-                marker.touch()
+            if shard == 1 and push.window == dies_in and _happens(place / "died"):
                 ray.get(self._first)
                 os.kill(os.getpid(), signal.SIGKILL)
             self._first = super()._push_to(shard, push, route, change)
             return self._first
 
-    class Dying(Worker):
+        def pulled(self, pulling: Pulling) -> tuple[Parameters, list[Version]]:
+            parameters, since = super().pulled(pulling)
+            if pulling.lease.window == gets_nan_in and _happens(place / "got NaN"):
+                parameters.dense[:] = float("nan")
+            return parameters, since
+
+    class Disturbed(Worker):
         def make_client(self, servers: Servers) -> StoreClient:
             return Client(servers.shards)
 
-    return Dying
+    return Disturbed
+
+
+def _happens(marker: Path) -> bool:
+    """Tell whether this is the first time."""
+    if marker.exists():
+        return False
+    marker.touch()
+    return True
 
 
 def worker_whose_push_is_late(place: Path, window: int) -> type[Worker]:
@@ -44,9 +62,7 @@ def worker_whose_push_is_late(place: Path, window: int) -> type[Worker]:
 
     class Client(StoreClient):
         def _push_to(self, shard: int, push: Any, route: Any, change: Any) -> Any:
-            marker = place / str(push.window)
-            if push.window == window and not marker.exists():
-                marker.touch()
+            if push.window == window and _happens(place / "late"):
                 while not all(self._has(each, window) for each in self._shards):
                     time.sleep(0.05)
             return super()._push_to(shard, push, route, change)
@@ -60,25 +76,6 @@ def worker_whose_push_is_late(place: Path, window: int) -> type[Worker]:
             return Client(servers.shards)
 
     return Late
-
-
-def worker_that_gets_nan(place: Path, window: int) -> type[Worker]:
-    """Return a worker that finds NaN in what it pulled for a window, the first time."""
-
-    class Client(StoreClient):
-        def pulled(self, pulling: Pulling) -> tuple[Parameters, list[Version]]:
-            parameters, since = super().pulled(pulling)
-            marker = place / str(pulling.lease.window)
-            if pulling.lease.window == window and not marker.exists():
-                marker.touch()
-                parameters.dense[:] = float("nan")
-            return parameters, since
-
-    class Disturbed(Worker):
-        def make_client(self, servers: Servers) -> StoreClient:
-            return Client(servers.shards)
-
-    return Disturbed
 
 
 def slow_worker(seconds: float, place: Path) -> type[Worker]:

@@ -16,16 +16,14 @@ from distrib.async_engine.crew import Crew
 from distrib.engines import train
 from distrib.replay import replay
 from distrib.store.recording import order_logs
-from distrib.trial import TrialResult
 from recsys.config import Recipe
 from tests.support.counting import by_table, counted, counting_fields
 from tests.support.devices import WorkerThatRunsAhead
 from tests.support.dying import (
+    disturbed_worker,
     in_background,
     servers_alive,
     slow_worker,
-    worker_that_dies_between_shards,
-    worker_that_gets_nan,
     worker_whose_push_is_late,
     workers_alive,
 )
@@ -50,16 +48,18 @@ def windows_applied(recording) -> list[list[int]]:
     return [sorted(of_shard["window"]) for _, of_shard in applied.groupby("shard")]
 
 
-def test_a_worker_that_dies_between_the_pushes_to_two_shards_counts_once(
+def test_a_death_between_the_pushes_to_two_shards_and_nan_once_count_every_window_once(
     log, tmp_path, monkeypatch
 ) -> None:
-    dying = worker_that_dies_between_shards(tmp_path, frozenset({5}))
-    monkeypatch.setattr(driver, "Worker", dying)
+    disturbed = disturbed_worker(tmp_path, dies_in=5, gets_nan_in=20)
+    monkeypatch.setattr(driver, "Worker", disturbed)
     (trial,) = trials(log, recipe(1, lease_s=60), 1)
 
     (result,) = train(log, [trial])
 
-    assert [path.name for path in tmp_path.iterdir()] == ["5"]
+    assert {path.name for path in tmp_path.iterdir()} == {"died", "got NaN"}
+    order = result.recording.order.query("window == 20")
+    assert [len(order.query("not is_push")), len(order.query("is_push"))] == [2 * 2, 2]
     assert by_table(result.recording.digests) == counted(log, 1)
     assert windows_applied(result.recording) == [list(range(38))] * 2
     again = replay(log, trial, order_logs(result.recording.order))
@@ -116,53 +116,33 @@ def test_a_push_that_comes_after_anothers_is_refused(log, tmp_path, monkeypatch)
     assert windows_applied(result.recording) == [list(range(4 * 38))] * 2
 
 
-def test_a_window_that_gives_nan_once_is_tried_again_and_counts_once(
+def test_a_worker_and_a_shard_that_hang_are_ended_and_every_example_counts_once(
     log, tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(driver, "Worker", worker_that_gets_nan(tmp_path, 5))
-    (trial,) = trials(log, recipe(1), 1)
-
-    (result,) = train(log, [trial])
-
-    order = result.recording.order.query("window == 5")
-    assert [len(order.query("not is_push")), len(order.query("is_push"))] == [2 * 2, 2]
-    assert by_table(result.recording.digests) == counted(log, 1)
-    assert windows_applied(result.recording) == [list(range(38))] * 2
-
-
-def test_a_worker_that_hangs_is_ended_and_its_windows_count_once(
-    log, tmp_path, monkeypatch
-) -> None:
-    monkeypatch.setattr(driver, "Worker", slow_worker(0.02, tmp_path))
-    (trial,) = trials(log, recipe(4, lease_s=1.0), 1)
+    pids, snapshots = tmp_path / "pids", tmp_path / "snapshots"
+    pids.mkdir()
+    monkeypatch.setattr(driver, "Worker", slow_worker(0.02, pids))
+    # The worker hangs before a snapshot with which the training goes on when the shard hung.
+    saved = {"snapshots": str(snapshots), "snapshot_every": 25}
+    (trial,) = trials(log, recipe(4, lease_s=1.0, **saved), 1)
     told: list[int] = []
 
     thread, outcome = in_background(lambda: train(log, [trial], on_progress=told.append))
     _wait_until(thread, lambda: sum(told) > 600)
-    hung = workers_alive(tmp_path)[0]
-    os.kill(hung, signal.SIGSTOP)
+    worker = workers_alive(pids)[0]
+    os.kill(worker, signal.SIGSTOP)
     _wait_until(thread, lambda: sum(told) > 2400)
     with suppress(ProcessLookupError):  # it may have been killed as it hung
-        os.kill(hung, signal.SIGCONT)
+        os.kill(worker, signal.SIGCONT)
+    (shard,) = servers_alive("shard-1")
+    os.kill(shard, signal.SIGSTOP)
     thread.join()
 
     (result,) = outcome[0]
     assert by_table(result.recording.digests) == counted(log, 4)
     assert windows_applied(result.recording) == [list(range(4 * 38))] * 2
-    assert not Path(f"/proc/{hung}").exists()
-
-
-def test_a_shard_that_hangs_is_replaced_and_every_example_counts_once(
-    log, tmp_path, monkeypatch
-) -> None:
-    monkeypatch.setattr(driver, "Worker", slow_worker(0.02, tmp_path))
-    (trial,) = trials(log, recipe(2, workers=1, lease_s=1.0), 1)
-
-    result, hung = _train_and_hit(log, trial, "shard-1", signal.SIGSTOP)
-
-    assert by_table(result.recording.digests) == counted(log, 2)
-    assert windows_applied(result.recording) == [list(range(2 * 38))] * 2
-    assert not Path(f"/proc/{hung}").exists()
+    assert not Path(f"/proc/{worker}").exists()
+    assert not Path(f"/proc/{shard}").exists()
 
 
 def test_what_starts_again_starts_from_the_beginning_not_from_what_was_evaluated(
@@ -173,23 +153,17 @@ def test_what_starts_again_starts_from_the_beginning_not_from_what_was_evaluated
     fields = counting_fields(32, 2, **engine)
     fields["evaluation"] = {"points": 20, "progress_examples": 20}
     (trial,) = trials(log, Recipe.model_validate(fields), 1)
-
-    result, _ = _train_and_hit(log, trial, "shard-0", signal.SIGKILL)
-
-    assert by_table(result.recording.digests) == counted(log, 2)
-    assert result.progress["examples"].is_monotonic_increasing
-
-
-def _train_and_hit(log, trial, server: str, how: signal.Signals) -> tuple[TrialResult, int]:
-    """Train a trial and send a server a signal on the way; return the result and whom it hit."""
     told: list[int] = []
+
     thread, outcome = in_background(lambda: train(log, [trial], on_progress=told.append))
     _wait_until(thread, lambda: sum(told) > 800)
-    (hit,) = servers_alive(server)
-    os.kill(hit, how)
+    (shard,) = servers_alive("shard-0")
+    os.kill(shard, signal.SIGKILL)
     thread.join()
+
     (result,) = outcome[0]
-    return result, hit
+    assert by_table(result.recording.digests) == counted(log, 2)
+    assert result.progress["examples"].is_monotonic_increasing
 
 
 def _wait_until(thread, condition) -> None:
