@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # a process that hands trials on need not wait for pandas and
     from distrib.staleness import StalenessHistogram
     from distrib.store.recording import Recording
     from recsys.cost import Cost
-    from recsys.serving.weights import ServedWeights
+    from recsys.serving.weight_files import ServedWeights
 
 _DECIDING_LIBRARIES = ("torch", "torchrec", "numpy")
 _DECIDING_ROOMS = ("recsys", "distrib")

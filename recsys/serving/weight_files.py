@@ -1,22 +1,38 @@
-"""Served weights on disk: ``weights.pt``, and ``weights.json``, which vouches for it."""
+"""Served weights on disk: ``weights.pt``, and ``weights.json``, which vouches for it.
+
+Apart from what makes and uses them, so that who looks for files does not load TorchRec.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from recsys.data.schema import Schema
 from recsys.errors import DataError
 from recsys.serving.description import sha256_of
-from recsys.serving.weights import ServedWeights
 
 WEIGHTS = "weights.pt"
 WEIGHTS_META = "weights.json"
 _FORMAT = "soloist weights"
 _VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServedWeights:
+    """The served towers of one replica and the tables that they read, on the CPU."""
+
+    schema: Schema
+    tables: Mapping[str, Tensor]
+    """``SET/TABLE`` to rows ``(rows, embedding_dim)``; the sets are numbered"""
+    towers: Mapping[str, Tensor]
+    """The towers' ``state_dict``; first dimension: the served towers"""
 
 
 def write_weights(place: Path, weights: ServedWeights) -> None:

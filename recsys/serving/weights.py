@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 
 from recsys.arms import ArmConfig
-from recsys.data.schema import Schema
 from recsys.errors import DataError
 from recsys.models.config import ModelConfig
 from recsys.module import Arm, served_group
 from recsys.seeds import Seeds
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ServedWeights:
-    """The served towers of one replica and the tables that they read, on the CPU."""
-
-    schema: Schema
-    tables: Mapping[str, Tensor]
-    """``SET/TABLE`` to rows ``(rows, embedding_dim)``; the sets are numbered"""
-    towers: Mapping[str, Tensor]
-    """The towers' ``state_dict``; first dimension: the served towers"""
+from recsys.serving.weight_files import ServedWeights
 
 
 def weights_of(part: Arm, replica: int) -> ServedWeights:
