@@ -5,9 +5,9 @@ A URI may end in what the file system needs to know: ``s3://bucket/snapshots?reg
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
+import uuid
 from pathlib import Path
 
 from pyarrow import fs
@@ -75,7 +75,8 @@ class Folder:
             self._write(path, content)
             return
         self._system.create_dir(path.rpartition("/")[0], recursive=True)
-        part = f"{path}.{os.getpid()}.part"
+        # Processes of one number may write here, from two containers.
+        part = f"{path}.{uuid.uuid4().hex[:8]}.part"
         self._write(part, content)
         self._system.move(part, path)
 
