@@ -1,4 +1,4 @@
-"""One thread a process, and one local Ray for all tests that need it."""
+"""One thread a process, the same examples each time, one local Ray for all tests that need it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from tests.support.s3 import S3
+
+# A machine may be busy: how long an example takes says nothing.
+settings.register_profile(
+    "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

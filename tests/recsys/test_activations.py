@@ -26,12 +26,11 @@ from recsys.activations import (
     rescu,
     smelu,
 )
-from tests.support.activations import BETAS, POINTS, SLOPES, SMOOTH, STEADY, gradient, wide
+from tests.support.activations import BETAS, POINTS, SLOPES, SMOOTH, gradient, wide
 
 # --- SmeLU -------------------------------------------------------------------------------------
 
 
-@STEADY
 @given(x=POINTS, beta=BETAS)
 def test_smelu_is_relu_convolved_with_a_box(x: float, beta: float) -> None:
     expected, _ = quad(lambda u: max(x + u, 0.0) / (2 * beta), -beta, beta, points=[-x])
@@ -39,7 +38,6 @@ def test_smelu_is_relu_convolved_with_a_box(x: float, beta: float) -> None:
     assert smelu(wide(x), beta).item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
-@STEADY
 @given(x=POINTS, beta=BETAS)
 def test_the_gradient_of_smelu_is_the_clipped_line(x: float, beta: float) -> None:
     expected = min(max((x + beta) / (2 * beta), 0.0), 1.0)
@@ -47,7 +45,6 @@ def test_the_gradient_of_smelu_is_the_clipped_line(x: float, beta: float) -> Non
     assert gradient(SmeLU(beta), wide(x)).item() == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
-@STEADY
 @given(x=POINTS, beta=BETAS)
 def test_smelu_is_exactly_zero_on_the_left_and_exactly_x_on_the_right(
     x: float, beta: float
@@ -57,7 +54,6 @@ def test_smelu_is_exactly_zero_on_the_left_and_exactly_x_on_the_right(
     assert smelu(wide(left, right), beta).tolist() == [0.0, right]
 
 
-@STEADY
 @given(beta=st.floats(min_value=1e-30, max_value=1e30))
 def test_float32_smelu_has_the_precision_of_float32_at_any_beta(beta: float) -> None:
     x = torch.linspace(-1.5, 1.5, 61) * beta
@@ -83,7 +79,6 @@ def test_a_beta_too_small_for_the_dtype_gives_relu_and_no_nan() -> None:
     assert torch.equal(gradient(SmeLU(1e-300), x), gradient(nn.ReLU(), x))
 
 
-@STEADY
 @given(x=POINTS)
 def test_a_wide_smelu_approaches_a_line_of_slope_one_half(x: float) -> None:
     beta = 1e7
@@ -109,7 +104,6 @@ def gsmelu_of_the_paper(
     return a * x**2 + b * x + c
 
 
-@STEADY
 @given(x=POINTS, alpha=BETAS, beta=BETAS, g_minus=SLOPES, g_plus=SLOPES, t=SLOPES)
 def test_gsmelu_follows_the_three_pieces_of_the_paper(
     x: float, alpha: float, beta: float, g_minus: float, g_plus: float, t: float
@@ -121,7 +115,6 @@ def test_gsmelu_follows_the_three_pieces_of_the_paper(
     assert found == pytest.approx(expected, rel=1e-9, abs=1e-9 * (1 + alpha + beta))
 
 
-@STEADY
 @given(x=POINTS, beta=BETAS)
 def test_gsmelu_between_slopes_zero_and_one_is_smelu(x: float, beta: float) -> None:
     found = gsmelu(wide(x), alpha=beta, beta=beta, g_minus=0, g_plus=1, t=0)
@@ -155,7 +148,6 @@ KNOTS = st.lists(
 )
 
 
-@STEADY
 @given(steps=KNOTS, x=st.floats(min_value=-20, max_value=20))
 def test_rescu_is_the_integral_of_its_piecewise_linear_gradient(
     steps: list[tuple[float, float]], x: float
@@ -202,7 +194,6 @@ def test_the_usual_activations_are_those_of_pytorch(name: str, reference) -> Non
     torch.testing.assert_close(get_activation(name)(x), reference(x))
 
 
-@STEADY
 @given(x=POINTS, beta=BETAS)
 def test_swish_softplus_and_gelu_follow_their_formulas(x: float, beta: float) -> None:
     z = beta * x

@@ -25,7 +25,7 @@ from recsys.activations import (
     smelu,
 )
 from recsys.errors import ConfigError
-from tests.support.activations import EVERY, SMOOTH, STEADY, wide
+from tests.support.activations import EVERY, SMOOTH, wide
 
 
 @pytest.mark.parametrize("name", [*EVERY, *SMOOTH, "gelu(beta=1.702)", "celu(alpha=1e-3)"])
@@ -37,7 +37,6 @@ def test_the_repr_of_an_activation_gives_it_back(name: str) -> None:
     assert repr(pickle.loads(pickle.dumps(module))) == repr(module)
 
 
-@STEADY
 @given(beta=st.floats(min_value=0, allow_infinity=False))
 def test_the_repr_keeps_every_digit_of_beta(beta: float) -> None:
     assert activation_beta(repr(SmeLU(beta))) == beta

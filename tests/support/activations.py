@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from recsys.activations import ACTIVATION_NAMES
 
-# The same examples each time, and no limit on how long one takes.
-STEADY = settings(derandomize=True, deadline=None)
 BETAS = st.floats(min_value=1e-3, max_value=1e3)
 POINTS = st.floats(min_value=-50.0, max_value=50.0)
 SLOPES = st.floats(min_value=-2.0, max_value=2.0)

@@ -71,7 +71,7 @@ def worker_that_dies_within_update(batch: int, marker: Path) -> type[InPlaceWork
     return Dying
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 240) -> None:
     """Wait for something that has to come."""
     give_up = time.monotonic() + seconds
     while not condition():

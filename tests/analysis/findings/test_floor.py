@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.findings.floor import fit, root
@@ -39,7 +39,6 @@ def scattered(own: float, floor: float, rng: np.random.Generator) -> dict[int, U
     return found
 
 
-@settings(deadline=None)
 @given(st.floats(1e-4, 1.0), st.floats(0.0, 1.0))
 def test_a_fall_to_a_floor_is_found_again(own, floor):
     found = fit(falling(own, floor))

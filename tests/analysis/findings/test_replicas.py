@@ -32,7 +32,7 @@ def test_pairs_lie_where_combinations_puts_them():
     )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(4, 7), st.integers(0, 2**32 - 1))
 def test_the_scatter_is_that_of_products_of_pairs_counted_one_by_one(models, seed):
     pairs = symmetric(models, seed)
@@ -47,7 +47,7 @@ def test_the_scatter_is_that_of_products_of_pairs_counted_one_by_one(models, see
     assert found.shared == pytest.approx(sharing - disjoint, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1))
 def test_without_bias_it_is_the_spread_between_disjoint_choices(seed):
     pairs = symmetric(6, seed)

@@ -47,7 +47,7 @@ def finest(points: int, rounds: int) -> float:
     points=st.integers(3, 9),
     rounds=st.integers(1, 5),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_where_pd_falls_the_largest_value_within_epsilon_wins(edge, steepness, points, rounds):
     searched = config(points=points, rounds=rounds)
     truth = replace(FALLING, loss=lambda beta: 0.001 * (beta / edge) ** steepness)
@@ -61,7 +61,7 @@ def test_where_pd_falls_the_largest_value_within_epsilon_wins(edge, steepness, p
 
 
 @given(lowest=st.floats(0.06, 7.9), points=st.integers(3, 9), rounds=st.integers(1, 5))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_where_pd_has_a_dip_within_epsilon_the_value_nearest_to_it_wins(lowest, points, rounds):
     searched = config(points=points, rounds=rounds)
     truth = replace(DIPPING, pd=lambda b: 0.05 + math.log(b / lowest) ** 2 if b else 1.0)
@@ -96,7 +96,7 @@ def test_with_noise_the_winner_and_its_rivals_surround_the_optimum(truth, seed):
     rounds=st.integers(1, 4),
     failing=st.floats(0.01, 20),
 )
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_no_search_asks_for_more_than_its_budget_and_none_takes_back_what_it_asked_for(
     seed, loss_noise, pd_noise, shift, replicas, more, points, rounds, failing
 ):
@@ -118,7 +118,7 @@ def test_no_search_asks_for_more_than_its_budget_and_none_takes_back_what_it_ask
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_the_same_evidence_gives_the_same_course_and_verdict(seed):
     truth = noisy(FALLING, seed)
 

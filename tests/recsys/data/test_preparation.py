@@ -67,7 +67,7 @@ def some(count):
     return [(row % 2, row, ["abc"[row % 3]]) for row in range(count)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(some_rows, st.integers(1, 30))
 def test_the_log_does_not_depend_on_how_the_source_is_cut(tmp_path_factory, rows, chunk_rows):
     directory = tmp_path_factory.mktemp("cut")
@@ -79,7 +79,7 @@ def test_the_log_does_not_depend_on_how_the_source_is_cut(tmp_path_factory, rows
     assert log.fingerprint == whole.fingerprint
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(some_rows)
 def test_equal_words_have_equal_rows_in_bags_and_columns(tmp_path_factory, rows):
     log = prepare(Memory(rows), tmp_path_factory.mktemp("words") / "log", split=ALL_TRAIN)

@@ -93,7 +93,7 @@ rows = st.tuples(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(rows, max_size=12))
 def test_any_rows_come_back(tmp_path_factory, drawn):
     drawn = [*drawn, (0, [""] * 13, [""] * 26), (1, [""] * 13, [""] * 26)]

@@ -176,7 +176,7 @@ tables = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(tables)
 def test_any_table_comes_back_by_time(tmp_path_factory, drawn):
     drawn = [(0, 0.0, "", [], 9), (1, 0.0, "", [], 9), *drawn]
