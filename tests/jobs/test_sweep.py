@@ -108,7 +108,7 @@ def trials_told(directory: Path, *, since: float) -> int:
 def test_a_killed_and_an_interrupted_sweep_go_on_with_what_is_missing(experiment, tmp_path, capsys):
     directory = tmp_path / "results"
     # Each trial takes all CPUs: one after another.
-    words = ["fuse=1", "replicas=6", f"engine.resources.num_cpus={os.cpu_count()}"]
+    words = ["fuse=1", "replicas=12", f"engine.resources.num_cpus={os.cpu_count()}"]
 
     killed = started("sweep", experiment, directory, *words)
     wait_until(lambda: len(finished(directory)) >= 1, killed)
@@ -127,11 +127,11 @@ def test_a_killed_and_an_interrupted_sweep_go_on_with_what_is_missing(experiment
     table, progress = capsys.readouterr()
     after_all = finished(directory)
 
-    missing = 12 - len(after_interrupt)
+    missing = 24 - len(after_interrupt)
     assert interrupted.returncode == 130
     assert said.splitlines()[-1].startswith("soloist: interrupted")
     assert after_kill.items() < after_interrupt.items() < after_all.items()
-    assert len(after_all) == 12
+    assert len(after_all) == 24
     assert f"{missing}/{missing} trials" in progress
     assert "smelu" in table
     assert (directory / "report" / "tradeoff.csv").exists()
