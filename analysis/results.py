@@ -35,7 +35,8 @@ class Trial:
         """Return a Parquet file of the trial, or say which column it lacks."""
         path = self.directory / name
         try:
-            return pq.read_table(path, columns=list(columns)).to_pandas()
+            # To pyarrow, a relative path with a colon is a URI.
+            return pq.read_table(path.absolute(), columns=list(columns)).to_pandas()
         except FileNotFoundError:
             raise ResultsError(f"{path}: not there, though the trial is marked {DONE}") from None
         except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:

@@ -144,7 +144,7 @@ def _slicings(directory: Path, reference: Predictions) -> Iterator[Slicing | Mis
 def _read(path: Path, examples: Integers) -> tuple[dict[str, Integers], dict[str, str]]:
     """Return the counts of ``examples`` by column, and the feature that each column counts."""
     try:
-        found = pq.read_table(path)
+        found = pq.read_table(path.absolute())  # to pyarrow, a relative path with a colon is a URI
     except (pa.ArrowInvalid, OSError) as error:
         raise ResultsError(f"{path}: {str(error).splitlines()[0]}; expected Parquet") from None
     metadata = found.schema.metadata or {}

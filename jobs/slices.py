@@ -55,7 +55,9 @@ def write_slices(directory: Path, log: ClickLog, split: str, item: str | None) -
     if not names:
         return None
     table = pa.table(columns).replace_schema_metadata(names)
-    return write_whole(directory / SLICES, lambda unfinished: pq.write_table(table, unfinished))
+    # To pyarrow, a relative path with a colon is a URI.
+    path = (directory / SLICES).absolute()
+    return write_whole(path, lambda unfinished: pq.write_table(table, unfinished))
 
 
 def _occurrences(

@@ -67,7 +67,7 @@ class PredictionFile:
         if _is_csv(self.path):
             yield from _open_csv(self.path, self.columns)
         else:
-            with pq.ParquetFile(self.path) as file:
+            with _open_parquet(self.path) as file:
                 yield from file.iter_batches(BATCH_ROWS, columns=list(self.columns))
 
     def _typed(self, batch: pa.RecordBatch) -> pa.Table:
@@ -110,6 +110,8 @@ def open_predictions(path: Path) -> PredictionFile:
     Raises:
         ResultsError: it is not there, cannot be read, or lacks a column.
     """
+    if path.is_dir():
+        raise ResultsError(f"{path}: a directory, expected a file of predictions in Parquet or CSV")
     if not path.is_file():
         raise ResultsError(f"{path}: no such file, expected predictions in Parquet or CSV")
     try:
@@ -117,7 +119,7 @@ def open_predictions(path: Path) -> PredictionFile:
             names = csv.open_csv(path).schema.names
             most_rows = path.stat().st_size // SHORTEST_CSV_ROW + 1
         else:
-            with pq.ParquetFile(path) as file:
+            with _open_parquet(path) as file:
                 names, most_rows = file.schema_arrow.names, file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
         raise ResultsError(f"{path}: {_first_line(error)}, expected Parquet or CSV") from None
@@ -169,6 +171,10 @@ def _open_csv(path: Path, columns: tuple[str, ...]) -> csv.CSVStreamingReader:
             column_types={name: pa.float64() for name in columns if name not in KEYS},
         ),
     )
+
+
+def _open_parquet(path: Path) -> pq.ParquetFile:
+    return pq.ParquetFile(path.absolute())  # to pyarrow, a relative path with a colon is a URI
 
 
 def _is_csv(path: Path) -> bool:

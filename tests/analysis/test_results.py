@@ -38,6 +38,13 @@ def test_replicas_are_stacked_over_the_same_examples(tmp_path):
     np.testing.assert_allclose(predictions.probabilities, 1 / (1 + np.exp(-predictions.logits)))
 
 
+def test_a_sweep_may_lie_in_a_relative_directory_with_a_colon(tmp_path, monkeypatch):
+    write_sweep(tmp_path / "run:1")
+    monkeypatch.chdir(tmp_path)
+
+    assert len(read_sweep(Path("run:1")).baseline.read_predictions().example) == EXAMPLES
+
+
 def test_trials_that_are_not_done_are_missing_and_the_others_keep_their_numbers(tmp_path):
     write_sweep(tmp_path, (SyntheticArm(name="relu", noise=0.5, unfinished=(1,)),))
     arm = read_sweep(tmp_path).baseline

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -102,6 +104,15 @@ def test_counts_of_other_examples_are_refused(tmp_path):
 
     with pytest.raises(ResultsError, match="lacks examples that the trials were evaluated on"):
         slice_sweep(read_sweep(directory))
+
+
+def test_counts_may_lie_in_a_relative_directory_with_a_colon(tmp_path, monkeypatch):
+    write_counts(write_sweep(tmp_path / "run:1"))
+    monkeypatch.chdir(tmp_path)
+
+    found = slice_sweep(read_sweep(Path("run:1")))
+
+    assert [type(each) for each in found] == [Sliced] * 3
 
 
 def test_a_file_that_is_no_parquet_is_refused_by_its_name(tmp_path):

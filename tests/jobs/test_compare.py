@@ -45,6 +45,25 @@ def test_two_files_are_told_to_cover_examples_alone(tmp_path, capsys):
     assert "Two files: intervals cover other examples, not" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_files_may_have_relative_names_with_a_colon(tmp_path, kind, capsys, monkeypatch):
+    (tmp_path / "run:1").mkdir()
+    paths = write_all(tmp_path / "run:1", predictions(2), kind)
+    monkeypatch.chdir(tmp_path)
+
+    compare([path.relative_to(tmp_path) for path in paths], output=Path(f"run:1/out.{kind}"))
+
+    assert f"m0.{kind}" in capsys.readouterr().out
+
+
+def test_a_directory_in_place_of_a_file_is_refused_as_one(tmp_path, capsys):
+    paths = [*write_all(tmp_path, predictions(1)), tmp_path]
+
+    assert refusal(capsys, paths) == (
+        f"soloist: {tmp_path}: a directory, expected a file of predictions in Parquet or CSV"
+    )
+
+
 @pytest.mark.parametrize(("kind", "read"), [("csv", pd.read_csv), ("parquet", pd.read_parquet)])
 def test_all_numbers_are_written_where_asked(tmp_path, kind, read):
     compare(write_all(tmp_path, predictions(2)), output=tmp_path / f"out.{kind}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -38,6 +39,14 @@ def test_without_an_item_the_groups_are_counted_alone(log, tmp_path):
     path = write_slices(tmp_path, log, "test", None)
 
     assert pq.read_table(path).column_names == ["example", "group_examples"]
+
+
+def test_they_can_be_written_to_a_relative_directory_with_a_colon(log, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    path = write_slices(Path("run:1"), log, "test", None)
+
+    assert pq.read_table(path.absolute()).num_rows == len(log.splits["test"])
 
 
 def test_an_item_that_is_no_feature_is_refused_with_the_features_there_are(log, tmp_path):

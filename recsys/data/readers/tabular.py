@@ -115,7 +115,8 @@ def _read_parquet(path: Path, wanted: Sequence[str]) -> Iterator[tuple[Origin, p
     check_file(path)
     first_row = 1
     try:
-        with pa.parquet.ParquetFile(path) as file:
+        # To pyarrow, a relative path with a colon is a URI.
+        with pa.parquet.ParquetFile(path.absolute()) as file:
             check_columns(path, file.schema_arrow.names, wanted)
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(wanted)):
                 if batch.num_rows:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import math
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -258,6 +259,15 @@ def test_a_cut_parquet_is_refused(tmp_path):
 
     with pytest.raises(DataError, match=r"t\.parquet: not a whole Parquet file"):
         prepared(tmp_path, source, schema={"label": "y", "dense": ["x"]})
+
+
+def test_a_parquet_may_have_a_relative_name_with_a_colon(tmp_path, monkeypatch):
+    parquet_file(tmp_path, {"y": [0, 1], "x": [1.0, 2.0]}, name="day:1.parquet")
+    monkeypatch.chdir(tmp_path)
+
+    log = prepared(tmp_path, Path("day:1.parquet"), schema={"label": "y", "dense": ["x"]})
+
+    assert sorted(log.dense[:, 0].tolist()) == [1.0, 2.0]
 
 
 def test_a_missing_parquet_column_is_named_with_the_nearest(tmp_path):
