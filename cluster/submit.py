@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 from typer import Argument, Context, Option
 
-from jobs.cli import FORWARDED, JOBS
-from jobs.command import FAILED, INTERRUPTED, STYLE, guarded
+from jobs.cli import BENCHMARK, JOBS
+from jobs.command import FAILED, FORWARDED, INTERRUPTED, STYLE, guarded
 from recsys.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -55,13 +55,14 @@ class _Settings:
     working_dir: Path
     identifier: str | None
     no_wait: bool
+    gpus: float | None
 
 
 def make_app() -> typer.Typer:
     """Return the command line: every job by its name, beside ``list``, ``follow`` and ``stop``."""
     app = typer.Typer(help=_HELP, no_args_is_help=True, **STYLE)
     app.callback()(_settings)
-    for name, summary in JOBS.items():
+    for name, summary in {**JOBS, "benchmark": BENCHMARK}.items():
         app.command(name, help=summary, context_settings=FORWARDED, rich_help_panel="Jobs")(
             _submission(name)
         )
@@ -97,11 +98,25 @@ def _settings(
     no_wait: Annotated[
         bool, Option("--no-wait", help="Print its ID and leave, once it is submitted.")
     ] = False,
+    gpus: Annotated[
+        float | None,
+        Option(
+            "--gpus",
+            metavar="N",
+            min=0,
+            help="Run the job's own process on a node with so many free GPUs: for train and "
+            "benchmark, which compute there. What sweep and search start asks for its own. "
+            "[default: on the head, whatever it has]",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     if address is not None:
         # Ray prefers the environment to what it is told.
         os.environ["RAY_API_SERVER_ADDRESS"] = address
-    context.obj = _Settings(working_dir=working_dir, identifier=identifier, no_wait=no_wait)
+    context.obj = _Settings(
+        working_dir=working_dir, identifier=identifier, no_wait=no_wait, gpus=gpus
+    )
 
 
 def _submission(name: str) -> Callable[[Context], None]:
@@ -119,6 +134,7 @@ def _run_on_cluster(name: str, arguments: list[str], settings: _Settings) -> Non
         job = client.submit_job(
             entrypoint=shlex.join(["python", "-m", f"jobs.{name.replace('-', '_')}", *arguments]),
             submission_id=settings.identifier,
+            entrypoint_num_gpus=settings.gpus,
             runtime_env={
                 "working_dir": str(uploaded),
                 "excludes": _NOT_FOR_THE_CLUSTER,

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
 import typer
 
-from jobs.command import STYLE, run
+from jobs.command import FORWARDED, STYLE, run
 
 JOBS = {
     "prepare": "Turn a data set (Criteo, MovieLens, Frappe, any CSV or Parquet) into a click log.",
@@ -25,6 +24,8 @@ JOBS = {
     "report": "Make table and figures of a sweep's directory again.",
     "compare": "Compare prediction files of any system: prediction difference and accuracy.",
 }
+
+BENCHMARK = "Measure Soloist itself: speed, memory, and whether its intervals hold."
 
 _HELP = """One smooth model instead of an ensemble?
 
@@ -43,13 +44,6 @@ Every job also runs as `python -m jobs.NAME`, and so under `ray job submit`.
 _PLUGGED_IN = "soloist.commands"
 """Entry points of packages that launch jobs: a function of arguments and the program's name."""
 
-FORWARDED: dict[str, Any] = {
-    "allow_extra_args": True,
-    "allow_interspersed_args": False,
-    "ignore_unknown_options": True,
-    "help_option_names": [],
-}
-
 
 def main() -> None:
     """Run the job that the command line names."""
@@ -58,7 +52,7 @@ def main() -> None:
     app.callback()(lambda: None)
     for name, summary in JOBS.items():
         app.command(name, help=summary, context_settings=FORWARDED)(_forward(name))
-    app.command("benchmark", context_settings=FORWARDED)(_benchmark)
+    app.command("benchmark", help=BENCHMARK, context_settings=FORWARDED)(_benchmark)
     for point in entry_points(group=_PLUGGED_IN):
         plugged_in = point.load()
         app.command(point.name, help=plugged_in.__doc__, context_settings=FORWARDED)(
@@ -100,11 +94,9 @@ def _call(plugged_in: Callable[..., None], name: str) -> Callable[[typer.Context
 
 
 def _benchmark(context: typer.Context) -> None:
-    """Measure Soloist itself: soloist benchmark NAME."""
-    from jobs.benchmark.__main__ import main as benchmark
+    from jobs.benchmark.__main__ import benchmark
 
-    sys.argv[1:] = context.args
-    benchmark()
+    benchmark(context.args, program="soloist benchmark")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,13 @@ STYLE: dict[str, Any] = {
     "rich_markup_mode": "markdown",
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
+FORWARDED: dict[str, Any] = {
+    "allow_extra_args": True,
+    "allow_interspersed_args": False,
+    "ignore_unknown_options": True,
+    "help_option_names": [],
+}
+"""Settings of a command that hands all its arguments on, --help among them"""
 
 
 def guarded(function: Callable[..., Any]) -> Callable[..., None]:

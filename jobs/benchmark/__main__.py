@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import sys
+from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 
+import typer
+
 import jobs.benchmark
-from jobs.command import BAD_INPUT, run
+from jobs.command import FORWARDED, STYLE, run
+
+_HELP = """Measure Soloist itself, beside something else in the same run wherever it can be.
+
+`soloist benchmark NAME --help` tells what one measures, and how.
+"""
 
 
 def names() -> list[str]:
@@ -19,19 +29,29 @@ def names() -> list[str]:
     )
 
 
-def main() -> None:
-    """Import the benchmark that the command line names, that one alone, and run it."""
-    name = sys.argv[1] if len(sys.argv) > 1 else ""
-    if name not in names():
-        found = f"found {name!r}" if name else "found none"
-        print(
-            f"soloist: a benchmark is needed: {found}, expected one of {', '.join(names())}",
-            file=sys.stderr,
-        )
-        raise SystemExit(BAD_INPUT)
-    benchmark = getattr(import_module(f"jobs.benchmark.{name}"), name)
-    run(benchmark, arguments=sys.argv[2:], program=f"python -m jobs.benchmark {name}")
+def benchmark(arguments: list[str], program: str) -> None:
+    """Import the benchmark that the arguments name, that one alone, and run it."""
+    app = typer.Typer(help=_HELP, no_args_is_help=True, **STYLE)
+    app.callback()(lambda: None)
+    for name in names():
+        app.command(name, help=_subject(name), context_settings=FORWARDED)(_forward(name, program))
+    app(args=arguments, prog_name=program)
+
+
+def _subject(name: str) -> str:
+    """Return what a benchmark measures, in its module's own words, without importing it."""
+    source = Path(*jobs.benchmark.__path__, f"{name}.py").read_text(encoding="utf-8")
+    told = ast.get_docstring(ast.parse(source)) or ""
+    return told.partition("\n\n")[0].replace("``", "`")
+
+
+def _forward(name: str, program: str) -> Callable[[typer.Context], None]:
+    def command(context: typer.Context) -> None:
+        function = getattr(import_module(f"jobs.benchmark.{name}"), name)
+        run(function, arguments=context.args, program=f"{program} {name}")
+
+    return command
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(sys.argv[1:], program="python -m jobs.benchmark")

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from enum import StrEnum
+from importlib.util import find_spec
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from cluster import submit
 from cluster.submit import exit_status
+from jobs.cli import JOBS
 from jobs.command import guarded
 
 
@@ -19,6 +24,17 @@ class Status(StrEnum):
 
     def is_terminal(self) -> bool:
         return self is not Status.RUNNING
+
+
+@dataclass
+class Asked:
+    """A cluster that notes what it was asked to run."""
+
+    asked: dict[str, Any] = field(default_factory=dict)
+
+    def submit_job(self, **asked: Any) -> str:
+        self.asked = asked
+        return "job"
 
 
 class Cluster:
@@ -48,6 +64,33 @@ class Cluster:
 @pytest.fixture(autouse=True)
 def without_waiting(monkeypatch) -> None:
     monkeypatch.setattr("cluster.submit._POLL_S", 0.0)
+
+
+def asked_for(monkeypatch, *arguments: str) -> dict[str, Any]:
+    """Return what a cluster is asked to run by a command line, which ends well."""
+    cluster = Asked()
+    monkeypatch.setattr(submit, "_cluster", lambda: nullcontext(cluster))
+    with pytest.raises(SystemExit) as ended:
+        submit.submit(["--no-wait", *arguments], program="soloist submit")
+    assert ended.value.code == 0
+    return cluster.asked
+
+
+@pytest.mark.parametrize("name", [*JOBS, "benchmark"])
+def test_every_job_is_submitted_with_all_that_follows_its_name(name, monkeypatch, capsys):
+    asked = asked_for(monkeypatch, name, "gpu", "--part", "a b", "--help")
+
+    module = name.replace("-", "_")
+    assert asked["entrypoint"] == f"python -m jobs.{module} gpu --part 'a b' --help"
+    assert find_spec(f"jobs.{module}") is not None
+    assert capsys.readouterr().out == "job\n"
+
+
+def test_a_job_that_computes_itself_can_ask_for_a_node_with_gpus(monkeypatch):
+    asked = asked_for(monkeypatch, "--gpus", "1", "benchmark", "gpu")
+    unasked = asked_for(monkeypatch, "benchmark", "gpu")
+
+    assert (asked["entrypoint_num_gpus"], unasked["entrypoint_num_gpus"]) == (1, None)
 
 
 def test_a_connection_that_breaks_loses_and_repeats_nothing(capsys):

@@ -67,7 +67,7 @@ def test_benchmarks_are_reached_too():
     shown = soloist("benchmark", "coverage", "--help")
 
     assert shown.returncode == 0
-    assert "Usage: python -m jobs.benchmark coverage" in shown.stdout
+    assert "Usage: soloist benchmark coverage" in shown.stdout
 
 
 @pytest.mark.parametrize("name", JOBS)
