@@ -42,6 +42,11 @@ class Prices:
     per_gpu_hour: float | None = None
     currency: str = ""
 
+    @property
+    def known(self) -> bool:
+        """Whether any price is."""
+        return self.per_core_hour is not None or self.per_gpu_hour is not None
+
     def money(self, core_hours: float, gpu_hours: float) -> float:
         """Return what hours cost; NaN where a price or the hours are not known."""
         if self.per_core_hour is None and (self.per_gpu_hour is None or not gpu_hours):

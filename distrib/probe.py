@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ray
@@ -25,6 +25,7 @@ from recsys.data.click_log import ClickLog
 from recsys.data.stream import Stream
 from recsys.device import wait_for
 from recsys.embeddings import fused_collection
+from recsys.engines import BaseEngine, LocalEngine, SyncEngine
 from recsys.module import Arm
 
 #: The first batches warm caches and do not count.
@@ -41,9 +42,26 @@ class Probe:
     gpu_seconds: float
 
 
-def can_probe(recipe: Recipe) -> bool:
-    """Tell whether a few batches show a training's pace: not where workers share the work."""
-    return recipe.engine.name == "local"
+def trains_alone(recipe: Recipe) -> Recipe:
+    """Return what one process of a training does as if no other were there: the local engine's.
+
+    Of a synchronous training that is a rank's part of each batch, with as many ranks as there may
+    be. Waiting for others, the store's exchange and what ``precision`` and ``compile`` change are
+    not in it.
+    """
+    engine, stream = recipe.engine, recipe.stream
+    if isinstance(engine, LocalEngine):
+        return recipe
+    if isinstance(engine, SyncEngine):
+        _, ranks = engine.worker_range
+        stream = stream.model_copy(update={"batch_size": -(-stream.batch_size // ranks)})
+    alone = LocalEngine(**{name: getattr(engine, name) for name in BaseEngine.model_fields})
+    return recipe.model_copy(update={"engine": alone, "stream": stream})
+
+
+def fused_replicas(trials: Sequence[Trial]) -> int:
+    """Return how many of a group's trials are trained in one process, not one after another."""
+    return 1 if trials[0].recipe.engine.name == "async" else len(trials)
 
 
 def run_probes(log: ClickLog, groups: Sequence[Sequence[Trial]]) -> list[Probe | str]:
@@ -78,12 +96,13 @@ def _probe_groups(log_directory: Path, groups: Sequence[Sequence[Trial]]) -> lis
 
 
 def probe(log: ClickLog, trials: Sequence[Trial]) -> Probe:
-    """Train replicas side by side on a few batches, as the local engine does, and drop them.
+    """Train a group's replicas on a few batches as one process does alone, and drop them.
 
     Raises:
-        ConfigError: as the engine does.
+        ConfigError: as the local engine does.
     """
-    recipe = trials[0].recipe
+    recipe = trains_alone(trials[0].recipe)
+    trials = [replace(trial, recipe=recipe) for trial in trials[: fused_replicas(trials)]]
     refuse_unfit(log, trials)
     device = set_arithmetic(recipe)
     stream = Stream(log, "train", recipe.stream, [trial.seeds for trial in trials])

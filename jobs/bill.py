@@ -27,11 +27,12 @@ from analysis.spending import (
 from distrib.groups import Group
 from distrib.probe import run_probes
 from distrib.session import ray_session
-from jobs.costing import estimate, measured_paces, probed_paces, unmeasured
+from jobs.costing import UNKNOWN, estimate, measured_paces, probed_paces, to_probe
 from recsys.data.click_log import ClickLog
 
 #: More arms than so many are counted, not named.
 _NAMED = 3
+_HINT = " until a trial of each is done (--dry-run, or a price, measures a few batches first)"
 
 
 def estimated(
@@ -39,11 +40,11 @@ def estimated(
 ) -> tuple[Spent, ...]:
     """Return what training of groups will take, by what finished trials of a sweep took.
 
-    With ``probe`` shapes that none of them has are measured on a few batches on Ray, and how long
-    that takes is said.
+    With ``probe``, or where a price is known, shapes that none of them has are measured on a few
+    batches on Ray, and how long that takes is said.
     """
     paces = measured_paces(directory, log)
-    unknown = unmeasured(groups, paces) if probe else {}
+    unknown = to_probe(groups, paces, prices, asked=probe)
     if unknown:
         with ray_session():
             started = time.monotonic()
@@ -79,8 +80,7 @@ def arms_of(directory: Path) -> list[Trials]:
 
 def show(title: str, rows: Sequence[Spent], prices: Prices) -> None:
     """Print rows and their sum, and what is counted; money where any price is known."""
-    priced = prices.per_core_hour is not None or prices.per_gpu_hour is not None
-    money = (prices.currency or "money",) if priced else ()
+    money = (prices.currency or "money",) if prices.known else ()
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, title=title)
     table.add_column("arm")
     for heading in ("trials", "lookups", "core-hours", "GPU-hours", *money):
@@ -88,7 +88,12 @@ def show(title: str, rows: Sequence[Spent], prices: Prices) -> None:
     table.add_column("known from")
     shown = [*rows, total(rows)]
     for row in shown:
-        numbers = (row.lookups, row.core_hours, row.gpu_hours, *((row.money,) if priced else ()))
+        numbers = (
+            row.lookups,
+            row.core_hours,
+            row.gpu_hours,
+            *((row.money,) if prices.known else ()),
+        )
         cells = (row.arm, f"{row.trials:,}", *map(_number, numbers), row.basis)
         table.add_row(*cells, style="bold" if row is shown[-1] else None)
     console = Console()
@@ -99,9 +104,11 @@ def show(title: str, rows: Sequence[Spent], prices: Prices) -> None:
 
 
 def planned_words(rows: Sequence[Spent], prices: Prices) -> str:
-    """Return the sum of an estimate in words, and how to know what is not."""
-    hint = " until a trial of each is done (--dry-run measures a few batches)"
-    return f"to train: {_in_a_line(rows, prices, hint)}"
+    """Return the sum of an estimate in words, what it rests on, and how to know what is not."""
+    hint = "" if prices.known else _HINT
+    rests_on = "; ".join(dict.fromkeys(row.basis for row in rows if row.basis != UNKNOWN))
+    line = f"to train: {_in_a_line(rows, prices, hint)}"
+    return f"{line} ({rests_on})" if rests_on else line
 
 
 def spent_words(rows: Sequence[Spent], prices: Prices) -> str:

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from analysis.results import DONE
 from analysis.results import Trial as FinishedTrial
 from analysis.spending import Prices, Spent, Usage, spent, usage
 from distrib.groups import Group
-from distrib.probe import Probe, can_probe
+from distrib.probe import Probe, fused_replicas, trains_alone
 from distrib.trial import Trial
 from recsys.cost import LookupCounter
 from recsys.data.click_log import ClickLog
@@ -31,6 +31,12 @@ logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
 #: What says how a model learns, not how long a batch takes.
 _WITHOUT_PACE = ("sparse_learning_rate", "dense_learning_rate", "eps")
 UNKNOWN = "unknown until a trial is done"
+#: What an engine adds to the pace of one process that trains alone.
+_IF = {
+    "async": ", if workers scale",
+    "sync": ", if workers scale",
+    "virtual_async": ", without its store",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +69,13 @@ def shape_of(recipe: Mapping[str, Any], fused: int) -> str:
 
 def shape_of_group(group: Group) -> str:
     """Return the shape of a group that is yet to be trained."""
-    return shape_of(group.recipe.model_dump(mode="json"), len(group.trials))
+    return shape_of(group.recipe.model_dump(mode="json"), fused_replicas(group.trials))
+
+
+def shape_alone(group: Group) -> str:
+    """Return the shape of what one process of a group does: of the local engine its own."""
+    alone = trains_alone(group.recipe)
+    return shape_of(alone.model_dump(mode="json"), fused_replicas(group.trials))
 
 
 def measured_paces(directory: Path, log: ClickLog) -> dict[str, Pace]:
@@ -87,13 +99,17 @@ def measured_paces(directory: Path, log: ClickLog) -> dict[str, Pace]:
     return {shape: _pace(used) for shape, used in found.items()}
 
 
-def unmeasured(groups: Iterable[Group], paces: Mapping[str, Pace]) -> dict[str, Group]:
-    """Return one group of each shape whose pace is not known and can be probed."""
-    return {
-        shape: group
-        for group in groups
-        if (shape := shape_of_group(group)) not in paces and can_probe(group.recipe)
-    }
+def to_probe(
+    groups: Iterable[Group], paces: Mapping[str, Pace], prices: Prices, *, asked: bool
+) -> dict[str, Group]:
+    """Return one group of each shape of a process that is to be probed, by that shape.
+
+    Where it is asked for, and where a price is known, so that the money is told before it is spent:
+    those whose pace no finished trial shows.
+    """
+    if not (asked or prices.known):
+        return {}
+    return {shape_alone(group): group for group in groups if _pace_of(group, paces) is None}
 
 
 def probed_paces(shapes: Iterable[str], probes: Iterable[Probe | str]) -> dict[str, Pace]:
@@ -112,7 +128,7 @@ def estimate(
         if shape not in lookups:
             lookups[shape] = lookups_per_example(log, group.trials[0])
         examples = len(log.splits["train"]) * group.recipe.stream.epochs * len(group.trials)
-        pace = paces.get(shape)
+        pace = _pace_of(group, paces)
         used = Usage(
             examples=examples,
             lookups=examples * lookups[shape],
@@ -141,6 +157,16 @@ def lookups_per_example(log: ClickLog, trial: Trial) -> float:
             tables = table_configs(taking_part, models, 1)
             counter.count(tables, batch, again=phase != recipe.arm.phases[-1])
     return counter.lookups().per_example
+
+
+def _pace_of(group: Group, paces: Mapping[str, Pace]) -> Pace | None:
+    """Return a group's own pace, or else one of its processes', with what that leaves out."""
+    own, alone = paces.get(shape_of_group(group)), paces.get(shape_alone(group))
+    if own is not None or alone is None:
+        return own
+    if math.isnan(alone.core_seconds):
+        return alone
+    return replace(alone, basis=alone.basis + _IF[group.recipe.engine.name])
 
 
 def _row(title: str, parts: Sequence[tuple[Group, Usage, str]], prices: Prices) -> Spent:

@@ -64,8 +64,8 @@ def sweep(
     exit status is then 1, and the failures are listed.
 
     What it takes is estimated before and told after: lookups, core- and GPU-hours, and money where
-    prices are known. Hours rest on finished trials of the same shape; with --dry-run those that
-    none has are measured on a few batches of each, on Ray.
+    prices are known. Hours rest on finished trials of the same shape; those that none has are
+    measured on a few batches of each, on Ray, with --dry-run and wherever a price is known.
     """
     priced = read_prices(prices, per_core_hour=price_per_core_hour, per_gpu_hour=price_per_gpu_hour)
     configured = load_experiment(experiment, overrides or ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,9 @@ import pytest
 from analysis.spending import Prices, Spent
 from distrib import local
 from distrib.groups import Group
-from distrib.probe import Probe, probe
+from distrib.probe import Probe, probe, trains_alone
 from distrib.results import trial_directory, write_trial
-from jobs.bill import spent_words
+from jobs.bill import planned_words, spent_words
 from jobs.costing import (
     UNKNOWN,
     Pace,
@@ -20,11 +21,13 @@ from jobs.costing import (
     lookups_per_example,
     measured_paces,
     probed_paces,
+    shape_alone,
     shape_of_group,
-    unmeasured,
+    to_probe,
 )
 from jobs.prices import read_prices
 from recsys.data.click_log import ClickLog
+from recsys.engines import LocalEngine, Resources
 from recsys.errors import ConfigError
 from tests.support.logs import small_log, small_recipe, trials
 
@@ -120,23 +123,129 @@ def test_trials_on_other_data_and_damaged_ones_do_not_count(log, tmp_path):
     assert measured_paces(tmp_path, log) == {}
 
 
-def test_each_shape_is_probed_once_and_none_that_is_known_or_shared_among_workers(log):
-    smelu = {"kind": "single", "activation": "smelu(beta=1)"}
-    several = group(log, engine={"name": "async", "workers": 2})
-    known, asked = group(log), group(log, arm=smelu)
+SMELU = {"kind": "single", "activation": "smelu(beta=1)"}
+
+
+def test_each_shape_is_probed_once_and_none_that_is_known(log):
+    known, asked = group(log), group(log, arm=SMELU)
     paces = {shape_of_group(known): Pace(core_seconds=1, gpu_seconds=0, basis="known")}
 
-    found = unmeasured([known, asked, group(log, arm=smelu), several], paces)
+    found = to_probe([known, asked, group(log, arm=SMELU)], paces, Prices(), asked=True)
 
     assert list(found.values()) == [asked]
 
 
-def test_a_probe_trains_a_few_batches_of_every_phase_and_tells_seconds_an_example(log):
-    offline = group(log, arm={"kind": "distilled", "components": 2, "teacher": "offline"})
+def test_engines_of_as_many_workers_as_one_likes_share_the_probe_of_one_worker(log):
+    crews = [group(log, engine={"name": "async", "workers": count}) for count in (2, 8)]
+    other = group(log, engine={"name": "async", "threads": 2})
+
+    found = to_probe([*crews, other], {}, Prices(), asked=True)
+
+    assert list(found.values()) == [crews[-1], other]
+
+
+@pytest.mark.parametrize(
+    ("prices", "asked", "probed"),
+    [
+        (Prices(currency="EUR"), False, 0),
+        (Prices(), True, 1),
+        (Prices(per_core_hour=0.04), False, 1),
+        (Prices(per_gpu_hour=0.0), False, 1),
+    ],
+)
+def test_a_start_probes_where_a_price_is_known_and_a_dry_run_always(log, prices, asked, probed):
+    assert len(to_probe([group(log)], {}, prices, asked=asked)) == probed
+
+
+@pytest.mark.parametrize(
+    ("engine", "batch_size"),
+    [
+        ({"name": "async", "workers": 4}, 30),
+        ({"name": "virtual_async", "workers": 4}, 30),
+        ({"name": "sync", "workers": 4}, 8),
+        ({"name": "sync", "workers": [1, 2]}, 15),
+    ],
+)
+def test_one_process_does_its_part_of_a_batch_with_the_engines_threads_and_device(
+    engine, batch_size
+):
+    engine |= {"threads": 3, "device": "cpu", "resources": {"num_cpus": 2}}
+    recipe = small_recipe(stream={"batch_size": 30}, engine=engine)
+
+    alone = trains_alone(recipe)
+
+    assert alone.stream.batch_size == batch_size
+    assert alone.engine == LocalEngine(threads=3, device="cpu", resources=Resources(num_cpus=2))
+    assert alone.model_copy(update={"stream": recipe.stream, "engine": recipe.engine}) == recipe
+
+
+def test_what_the_local_engine_trains_is_what_its_process_does():
+    recipe = small_recipe()
+
+    assert trains_alone(recipe) is recipe
+
+
+@pytest.mark.parametrize(
+    ("engine", "basis"),
+    [
+        ({"name": "async", "workers": 4}, "a probe, if workers scale"),
+        ({"name": "sync", "workers": 1}, "a probe, if workers scale"),
+        ({"name": "virtual_async", "workers": 4}, "a probe, without its store"),
+    ],
+)
+def test_workers_take_what_one_process_takes_for_an_example_and_the_basis_says_what_is_left_out(
+    log, engine, basis
+):
+    crew = group(log, engine=engine)
+    paces = {shape_alone(crew): Pace(core_seconds=3.6, gpu_seconds=0, basis="a probe")}
+
+    (row,) = estimate(log, [crew], paces, Prices(per_core_hour=10))
+
+    assert row.basis == basis
+    assert row.core_hours == pytest.approx(2 * len(log.splits["train"]) / 1000)
+    assert row.money == pytest.approx(10 * row.core_hours)
+
+
+def test_finished_trials_of_the_workers_themselves_come_before_a_process_alone(log):
+    crew = group(log, engine={"name": "async", "workers": 4})
+    paces = {
+        shape_alone(crew): Pace(core_seconds=1, gpu_seconds=0, basis="a probe"),
+        shape_of_group(crew): Pace(core_seconds=2, gpu_seconds=0, basis="1 finished trial"),
+    }
+
+    (row,) = estimate(log, [crew], paces, Prices())
+
+    assert row.basis == "1 finished trial"
+
+
+def test_trials_that_async_trains_one_after_another_have_the_shape_of_one(log):
+    one, several = (group(log, count, engine={"name": "async"}) for count in (1, 3))
+
+    assert shape_of_group(one) == shape_of_group(several)
+
+
+def test_a_failed_probe_gives_its_reason_and_no_hours(log):
+    crew = group(log, engine={"name": "async"})
+    paces = probed_paces([shape_alone(crew)], ["ConfigError: engine.device"])
+
+    (row,) = estimate(log, [crew], paces, Prices(per_core_hour=1))
+
+    assert row.basis == "the probe failed: ConfigError: engine.device"
+    assert math.isnan(row.money)
+
+
+@pytest.mark.parametrize(
+    ("engine", "batches"), [("local", 30), ("virtual_async", 30), ("async", 30), ("sync", 32)]
+)
+def test_a_probe_trains_a_few_batches_of_every_phase_and_tells_seconds_an_example(
+    log, engine, batches
+):
+    arm = {"kind": "distilled", "components": 2, "teacher": "offline"}
+    offline = group(log, arm=arm, engine={"name": engine})
 
     found = probe(log, offline.trials)
 
-    assert found.batches == 30
+    assert found.batches == batches
     assert found.core_seconds > 0
     assert found.gpu_seconds == 0
 
@@ -226,3 +335,24 @@ def hours_of(*known: bool) -> tuple[Spent, ...]:
 )
 def test_the_sum_of_a_bill_is_one_line_that_names_few_arms(known, words):
     assert spent_words(hours_of(*known), Prices()) == words
+
+
+def test_what_is_to_be_trained_is_told_with_money_and_what_the_hours_rest_on():
+    rows = [
+        replace(row, money=2.0, basis="a probe of 30 batches, if workers scale")
+        for row in hours_of(True, True)
+    ]
+
+    assert planned_words(rows, Prices(per_core_hour=4, currency="EUR")) == (
+        "to train: 4 trials, 20 lookups, 1 core-hours, 4 EUR"
+        " (a probe of 30 batches, if workers scale)"
+    )
+
+
+def test_hours_that_nothing_shows_are_told_with_how_to_know_them():
+    rows = [replace(row, basis=UNKNOWN) for row in hours_of(False)]
+
+    assert planned_words(rows, Prices()) == (
+        "to train: 2 trials, 10 lookups, hours unknown until a trial of each is done"
+        " (--dry-run, or a price, measures a few batches first)"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.spending import read_spending
 from distrib.remote import Results
 from distrib.results import trial_directory
 from jobs.command import guarded
@@ -195,12 +197,19 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_trained(
     assert line.endswith("found Not a directory, expected a directory to write to")
 
 
+@pytest.mark.parametrize(
+    ("words", "basis"),
+    [
+        (["fuse=1"], "a probe of 30 batches"),
+        (["fuse=1", "engine.name=async"], "if workers scale"),
+        (["fuse=1", "engine.name=sync"], "if workers scale"),
+    ],
+)
 def test_a_dry_run_shows_plan_and_cost_by_a_probe_and_writes_nothing(
-    experiment, tmp_path, capsys, monkeypatch
+    experiment, tmp_path, capsys, monkeypatch, words, basis
 ):
     monkeypatch.setattr("jobs.bill.ray_session", nullcontext)
     monkeypatch.setattr("jobs.bill.run_probes", probe_here)
-    words = ["fuse=1"]
     sweep(experiment, words, output=tmp_path / "results", dry_run=True, price_per_core_hour=1e9)
 
     shown = capsys.readouterr().out
@@ -208,9 +217,31 @@ def test_a_dry_run_shows_plan_and_cost_by_a_probe_and_writes_nothing(
     assert "0/2" in shown
     assert f"4 trials to train in 4 processes, into {tmp_path / 'results'}" in shown
     assert "A probe of 2 shapes of arms took" in shown
-    assert "a probe of 30 batches" in shown
+    assert basis in shown
     assert "unknown" not in shown
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("price", [None, 1e9])
+def test_a_start_tells_the_money_before_it_trains_where_a_price_is_known(
+    experiment, tmp_path, capsys, monkeypatch, price
+):
+    told = []
+    monkeypatch.setattr("jobs.bill.ray_session", nullcontext)
+    monkeypatch.setattr("jobs.bill.run_probes", probe_here)
+    monkeypatch.setattr(
+        "jobs.sweep.train_groups", lambda *_, **__: told.append(capsys.readouterr().out) or []
+    )
+
+    sweep(experiment, output=tmp_path / "results", price_per_core_hour=price)
+
+    (before,) = told
+    spending = read_spending(tmp_path / "results")
+    is_known = [not math.isnan(row.money) for row in spending.estimated]
+    assert is_known == [price is not None] * 2
+    assert ("core-hours" in before) == (price is not None)
+    assert ("USD (a probe of 30 batches)" in before) == (price is not None)
+    assert ("hours unknown until a trial of each is done" in before) == (price is None)
 
 
 def test_a_sweep_says_that_it_does_not_search(log, tmp_path, capsys, monkeypatch):
