@@ -40,6 +40,14 @@ PricePerCoreHour = Annotated[
     float | None,
     Option("--price-per-core-hour", min=0, help="Of one core, in place of the file's."),
 ]
+Record = Annotated[
+    bool,
+    Option(
+        "--record",
+        help="Keep the order in which the shards of the async engine served, for soloist replay: "
+        "engine.record=true for every arm that is trained.",
+    ),
+]
 PricePerGpuHour = Annotated[
     float | None,
     Option("--price-per-gpu-hour", min=0, help="Of one GPU, in place of the file's."),

@@ -23,17 +23,19 @@ from jobs.arguments import (
     PricePerCoreHour,
     PricePerGpuHour,
     PricesFile,
+    Record,
 )
 from jobs.command import check_output, run
 from jobs.loading import load_experiment
 from jobs.planning import PlannedArm, manifest, open_click_log, plan, write_manifest
 from jobs.prices import read_prices
+from jobs.recording import recorded
 from jobs.report import make_report
 from jobs.slices import write_slices
 from jobs.training import train_groups
 
 
-def sweep(
+def sweep(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     experiment: ExperimentName,
     overrides: Overrides = None,
     output: Annotated[
@@ -48,6 +50,7 @@ def sweep(
         ),
     ] = None,
     keep_weights: KeepWeights = False,
+    record: Record = False,
     dry_run: Annotated[
         bool,
         Option("--dry-run", help="Show what would be trained and what it costs; keep nothing."),
@@ -69,6 +72,8 @@ def sweep(
     """
     priced = read_prices(prices, per_core_hour=price_per_core_hour, per_gpu_hour=price_per_gpu_hour)
     configured = load_experiment(experiment, overrides or ())
+    if record:
+        configured = recorded(configured, configured.arms)
     if configured.search is not None:
         print("search: not for a sweep, which trains the arms as they are; soloist search does it")
     log = open_click_log(configured.data)

@@ -12,12 +12,13 @@ from distrib import engines
 from distrib.groups import Group
 from distrib.results import write_trial
 from distrib.status import Status
-from jobs.arguments import ExperimentName, KeepWeights, Overrides
+from jobs.arguments import ExperimentName, KeepWeights, Overrides, Record
 from jobs.command import check_output, run
 from jobs.display import Display
 from jobs.documents import unknown
 from jobs.loading import load_experiment
 from jobs.planning import open_click_log, plan
+from jobs.recording import recorded
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError
 
@@ -40,6 +41,7 @@ def train(
         ),
     ] = None,
     keep_weights: KeepWeights = False,
+    record: Record = False,
 ) -> None:
     """Train one replica of an arm in this process and print what it achieves.
 
@@ -49,14 +51,17 @@ def train(
     configured = load_experiment(experiment, overrides or ())
     if arm not in configured.arms:
         raise unknown(f"--arm {arm}", arm, list(configured.arms))
+    if record:
+        configured = recorded(configured, [arm])
     log = open_click_log(configured.data)
     planned = next(each for each in plan(configured, log) if each.name == arm)
     if replica >= len(planned.trials):
         raise ConfigError(
             f"--replica: found {replica}, expected less than the arm's {len(planned.trials)}"
         )
-    if keep_weights and output is None:
-        raise ConfigError("--keep-weights: found no --output, expected where to keep them")
+    for option, given in {"--keep-weights": keep_weights, "--record": record}.items():
+        if given and output is None:
+            raise ConfigError(f"{option}: found no --output, expected where to keep what it asks")
     if output is not None:
         check_output(output)
     trial = planned.trials[replica]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from distrib.results import is_done
 from jobs.loading import load_experiment
 from jobs.planning import plan
+from jobs.replay import replay
 from jobs.train import train
 from recsys.errors import ConfigError
 from tests.support.experiments import small_experiment, write_experiment
@@ -47,6 +49,24 @@ def test_a_replica_that_the_arm_lacks_is_refused(experiment):
         train(experiment, "relu", replica=2)
 
 
-def test_weights_without_a_place_to_keep_them_are_refused(experiment):
-    with pytest.raises(ConfigError, match="--keep-weights: found no --output"):
-        train(experiment, "relu", keep_weights=True)
+@pytest.mark.parametrize("option", ["keep_weights", "record"])
+def test_what_is_to_be_kept_without_a_place_to_keep_it_is_refused(experiment, option):
+    name = option.replace("_", "-")
+    with pytest.raises(ConfigError, match=f"--{name}: found no --output"):
+        train(experiment, "relu", ["arms.relu.engine.name=async"], **{option: True})
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_recorded_replica_can_be_replayed(experiment, log, tmp_path, capsys):
+    asynchronous = ["arms.relu.engine.name=async", "arms.relu.engine.workers=1"]
+    train(experiment, "relu", asynchronous, output=tmp_path, record=True)
+    place = capsys.readouterr().out.splitlines()[0]
+
+    replay(Path(place), log.directory)
+
+    assert "tensors are equal to the bit" in capsys.readouterr().out
+
+
+def test_a_replica_of_an_engine_that_keeps_no_order_is_not_recorded(experiment, tmp_path):
+    with pytest.raises(ConfigError, match=r"--record: found engine local for arms\.relu"):
+        train(experiment, "relu", output=tmp_path, record=True)
