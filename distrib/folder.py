@@ -5,6 +5,7 @@ A URI may end in what the file system needs to know: ``s3://bucket/snapshots?reg
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shutil
 import uuid
@@ -45,6 +46,11 @@ class Folder:
     def __str__(self) -> str:
         """Return its name for a person, without keys."""
         return self._name
+
+    def has(self, name: str) -> bool:
+        """Tell whether a file is there."""
+        (found,) = self._system.get_file_info([f"{self._path}/{name}"])
+        return bool(found.type == fs.FileType.File)
 
     def read(self, name: str) -> bytes:
         """Return a file's content.
@@ -105,6 +111,15 @@ class Folder:
     def _write(self, path: str, content: bytes | memoryview) -> None:
         with self._system.open_output_stream(path) as stream:
             stream.write(content)
+
+
+def seen_from(place: str, name: str) -> str:
+    """Return the place at a relative path, such as ``../trials``, seen from a path or a URI."""
+    scheme, separator, rest = place.partition("://")
+    if not separator:
+        return str(Path(place, name))
+    path, mark, settings = rest.partition("?")
+    return scheme + separator + posixpath.normpath(f"{path}/{name}") + mark + settings
 
 
 def without_secrets(place: str) -> str:

@@ -23,7 +23,7 @@ from distrib.folder import Folder, without_secrets
 from distrib.results import DONE, RUNS, trial_directory, write_trial
 from distrib.status import ERROR
 from distrib.trial import Trial, TrialResult
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, DataError
 
 _TRIALS = "trials"
 _PROBE = ".writable"
@@ -138,7 +138,7 @@ def results_at(
 
 
 def _prepare(results: Results, uri: str, *, writes: bool, wanted: Wanted) -> None:
-    """Fetch what is there, having made sure that something can be written."""
+    """Fetch what is there, having made sure that something can be written where it is to be."""
     try:
         folder = Folder(uri)
         if writes:
@@ -147,9 +147,24 @@ def _prepare(results: Results, uri: str, *, writes: bool, wanted: Wanted) -> Non
         results.fetch(wanted)
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
+        expected = "written" if writes else "read"
         raise ConfigError(
-            f"{without_secrets(uri)}: {first}; expected a place that can be written"
+            f"{without_secrets(uri)}: {first}; expected a place that can be {expected}"
         ) from None
+
+
+def fetch_trial(uri: str, place: Path) -> None:
+    """Have the finished trial at a URI in a directory, with all its files.
+
+    Raises:
+        DataError: no finished trial is there, whole.
+        OSError, ValueError: the URI cannot be read.
+    """
+    if not _fetch_trial(Folder(uri), place):
+        raise DataError(
+            f"{without_secrets(uri)}: not a finished trial ({DONE} is not there, or not all files "
+            "that it tells of)"
+        )
 
 
 def _is_done(place: Path) -> bool:

@@ -26,6 +26,14 @@ KeepWeights = Annotated[
         "them is trained again.",
     ),
 ]
+OfArm = Annotated[
+    str | None,
+    Option("--arm", metavar="NAME", help="Of a sweep: the arm.", show_default=False),
+]
+OfReplica = Annotated[
+    int | None,
+    Option("--replica", min=0, help="Of a sweep: the arm's replica. [default: 0]"),
+]
 PricesFile = Annotated[
     Path | None,
     Option(

@@ -82,20 +82,35 @@ def check_output(directory: Path) -> None:
     Raises:
         ConfigError: it cannot, or it would be lost; says why.
     """
-    if re.match(r"[a-z0-9]+:/", str(directory)):
-        raise ConfigError(f"--output {directory}: found a URI, expected a directory")
+    refuse_uri(directory, "--output")
     refuse_lost(directory)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            pass
-    except OSError as error:
-        raise ConfigError(
-            f"--output {directory}: found {error.strerror}, expected a directory to write to"
-        ) from None
+    _try_to_write(directory, f"--output {directory}")
 
 
-def refuse_lost(output: Path) -> None:
+def check_file(path: Path, option: str) -> None:
+    """Make sure, before any work, that a file can be written that an option names.
+
+    Raises:
+        ConfigError: it cannot, or it would be lost; says why.
+    """
+    refuse_uri(path, option)
+    refuse_lost(path, option)
+    if path.is_dir():
+        raise ConfigError(f"{option} {path}: found a directory, expected a file")
+    _try_to_write(path.parent, f"{option} {path}")
+
+
+def refuse_uri(output: Path, option: str) -> None:
+    """Refuse a URI where files of this machine are written.
+
+    Raises:
+        ConfigError: it is one, which as a path has lost a slash.
+    """
+    if re.match(r"[a-z0-9]+:/", str(output)):
+        raise ConfigError(f"{option} {output}: found a URI, expected a path of this machine")
+
+
+def refuse_lost(output: Path, option: str = "--output") -> None:
     """Refuse an output in the copy of a working directory that a submitted job was sent.
 
     Raises:
@@ -105,9 +120,20 @@ def refuse_lost(output: Path) -> None:
     is_sent = "working_dir" in (config.get("runtime_env") or {})
     if is_sent and output.resolve().is_relative_to(Path.cwd()):
         raise ConfigError(
-            f"--output {output}: found a place in the job's own copy of the working directory, "
+            f"{option} {output}: found a place in the job's own copy of the working directory, "
             "which goes with the job; expected an absolute path that all nodes reach, or a URI"
         )
+
+
+def _try_to_write(directory: Path, field: str) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"{field}: found {error.strerror}, expected a directory to write to"
+        ) from None
 
 
 def _told(error: OSError) -> str:

@@ -16,7 +16,9 @@ from distrib.evaluation import sigmoid
 from distrib.results import read_trial
 from distrib.training import set_threads
 from distrib.trial import Trial, library_versions
-from jobs.command import refuse_lost, run
+from jobs.arguments import OfArm, OfReplica
+from jobs.command import refuse_lost, refuse_uri, run
+from jobs.trials import NamedTrial, trial_at
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Batches
 from recsys.errors import DataError
@@ -34,8 +36,12 @@ _TOLERANCE = 1e-4
 
 def export(
     trial: Annotated[
-        Path,
-        typer.Argument(metavar="TRIAL", help="A trial's directory, with weights (--keep-weights)."),
+        str,
+        typer.Argument(
+            metavar="TRIAL",
+            help="A trial's directory or URI, with weights (--keep-weights); or a sweep's, with "
+            "--arm.",
+        ),
     ],
     output: Annotated[
         Path, Option("--output", "-o", metavar="DIR", help="Where program and description go.")
@@ -49,6 +55,8 @@ def export(
             show_default=False,
         ),
     ] = None,
+    arm: OfArm = None,
+    replica: OfReplica = None,
 ) -> None:
     """Write what a trial serves as a torch.export program, and what it takes as JSON beside it.
 
@@ -57,28 +65,31 @@ def export(
     PyTorch alone. With --data, a prediction that is not the trial's ends it with status 1.
     """
     log = None if data is None else ClickLog.open(data)
+    refuse_uri(output, "--output")
     refuse_lost(output)
-    exported = export_trial(trial, output)
-    print(f"{output}: {exported.title}, {len(exported.tables)} tables")
-    if log is not None:
-        print(f"largest difference of a prediction: {_compare(trial, output, log):.2g}")
+    with trial_at(trial, arm, replica) as named:
+        exported = export_trial(named, output)
+        print(f"{output}: {exported.title}, {len(exported.tables)} tables")
+        if log is not None:
+            difference = _compare(named.directory, output, log)
+            print(f"largest difference of a prediction: {difference:.2g}")
 
 
-def export_trial(place: Path, output: Path) -> Description:
-    """Write what the trial in ``place`` serves to ``output``.
+def export_trial(named: NamedTrial, output: Path) -> Description:
+    """Write what a trial serves to ``output``.
 
     Raises:
         DataError: there is no finished trial with weights, or ``output`` holds something else.
         ConfigError: the model cannot be made or exported.
     """
     check_place(output)
-    trial = read_trial(place)
-    arm = rebuilt(read_weights(place), trial.recipe.arm, trial.recipe.model, trial.seeds)
+    trial = read_trial(named.directory)
+    arm = rebuilt(read_weights(named.directory), trial.recipe.arm, trial.recipe.model, trial.seeds)
     return write_program(
         arm,
         output,
         trial={
-            "name": place.resolve().name,
+            "name": named.name,
             "seeds": asdict(trial.seeds),
             "data_fingerprint": trial.data_fingerprint,
         },

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from analysis.results import MANIFEST, read_sweep
+from distrib.folder import seen_from
 from distrib.remote import Results, Wanted, everything, results_at
 
 
@@ -35,6 +36,5 @@ def _fetch_shared(results: Results, wanted: Wanted) -> None:
         return
     places = (place for arm in read_sweep(directory).arms for place in arm.places)
     if any(directory / ".." in place.parents for place in places):
-        path, mark, settings = results.uri.partition("?")
-        above = path.rstrip("/").rpartition("/")[0] + mark + settings
+        above = seen_from(results.uri, "..")
         Results(directory=directory.parent, uri=above).fetch(wanted)

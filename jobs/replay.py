@@ -15,14 +15,23 @@ from distrib.replay import replay as train_again
 from distrib.results import read_trial
 from distrib.store.recording import order_logs
 from distrib.trial import Trial
+from jobs.arguments import OfArm, OfReplica
 from jobs.command import run
+from jobs.trials import trial_at
 from recsys.data.click_log import ClickLog
 from recsys.errors import DataError
 
 
 def replay(
-    trial: Annotated[Path, typer.Argument(metavar="TRIAL", help="A trial's directory.")],
+    trial: Annotated[
+        str,
+        typer.Argument(
+            metavar="TRIAL", help="A trial's directory or URI; or a sweep's, with --arm."
+        ),
+    ],
     data: Annotated[Path, Option("--data", metavar="DIR", help="Its click log.")],
+    arm: OfArm = None,
+    replica: OfReplica = None,
 ) -> None:
     """Train a trial of the async engine again, in the order in which its shards served.
 
@@ -30,10 +39,21 @@ def replay(
     tensors are equal to the bit, weights and accumulators; if one is not, names it and ends with
     status 1. The trial must have been recorded: engine.record=true.
     """
-    recorded, orders, digests = _read(trial)
     log = ClickLog.open(data)
+    with trial_at(trial, arm, replica) as named:
+        _replay(named.directory, log)
+
+
+def _replay(trial: Path, log: ClickLog) -> None:
+    """Train a trial again and tell what came out.
+
+    Raises:
+        DataError: the trial was not recorded, or on another click log.
+        TrialFailed: a tensor differs.
+    """
+    recorded, orders, digests = _read(trial)
     if log.fingerprint != recorded.data_fingerprint:
-        raise DataError(f"{data}: not the click log that {trial} was trained on")
+        raise DataError(f"{log.directory}: not the click log that {trial} was trained on")
     found = train_again(log, recorded, order_logs(orders))
     different = sorted(
         name for name in digests.keys() | found.keys() if digests.get(name) != found.get(name)

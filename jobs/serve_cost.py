@@ -20,8 +20,10 @@ from typer import Option
 from analysis.presentation import WIDTH
 from analysis.writing import write_whole
 from distrib.provenance import machine
-from jobs.command import run
+from jobs.arguments import OfReplica
+from jobs.command import check_file, run
 from jobs.export import export_trial
+from jobs.trials import trial_at
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError, DataError
 from recsys.serving.description import DESCRIPTION
@@ -30,26 +32,46 @@ from recsys.serving.timing import ServingCost, side_by_side
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
-    """A model and what it costs at each batch size."""
+class Served:
+    """A loaded program, where it comes from, and what a person calls it."""
 
     path: str
+    name: str
+    model: ServedModel
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """A model and what it costs at each batch size; ``name`` is the trial's, or arm and replica."""
+
+    path: str
+    name: str
     title: str
     costs: list[ServingCost]
 
 
 def serve_cost(
     trials: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             metavar="TRIAL...",
-            help="Trials with weights, or what soloist export wrote of them; all are compared with "
-            "the first.",
+            help="Trials with weights, by directory or URI, or what soloist export wrote of them; "
+            "or a sweep, with --arm. All are compared with the first.",
         ),
     ],
     data: Annotated[
         Path, Option("--data", metavar="DIR", help="The click log whose examples are asked about.")
     ],
+    arm: Annotated[
+        list[str] | None,
+        Option(
+            "--arm",
+            metavar="NAME",
+            help="Of each sweep named, the arms to measure; repeat it.",
+            show_default=False,
+        ),
+    ] = None,
+    replica: OfReplica = None,
     batch: Annotated[
         list[int] | None,
         Option("--batch", min=1, help="Examples of a request; repeat it. [default: 1, 32, 512]"),
@@ -67,19 +89,21 @@ def serve_cost(
     the lookups are counted in these requests. A ratio is the median, over the requests, of an arm's
     time to the first arm's.
     """
+    if output is not None:
+        check_file(output, "--json")
     log = ClickLog.open(data)
     rows = np.asarray(log.splits["test"], np.int64)
     if not len(rows):
         raise ConfigError(f"{data}: split test has no examples; expected some")
+    arms: Sequence[str | None] = arm or (None,)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with tempfile.TemporaryDirectory() as scratch:
-            models = [_model(path, Path(scratch, str(at))) for at, path in enumerate(trials)]
-            for path, model in zip(trials, models, strict=True):
-                if model.description.schema != log.schema:
-                    raise DataError(f"{data}: has not the features that {path} takes")
-            measured = _measure(trials, models, log, rows, batch or [1, 32, 512], requests)
+        served = [_served(place, each, replica) for place in trials for each in arms]
+        for each in served:
+            if each.model.description.schema != log.schema:
+                raise DataError(f"{data}: has not the features that {each.path} takes")
+        measured = _measure(served, log, rows, batch or [1, 32, 512], requests)
     finally:
         torch.set_num_threads(before)
     told = _record(measured, data, requests, threads)
@@ -93,28 +117,32 @@ def serve_cost(
         write_whole(output, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
 
-def _model(path: Path, scratch: Path) -> ServedModel:
+def _served(place: str, arm: str | None, replica: int | None) -> Served:
     """Return an exported program, or the one that a trial's weights make."""
-    if (path / DESCRIPTION).exists():
-        return load(path)
-    export_trial(path, scratch)
-    return load(scratch)
+    if arm is None and replica is None and Path(place, DESCRIPTION).exists():
+        return Served(path=place, name=Path(place).resolve().name, model=load(place))
+    with trial_at(place, arm, replica) as named, tempfile.TemporaryDirectory() as scratch:
+        export_trial(named, Path(scratch, "program"))
+        model = load(Path(scratch, "program"))
+        return Served(path=named.place, name=named.title, model=model)
 
 
 def _measure(
-    paths: Sequence[Path],
-    models: Sequence[ServedModel],
+    served: Sequence[Served],
     log: ClickLog,
     rows: np.ndarray,
     batches: Sequence[int],
     requests: int,
 ) -> list[Measured]:
+    models = [each.model for each in served]
     sizes = [
         side_by_side(models, log, rows, batch_size=size, requests=requests) for size in batches
     ]
     return [
-        Measured(path=str(path), title=model.description.title, costs=list(costs))
-        for path, model, costs in zip(paths, models, zip(*sizes, strict=True), strict=True)
+        Measured(
+            path=each.path, name=each.name, title=each.model.description.title, costs=list(costs)
+        )
+        for each, costs in zip(served, zip(*sizes, strict=True), strict=True)
     ]
 
 
@@ -149,7 +177,7 @@ def _table(measured: Sequence[Measured]) -> Table:
                 f"{cost.ratio:.2f} [{cost.ratio_low:.2f}, {cost.ratio_high:.2f}]",
                 f"{cost.lookups:.1f}",
                 f"{cost.lookups / costs[0].lookups:.2f}",
-                Path(each.path).name,
+                each.name,
             )
         table.add_section()
     return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distrib.folder import Folder
+from distrib.folder import Folder, seen_from
 
 
 @pytest.fixture(params=["local", "s3"])
@@ -71,3 +71,22 @@ def test_its_name_has_no_keys_in_it() -> None:
     folder = Folder("s3://key:secret@bucket/path?region=us-east-1&scheme=http", "within")
 
     assert str(folder) == "s3://bucket/path/within"
+
+
+def test_a_file_is_there_once_it_is_written(folder) -> None:
+    before = folder.has("a/b")
+    folder.write("a/b", b"")
+
+    assert (before, folder.has("a/b"), folder.has("a")) == (False, True, False)
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("s3://key:secret@bucket/a/b?region=x", "s3://key:secret@bucket/a/trials?region=x"),
+        ("file:///a/b/", "file:///a/trials"),
+        ("a/b?c", "a/b?c/../trials"),
+    ],
+)
+def test_a_place_is_seen_from_another(place, expected) -> None:
+    assert seen_from(place, "../trials") == expected

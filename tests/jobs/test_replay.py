@@ -11,6 +11,7 @@ import pytest
 
 from distrib import local
 from distrib.errors import TrialFailed
+from distrib.folder import Folder
 from distrib.replay import replay as train_again
 from distrib.results import write_trial
 from distrib.schedule import schedule
@@ -53,6 +54,22 @@ def test_a_trial_that_comes_out_the_same_is_said_to(recorded, capsys) -> None:
     replay(place, log.directory)
 
     assert "28 tensors are equal to the bit after 8 pulls and pushes" in capsys.readouterr().out
+
+
+def test_a_trial_in_an_object_store_comes_out_the_same(recorded, s3, capsys) -> None:
+    place, log = recorded
+    uri = s3.uri(s3.new_bucket(), f"results/trials/{place.name}")
+    for path in place.iterdir():
+        Folder(uri).write(path.name, path.read_bytes())
+
+    replay(uri, log.directory)
+
+    assert "28 tensors are equal to the bit after 8 pulls and pushes" in capsys.readouterr().out
+
+
+def test_a_trial_that_is_not_at_its_uri_is_refused(recorded, tmp_path) -> None:
+    with pytest.raises(DataError, match=f"^{tmp_path.as_uri()}: not a finished trial"):
+        replay(tmp_path.as_uri(), recorded[1].directory)
 
 
 def test_a_tensor_that_differs_is_named(recorded, tmp_path) -> None:

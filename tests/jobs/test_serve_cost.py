@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from distrib.local import train
 from distrib.results import write_trial
+from jobs.command import BAD_INPUT, guarded
 from jobs.export import export
 from jobs.serve_cost import serve_cost
 from recsys.errors import DataError
 from tests.support.logs import TRUTH, small_log, small_recipe, trials
+from tests.support.sweeps import write_manifest_of
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +27,7 @@ def log(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def kept(log, tmp_path_factory):
-    """The directories of a single SmeLU's trial and of a ReLU ensemble's."""
+    """The directories of a single SmeLU's trial and of a ReLU ensemble's, below one sweep's."""
     place = tmp_path_factory.mktemp("trials")
     arms = [
         {"kind": "single", "activation": "smelu(beta=1)"},
@@ -33,7 +37,7 @@ def kept(log, tmp_path_factory):
     for arm in arms:
         (trial,) = trials(log, small_recipe(arm=arm), 1)
         (result,) = train(log, [trial])
-        found.append(write_trial(place, trial, result, keep_weights=True))
+        found.append(str(write_trial(place, trial, result, keep_weights=True)))
     return found
 
 
@@ -45,7 +49,7 @@ def test_a_trial_and_an_export_are_measured_in_one_run_and_their_lookups_counted
     threads = torch.get_num_threads()
 
     serve_cost(
-        [single, tmp_path / "ensemble"],
+        [single, str(tmp_path / "ensemble")],
         data=log.directory,
         batch=[1, 4],
         requests=5,
@@ -78,3 +82,43 @@ def test_a_click_log_of_other_features_is_refused(kept, tmp_path):
 
     with pytest.raises(DataError, match="has not the features that"):
         serve_cost(kept, data=other.directory)
+
+
+@pytest.mark.parametrize("at", ["path", "uri"])
+def test_arms_of_a_sweep_are_measured_by_their_names_in_the_order_named(kept, log, tmp_path, at):
+    single, ensemble = kept
+    sweep = write_manifest_of(
+        Path(single).parents[1],
+        {"smelu": [f"trials/{Path(single).name}"], "three": [f"trials/{Path(ensemble).name}"]},
+    )
+
+    serve_cost(
+        [sweep.as_uri() if at == "uri" else str(sweep)],
+        data=log.directory,
+        arm=["three", "smelu"],
+        batch=[2],
+        requests=2,
+        output=tmp_path / "cost.json",
+    )
+
+    first, second = json.loads((tmp_path / "cost.json").read_text())["arms"]
+    assert [first["name"], second["name"]] == ["three, replica 0", "smelu, replica 0"]
+    assert [first["title"], second["title"]] == ["ensemble relu K=3", "single smelu(beta=1)"]
+    assert first["path"].endswith(ensemble)
+    assert first["path"].startswith("file://") == (at == "uri")
+
+
+@pytest.mark.parametrize(("place", "found"), [("file/cost.json", "a|exists"), ("", "a directory")])
+def test_figures_that_could_not_be_written_are_refused_before_anything_is_measured(
+    kept, tmp_path, capsys, place, found
+):
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(SystemExit) as ended:
+        # Not even the click log is opened: there is none.
+        guarded(serve_cost)(kept, data=tmp_path / "none", output=tmp_path / place)
+
+    told = capsys.readouterr()
+    assert ended.value.code == BAD_INPUT
+    assert re.fullmatch(rf"soloist: --json {tmp_path / place}: found .*({found}).*\n", told.err)
+    assert told.out == ""
