@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import os
 import re
 import sys
@@ -71,6 +72,8 @@ def run(
 
     ``arguments`` and ``program`` stand for what the shell gave where they are given.
     """
+    # TorchRec asks whether it is traced in a way that PyTorch warns of.
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     app = typer.Typer(**STYLE)
     app.command(**settings)(guarded(function))
     app(args=arguments, prog_name=program)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,8 +25,6 @@ from recsys.embeddings import table_configs
 from recsys.models.registry import blueprints
 
 _SAMPLES = 16
-# TorchRec asks whether it is traced in a way that PyTorch warns of.
-logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
 #: What says how a model learns, not how long a batch takes.
 _WITHOUT_PACE = ("sparse_learning_rate", "dense_learning_rate", "eps")
 UNKNOWN = "unknown until a trial is done"

@@ -14,6 +14,7 @@ from pathlib import Path
 from distrib.folder import Folder, without_secrets
 from distrib.results import RUNS
 from distrib.sync import checkpoints
+from recsys.errors import ConfigError, DataError
 
 
 def is_uri(place: str) -> bool:
@@ -57,13 +58,14 @@ class Run:
         """Return the newest whole checkpoint, or else the one of another run, or None.
 
         Raises:
+            ConfigError: that of another run is not there.
             DataError: as ``checkpoints.newest`` and ``checkpoints.check``.
         """
         found = self.newest(training)
         if found is None and self._resumed is not None:
             found = self._resumed
             self.bring(found)
-            checkpoints.check(found, training)
+            self._check_resumed(found, training)
         return found
 
     def drop_all_but(self, count: int) -> None:
@@ -101,6 +103,17 @@ class Run:
         """Drop what is here of a run that lies elsewhere."""
         if self.is_far:
             shutil.rmtree(self.here, ignore_errors=True)
+
+    def _check_resumed(self, found: Path, training: str) -> None:
+        """Refuse a checkpoint of another run by the field that names it."""
+        assert self._resume is not None
+        if not found.exists():
+            place = without_secrets(self._resume)
+            raise ConfigError(f"engine.resume: {place}: not there, expected a checkpoint")
+        try:
+            checkpoints.check(found, training)
+        except DataError as error:
+            raise type(error)(f"engine.resume: {error}") from None
 
     def _bring_manifests(self) -> None:
         names = self._folder().files()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.fx._symbolic_trace import is_fx_tracing_warning
 
 from jobs.cli import JOBS, job_named
 from jobs.command import check_output, run
@@ -81,6 +82,13 @@ def test_every_job_explains_itself(name, capsys):
     assert ended.value.code == 0
     assert f"Usage: soloist {name}" in shown
     assert job.__doc__.split()[0] in shown
+
+
+def test_a_job_passes_on_no_warning_of_tracing(caplog):
+    with pytest.raises(SystemExit):
+        run(is_fx_tracing_warning.__wrapped__, arguments=[])
+
+    assert caplog.messages == []
 
 
 def test_an_output_that_would_go_with_a_submitted_job_is_refused(tmp_path, monkeypatch):

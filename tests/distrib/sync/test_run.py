@@ -9,9 +9,10 @@ import pytest
 
 from distrib.folder import Folder
 from distrib.sync import checkpoints
+from distrib.sync.checkpoints import Damaged
 from distrib.sync.naming import training_digest
 from distrib.sync.run import Run
-from recsys.errors import DataError
+from recsys.errors import ConfigError, DataError
 from tests.support.logs import TRUTH, small_log, small_recipe, trials
 from tests.support.ranks import train_on
 
@@ -132,3 +133,22 @@ def test_a_run_on_a_path_is_where_it_is(trained, tmp_path) -> None:
     assert found == tmp_path / "runs" / NAME / "checkpoint_0-000010"
     assert found.exists()
     assert not (tmp_path / "scratch").exists()
+
+
+def test_a_checkpoint_to_begin_with_that_is_not_there_is_refused_by_its_field(tmp_path) -> None:
+    run = Run(str(tmp_path), NAME, str(tmp_path / "nope"), tmp_path)
+
+    with pytest.raises(ConfigError) as refused:
+        run.to_begin_with("0123")
+
+    assert str(refused.value) == (
+        f"engine.resume: {tmp_path}/nope: not there, expected a checkpoint"
+    )
+
+
+def test_what_is_no_checkpoint_is_not_begun_with(tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    run = Run(str(tmp_path), NAME, str(tmp_path / "empty"), tmp_path)
+
+    with pytest.raises(Damaged, match=r"^engine\.resume: .*manifest-0\.json: not a whole manifest"):
+        run.to_begin_with("0123")
