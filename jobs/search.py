@@ -30,7 +30,8 @@ from jobs.prices import read_prices
 from jobs.searching import words
 from jobs.searching.arms import search_of
 from jobs.searching.policy import Candidate, Request, Verdict, begin
-from jobs.searching.trainings import Trainings
+from jobs.searching.trainings import CONFIRMATION, Trainings
+from recsys.errors import ConfigError
 
 #: Below the sweep's directory, whose trials a search shares.
 PLACE = "search"
@@ -51,6 +52,14 @@ def search(
             show_default=False,
         ),
     ] = None,
+    keep_weights: Annotated[
+        bool,
+        Option(
+            "--keep-weights",
+            help="Keep the weights of what the confirmation trains, the winner and the baseline, "
+            "for soloist export.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool,
         Option("--dry-run", help="Show what would be trained first and at most, and its cost."),
@@ -69,6 +78,11 @@ def search(
     """
     priced = read_prices(prices, per_core_hour=price_per_core_hour, per_gpu_hour=price_per_gpu_hour)
     configured = load_experiment(experiment, overrides or ())
+    if keep_weights and not search_of(configured).confirm:
+        raise ConfigError(
+            "--keep-weights: found search.confirm=0, expected some: the weights kept are "
+            "those of the confirmation"
+        )
     log = open_click_log(configured.data)
     with results_at(output or Path("results", configured.name), writes=not dry_run) as results:
         place = results.directory / PLACE
@@ -83,11 +97,13 @@ def search(
         print(f"at most, finished trials included: {bill.planned_words(rows, priced)}")
         with trainings:
             verdict = trainings.until_verdict(first)
-            confirmed = trainings.confirmation(verdict)
+            confirmed = trainings.confirmation(verdict, keep_weights=keep_weights)
         took = bill.settle(place, trainings.trained(), rows, priced)
         told = words.answer(trainings.config, configured.baseline, verdict, confirmed)
         _write_answer(place, configured, verdict, confirmed, told)
         _show(trainings, verdict, told)
+        if keep_weights:
+            print(words.exporting(trainings.config, confirmed, f"{results}/{CONFIRMATION}"))
         print(bill.spent_words(took, priced))
         raise_for(trainings.failures, trainings.asked)
 

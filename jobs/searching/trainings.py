@@ -24,6 +24,9 @@ from jobs.slices import write_slices
 from jobs.training import train_groups
 from recsys.data.click_log import ClickLog
 
+CONFIRMATION = "confirmation"
+"""The folder beside the trials whose manifest tells which are the winner's fresh replicas"""
+
 
 class Trainings:
     """The trainings of a search, on a Ray that starts when it is needed.
@@ -62,8 +65,8 @@ class Trainings:
         most = max(replicas.values())
         return plan(with_values(self._experiment, replicas, most), self._log)
 
-    def missing(self, planned: list[PlannedArm]) -> list[Group]:
-        """Return what is to train; an arm that failed before is not tried again."""
+    def missing(self, planned: list[PlannedArm], *, weights: bool = False) -> list[Group]:
+        """Return what is to train, as ``missing_groups``; what failed before is not tried again."""
         return missing_groups(
             self._directory,
             (
@@ -72,6 +75,7 @@ class Trainings:
                 if arm.title not in self._failed
             ),
             fuse=self._experiment.fuse,
+            weights=weights,
         )
 
     def estimated(self, prices: Prices, *, probe: bool = False) -> tuple[Spent, ...]:
@@ -111,8 +115,11 @@ class Trainings:
             step = decide(self.config, step, evidence, self.propose)
         return step
 
-    def confirmation(self, verdict: Verdict) -> Candidate | None:
-        """Return what fresh replicas say of the winner; None where none are wanted."""
+    def confirmation(self, verdict: Verdict, *, keep_weights: bool = False) -> Candidate | None:
+        """Return what fresh replicas say of the winner; None where none are wanted.
+
+        They and the baseline's are a sweep of their own, beside the search.
+        """
         best, config = verdict.best, self.config
         if verdict.outcome is not Outcome.FOUND or best is None or not config.confirm:
             return None
@@ -122,7 +129,10 @@ class Trainings:
             replace(each, trials=each.trials[-config.confirm :])
             for each in plan(with_values(self._experiment, {best.value: count}, count), self._log)
         )
-        self._train([baseline, arm])
+        contents = manifest(self._experiment, [baseline, arm], root=Path(".."))
+        write_manifest(self._directory / CONFIRMATION, contents)
+        self._results.send()
+        self._train([baseline, arm], keep_weights=keep_weights)
         failed = self._failed.get(arm.title, "")
         self._asked_for += [baseline, arm]
         return self._bench.fresh(arm, baseline, best.value, failed)
@@ -132,8 +142,8 @@ class Trainings:
         """Why an arm has a replica without a result, by the arm's name."""
         return {each.title: each.reason for each in self.failures}
 
-    def _train(self, planned: list[PlannedArm]) -> None:
-        groups = self.missing(planned)
+    def _train(self, planned: list[PlannedArm], *, keep_weights: bool = False) -> None:
+        groups = self.missing(planned, weights=keep_weights)
         if not groups:
             return
         self._stack.enter_context(ray_session())
@@ -142,6 +152,7 @@ class Trainings:
             self._directory,
             groups,
             told_in=self._place,
+            keep_weights=keep_weights,
             stall_s=self._experiment.stall_s,
             uri=self._results.uri,
         )

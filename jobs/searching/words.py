@@ -10,6 +10,7 @@ from rich.table import Table
 
 from analysis.findings.words import listed, number, percent
 from analysis.intervals import Interval
+from jobs.searching.arms import arm_name
 from jobs.searching.config import SearchConfig
 from jobs.searching.policy import Candidate, Outcome, Request, Standing, Verdict, standing
 
@@ -48,6 +49,14 @@ def answer(
     if not judged.pd_ratio.high < 1:
         told.append(f"That its relative PD is smaller than {baseline}'s is not shown.")
     return told
+
+
+def exporting(config: SearchConfig, confirmed: Candidate | None, place: str) -> str:
+    """Say how what was found is exported, from the sweep of its fresh replicas at a place."""
+    if confirmed is None or confirmed.failed:
+        return "No weights are kept: nothing was confirmed."
+    arm = arm_name(config, confirmed.value)
+    return f"Export it with: soloist export {place} --arm {arm} --output DIR"
 
 
 def table(config: SearchConfig, verdict: Verdict) -> Table:

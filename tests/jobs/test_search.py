@@ -12,12 +12,16 @@ from typing import Any
 
 import pytest
 
+from analysis.results import read_sweep
 from analysis.spending import read_spending
 from analysis.tradeoff import tradeoff_table
 from jobs.command import guarded
+from jobs.export import export
 from jobs.report import report
 from jobs.search import search
 from recsys.data.click_log import ClickLog
+from recsys.errors import ConfigError
+from recsys.serving.loader import load
 from tests.support.experiments import small_experiment, write_experiment
 from tests.support.logs import small_log
 from tests.support.running import finished, probe_here, started, train_here, wait_until
@@ -141,6 +145,40 @@ def test_a_winner_is_confirmed_on_replicas_that_took_no_part_and_paid_for(
     assert confirmed["confirmed"]["log_loss"] != confirmed["best"]["log_loss"]
     assert len(finished(directory)) == len(before) + 8
     assert sum(row.trials for row in spent.actual) == len(before) + 8
+
+
+def test_the_weights_of_what_was_confirmed_are_kept_and_exported_as_the_answer_says(
+    log, tmp_path, capsys, without_ray
+):
+    without_ray()
+    directory, program = tmp_path / "results", tmp_path / "program"
+    experiment = written(tmp_path, log, rounds=1, confirm=3)
+
+    search(experiment, output=directory)
+    before = answer(directory)
+    search(experiment, output=directory, keep_weights=True)
+    told = capsys.readouterr().out.splitlines()
+    (command,) = (line for line in told if line.startswith("Export it with: soloist export "))
+    place, _, arm, *_ = command.removeprefix("Export it with: soloist export ").split()
+    export(place, program, data=log.directory, arm=arm, replica=1)
+
+    confirmed = read_sweep(place).arms
+    found = answer(directory)
+    kept = {path.parent.name for path in directory.glob("trials/*/weights.pt")}
+    assert [len(each.done) for each in confirmed] == [3, 3]
+    assert kept == {trial.directory.name for each in confirmed for trial in each.done}
+    assert arm == f"smelu@{found['best']['value']:g}" == confirmed[1].name
+    assert found["confirmed"] == before["confirmed"]
+    assert load(program).description.trial["name"] == confirmed[1].done[1].directory.name
+
+
+def test_weights_of_a_confirmation_that_is_not_wanted_are_refused(log, tmp_path, without_ray):
+    without_ray()
+
+    with pytest.raises(ConfigError, match=r"--keep-weights: found search\.confirm=0, expected"):
+        search(written(tmp_path, log), output=tmp_path / "results", keep_weights=True)
+
+    assert not (tmp_path / "results").exists()
 
 
 def test_a_search_at_a_uri_answers_there_goes_on_from_there_and_is_reported_from_there(

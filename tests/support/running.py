@@ -60,6 +60,7 @@ def train_here(
     directory: Path,
     groups: Sequence[Group],
     *,
+    keep_weights: bool = False,
     uri: str | None = None,
     **_: object,
 ) -> list[Failure]:
@@ -75,7 +76,7 @@ def train_here(
             ]
             continue
         for trial, result in zip(group.trials, trained, strict=True):
-            results.write(trial, result, keep_weights=False)
+            results.write(trial, result, keep_weights=keep_weights)
             results.receive(trial)
     return failures
 

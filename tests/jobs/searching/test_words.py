@@ -59,6 +59,16 @@ def test_a_confirmation_is_told_with_its_own_intervals():
     assert "flatters" not in told
 
 
+def test_how_a_confirmed_winner_is_exported_is_said():
+    confirmed = candidate(1.2)
+
+    told = words.exporting(CONFIG, confirmed, "results/confirmation")
+    failed = words.exporting(CONFIG, replace(confirmed, failed="diverged"), "results/confirmation")
+
+    assert told.endswith("soloist export results/confirmation --arm smelu@1.2 --output DIR")
+    assert failed == words.exporting(CONFIG, None, "") != told
+
+
 def test_a_winner_that_fresh_replicas_do_not_confirm_is_said_so():
     found = verdict(Outcome.FOUND, candidate(1.2))
 
