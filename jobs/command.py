@@ -103,6 +103,17 @@ def check_file(path: Path, option: str) -> None:
     _try_to_write(path.parent, f"{option} {path}")
 
 
+def check_new(directory: Path) -> None:
+    """Make sure, before any work, that a directory can be put where it appears as a whole.
+
+    Raises:
+        ConfigError: it cannot, or it would be lost; says why.
+    """
+    refuse_uri(directory, "--output")
+    refuse_lost(directory)
+    _try_to_write(directory.parent, f"--output {directory}")
+
+
 def refuse_uri(output: Path, option: str) -> None:
     """Refuse a URI where files of this machine are written.
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from jobs.command import refuse_lost, run
+from jobs.command import check_new, run
 from jobs.documents import read_document
 from jobs.validation import validated
 from recsys.data.click_log import ClickLog
@@ -129,8 +129,8 @@ def prepare(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     console = Console(stderr=True, highlight=False)
     own = {"threshold": threshold, "schema": schema, "rows": rows, "seed": seed}
     check_options(reader, own)
-    refuse_lost(output)
     check_free(output, replace=replace)
+    check_new(output)
     encodings = Encodings(default=encoding, of_feature=_pairs(feature or []))
     sources = Paths(train=source or [], valid=valid_source or [], test=test_source or [])
     say = partial(console.print, soft_wrap=True)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import typer
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from jobs.command import guarded
 from jobs.prepare import prepare
 from recsys.data.click_log import ClickLog
-from recsys.errors import DataError
+from recsys.errors import ConfigError, DataError
 from tests.support.malformed import corpus
 from tests.support.shared import ROOT
 from tests.support.tables import criteo_line, write_100k, write_lines
@@ -33,6 +34,27 @@ def run(tmp_path, monkeypatch):
 
 def names_in(directory):
     return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("place", "found"),
+    [
+        ("/proc/nowhere/log", "No such file or directory, expected a directory to write to"),
+        ("file/log", "File exists, expected a directory to write to"),
+        ("s3://bucket/log", "a URI, expected a path of this machine"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_refused_by_its_option_before_any_reading(
+    tmp_path, monkeypatch, place, found
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ConfigError) as refused:
+        prepare("movielens", Path(place), source=[tmp_path / "absent"])
+
+    assert str(refused.value) == f"--output {Path(place)}: found {found}"
+    assert names_in(tmp_path) == ["file"]
 
 
 def test_the_corpus_has_more_than_100_cases_of_different_names():
