@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
@@ -13,6 +13,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from analysis.findings.words import difference_words, ratio_words
 from analysis.intervals import FEWEST_REPLICAS, Comparison, Interval
 from analysis.summary import ArmSummary, Measured, SourceSummary, Summary
 
@@ -221,6 +222,7 @@ def _notes(summary: Summary) -> Iterator[str]:
         yield f"{sweep.baseline.name} with {source.source} varied alone: {_floor(source)}."
     yield from _missing(summary)
     yield from _devices(summary)
+    yield from _damping(summary)
     few = [each.arm.name for each in summary.arms if 0 < len(each.arm.done) < FEWEST_REPLICAS]
     if few:
         yield (
@@ -255,6 +257,37 @@ def _devices(summary: Summary) -> Iterator[str]:
             f"Trained on {' and '.join(devices)}: rounding differs between them, and counts as"
             " prediction difference; engine.device names one for all."
         )
+
+
+def _damping(summary: Summary) -> Iterator[str]:
+    """Say what ``delta_scale`` changed, pair by pair, and of whom nothing is known."""
+    for each in summary.damping:
+        found = each.twins
+        yield (
+            f"Damping, {found.damped.name} (delta_scale {found.scale:g}) beside"
+            f" {found.beside.name} ({found.beside_scale:g}): log loss"
+            f" {_said(each.log_loss, difference_words)}, PD"
+            f" {_said(each.relative_pd, ratio_words)}.{_meaning(each.log_loss)}"
+        )
+    if summary.never_damped:
+        yield (
+            "No damped arm was trained: whether delta_scale is needed is not known of"
+            f" {', '.join(arm.name for arm in summary.never_damped)}."
+        )
+
+
+def _meaning(log_loss: Comparison) -> str:
+    verdict = _verdict(log_loss, none=0.0)
+    meanings = {
+        Verdict.BETTER: " Damping is needed here.",
+        Verdict.WORSE: " Damping costs accuracy here.",
+    }
+    return meanings.get(verdict, "")
+
+
+def _said(comparison: Comparison, words: Callable[[Comparison], str]) -> str:
+    found = comparison.interval
+    return f"not known, {found.reason}" if math.isnan(found.low) else words(comparison)
 
 
 def _open(summary: Summary) -> Iterator[str]:

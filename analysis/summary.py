@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import estimators, intervals
+from analysis.damping import Twins, never_damped, read_trained, twins
 from analysis.errors import ResultsError
 from analysis.estimators import Sample
 from analysis.intervals import Comparison, Interval, Units
@@ -72,12 +73,27 @@ class SourceSummary:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DampingSummary:
+    """An arm beside its less damped twin: the log loss as a difference in nats, PD as a ratio."""
+
+    twins: Twins
+    log_loss: Comparison
+    relative_pd: Comparison
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """All that a sweep found."""
+    """All that a sweep found.
+
+    ``never_damped`` are arms of several asynchronous workers of which nothing tells whether damping
+    would help: no twin of theirs is trained.
+    """
 
     sweep: SweepResults
     arms: tuple[ArmSummary, ...]
     sources: tuple[SourceSummary, ...]
+    damping: tuple[DampingSummary, ...]
+    never_damped: tuple[ArmResults, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +136,7 @@ def summarize(sweep: SweepResults) -> Summary:
                 ),
             )
         )
+    trained = read_trained(sweep.arms)
     return Summary(
         sweep=sweep,
         arms=tuple(summaries),
@@ -133,6 +150,8 @@ def summarize(sweep: SweepResults) -> Summary:
             )
             for trials in sweep.sources
         ),
+        damping=tuple(_damping(each) for each in twins(trained)),
+        never_damped=tuple(never_damped(trained)),
     )
 
 
@@ -148,6 +167,15 @@ def measure(trials: Trials) -> Estimates:
 def measure_auc(trials: Trials) -> Units:
     """Return the ROC AUC of all finished replicas, to be compared with another arm's."""
     return _units(_sample(_predictions(trials)), estimators.roc_auc, 1)
+
+
+def _damping(found: Twins) -> DampingSummary:
+    damped, beside = measure(found.damped), measure(found.beside)
+    return DampingSummary(
+        twins=found,
+        log_loss=intervals.difference(damped.log_loss, beside.log_loss),
+        relative_pd=intervals.ratio(damped.relative_pd, beside.relative_pd),
+    )
 
 
 def _predictions(trials: Trials) -> Predictions | None:

@@ -71,8 +71,17 @@ def beside(arm: Estimates, baseline: Estimates) -> tuple[str, str, str, str]:
 
 
 def by_ratio(units: Units, baseline: Units) -> str:
-    """Say how far a metric lies from a baseline's: ``41 % lower (95 %: 34 to 47 %)``."""
-    comparison = intervals.ratio(units, baseline)
+    """Say how far a metric lies from a baseline's: ``41 % lower (34 to 47)``."""
+    return ratio_words(intervals.ratio(units, baseline))
+
+
+def by_difference(units: Units, baseline: Units) -> str:
+    """Say how far a log loss lies from a baseline's, in nats."""
+    return difference_words(intervals.difference(units, baseline))
+
+
+def ratio_words(comparison: Comparison) -> str:
+    """Say a ratio: ``41 % lower (34 to 47)``."""
     found = comparison.interval
     if not comparison.settled:
         return f"not told apart {in_brackets('ratio', found, 2)}"
@@ -86,9 +95,8 @@ def by_ratio(units: Units, baseline: Units) -> str:
     return f"{100 * (found.value - 1):.0f} % higher ({low:.0f} to {high:.0f})"
 
 
-def by_difference(units: Units, baseline: Units) -> str:
-    """Say how far a log loss lies from a baseline's, in nats."""
-    comparison = intervals.difference(units, baseline)
+def difference_words(comparison: Comparison) -> str:
+    """Say a difference in nats: ``0.0077 lower (0.0005 to 0.0149)``."""
     found = comparison.interval
     if not comparison.settled:
         return f"not told apart {in_brackets('difference', found, 4)}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,8 @@ class SyntheticArm:
     workers: int = 1
     staleness: tuple[int, ...] = ()
     """How many pushes had 0, 1, … updates of others before them; none: not asynchronous"""
+    engine: Mapping[str, object] = field(default_factory=dict)
+    """What the trials' config.json says of it; none: there is no config.json"""
 
 
 ARMS = (
@@ -166,6 +169,10 @@ def _write_trial(
     if arm.staleness:
         histogram = {str(updates): count for updates, count in enumerate(arm.staleness)}
         (place / "staleness.json").write_text(json.dumps({"updates": {"histogram": histogram}}))
+    if arm.engine:
+        recipe = {"arm": {"activation": arm.activation}, "engine": dict(arm.engine)}
+        config = {"recipe": recipe, "seeds": {"shuffle": 1 + replica}, "data_fingerprint": "none"}
+        (place / "config.json").write_text(json.dumps(config))
     cost = {
         "train_lookups": 7.0 * arm.components,
         "serve_lookups": 7.0 * arm.components,
@@ -180,6 +187,7 @@ def _write_trial(
         "code": "synthetic",
         "libraries": {"torch": "0.0.0"},
         "machine": {"device": "cpu", "processor": "synthetic"},
+        "threads": 1,
         "seeds": {"init": 1, "shuffle": 1 + replica},
     }
     (place / "provenance.json").write_text(json.dumps(provenance))
