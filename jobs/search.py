@@ -80,8 +80,8 @@ def search(
     configured = load_experiment(experiment, overrides or ())
     if keep_weights and not search_of(configured).confirm:
         raise ConfigError(
-            "--keep-weights: found search.confirm=0, expected some: the weights kept are "
-            "those of the confirmation"
+            "--keep-weights: found search.confirm=0, expected some: the weights kept are those "
+            "of the confirmation"
         )
     log = open_click_log(configured.data)
     with results_at(output or Path("results", configured.name), writes=not dry_run) as results:
@@ -102,9 +102,9 @@ def search(
         told = words.answer(trainings.config, configured.baseline, verdict, confirmed)
         _write_answer(place, configured, verdict, confirmed, told)
         _show(trainings, verdict, told)
+        print(bill.spent_words(took, priced))
         if keep_weights:
             print(words.exporting(trainings.config, confirmed, f"{results}/{CONFIRMATION}"))
-        print(bill.spent_words(took, priced))
         raise_for(trainings.failures, trainings.asked)
 
 

@@ -158,8 +158,7 @@ def test_the_weights_of_what_was_confirmed_are_kept_and_exported_as_the_answer_s
     before = answer(directory)
     search(experiment, output=directory, keep_weights=True)
     told = capsys.readouterr().out.splitlines()
-    (command,) = (line for line in told if line.startswith("Export it with: soloist export "))
-    place, _, arm, *_ = command.removeprefix("Export it with: soloist export ").split()
+    place, _, arm, *_ = told[-1].removeprefix("Export it with: soloist export ").split()
     export(place, program, data=log.directory, arm=arm, replica=1)
 
     confirmed = read_sweep(place).arms
