@@ -145,6 +145,41 @@ def test_a_launcher_file_is_what_ray_takes(path):
     assert any("--shm-size" in word for word in config["docker"]["run_options"])
 
 
+@pytest.mark.parametrize("path", LAUNCHER, ids=lambda path: path.name)
+def test_every_machine_mounts_the_data_and_every_container_sees_it_where_pods_do(path):
+    config = prepared(path)
+    mounts = [re.search(r"sudo mount .* (\S+)$", c) for c in config["initialization_commands"]]
+    (mounted,) = (found[1] for found in mounts if found)
+    pods = cluster_of(CLUSTER / "kuberay" / "rayjob.yaml")["headGroupSpec"]["template"]["spec"]
+    (in_pods,) = (
+        m["mountPath"] for m in pods["containers"][0]["volumeMounts"] if m["name"] == "data"
+    )
+
+    assert f"-v {mounted}:{in_pods}" in config["docker"]["run_options"]
+    assert f"sudo mkdir -p {mounted}" in config["initialization_commands"]
+    for node in config["available_node_types"].values():
+        assert "initialization_commands" not in node  # which would stand in place of the others
+
+
+@pytest.mark.parametrize(
+    ("name", "rights"), [("aws", "IamInstanceProfile"), ("gcp", "serviceAccounts")]
+)
+def test_workers_have_rights_to_a_bucket_and_the_head_those_that_ray_gives_it(name, rights):
+    nodes = prepared(CLUSTER / "launcher" / f"{name}.yaml")["available_node_types"]
+    given = {kind: node["node_config"].get(rights) for kind, node in nodes.items()}
+
+    assert given.pop("head") is None
+    assert all(given.values())
+    assert given["cpu"] == given["gpu"] == given["spot"]
+
+
+def prepared(path: Path) -> dict[str, Any]:
+    """Return a launcher file as Ray completes and takes it."""
+    config = prepare_config(read(path))
+    validate_config(config)
+    return config
+
+
 @pytest.mark.parametrize("field", ["max_worker", "head_node"])
 def test_a_launcher_file_with_an_unknown_field_is_refused_by_ray(field):
     config = read(LAUNCHER[0]) | {field: 3}
