@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from distrib.remote import Results
 from distrib.results import trial_directory
 from distrib.status import ERROR
 from distrib.trial import Trial
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,14 +33,18 @@ class Failure:
 def write_failure(results: Results, title: str, trial: Trial, reason: str, text: str) -> Failure:
     """Leave the reason and, below it, the traceback in the trial's directory.
 
-    The next try's result replaces the directory.
+    The next try's result replaces the directory. Where it cannot be sent to a URI, it is here.
     """
     place = trial_directory(results.directory, trial)
     place.mkdir(parents=True, exist_ok=True)
     report = place / ERROR
     report.write_text(f"{reason}\n\n{text}")
-    results.send_file(report)
     named = f"{results}/{report.relative_to(results.directory).as_posix()}"
+    try:
+        results.send_file(report)
+    except OSError as error:
+        _log.warning("%s: could not be sent (%s); it is here: %s", named, error, report)
+        named = str(report)
     return Failure(title=title, trial=trial, reason=reason, report=report, named=named)
 
 

@@ -24,6 +24,21 @@ class Reservation:
     strategy: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Needs:
+    """What a group asks of Ray, decided when it is first seen."""
+
+    task: Mapping[str, Any]
+    """Ray's options for the process that answers for the group"""
+    worker: Resources
+    """Of one process that trains"""
+    reservation: Reservation | None
+    places_ranks: bool
+    """Its process has Ray Train place others, once it runs"""
+    begins_alone: bool
+    """As soon as its process runs it trains, and waits for nobody's place"""
+
+
 def living_nodes() -> list[Resources]:
     """Return what each node of this Ray has."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -32,6 +47,22 @@ def living_nodes() -> list[Resources]:
 def may_grow(nodes: Sequence[Resources]) -> bool:
     """Tell whether this is a cluster: of several nodes, or of a head that does no work."""
     return len(nodes) > 1 or not any(node.get("CPU", 0) for node in nodes)
+
+
+def needs_of(recipe: Recipe, nodes: Sequence[Resources]) -> Needs:
+    """Return what a group of a recipe asks of a Ray of these nodes.
+
+    Raises:
+        ConfigError: as ``worker_resources`` and ``reservation``.
+    """
+    wanted = reservation(recipe, nodes)
+    return Needs(
+        task=task_requirements(recipe, nodes),
+        worker=worker_resources(recipe, nodes),
+        reservation=wanted,
+        places_ranks=recipe.engine.name == "sync",
+        begins_alone=wanted is not None or recipe.engine.name not in ("async", "sync"),
+    )
 
 
 def task_requirements(recipe: Recipe, nodes: Sequence[Resources]) -> dict[str, Any]:

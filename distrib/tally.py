@@ -36,13 +36,18 @@ class TallyReader:
 
     def __init__(self) -> None:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self.actor: Any = ray.remote(num_cpus=0)(Tally).options(scheduling_strategy=here).remote()
+        tally = ray.remote(num_cpus=0)(Tally).options(scheduling_strategy=here, max_restarts=-1)
+        self.actor: Any = tally.remote()
+        self.is_fresh = False
+        """Whether the last reading is what the actor knew then"""
         self._last: dict[str, int] = {}
 
     def read(self) -> dict[str, int]:
         """Return what is known; a display must never stop a sweep, so an old reading will do."""
+        self.is_fresh = False
         with suppress(RayError):
             self._last = ray.get(self.actor.read.remote(), timeout=5)
+            self.is_fresh = True
         return self._last
 
     def close(self) -> None:
@@ -51,14 +56,26 @@ class TallyReader:
 
 
 class TallyWriter:
-    """A worker's side: tells at once that it has begun; called for every batch, twice a second."""
+    """A worker's side: called for every batch, it tells twice a second.
 
-    def __init__(self, actor: Any, attempt: str) -> None:
+    Args:
+        actor: handle of the tally.
+        attempt: what is told of.
+        begins_alone: whether it has begun as soon as its process runs; or else with its first
+            batch, since its workers may yet wait for places.
+    """
+
+    def __init__(self, actor: Any, attempt: str, *, begins_alone: bool) -> None:
         self._actor = actor
         self._attempt = attempt
+        self._begins_alone = begins_alone
         self._examples = 0
         self._told_at = float("-inf")
-        self(0)
+
+    def begin(self) -> None:
+        """Tell that the process runs, if that is the beginning."""
+        if self._begins_alone:
+            self(0)
 
     def __call__(self, examples: int) -> None:
         self._examples += examples

@@ -33,6 +33,7 @@ _UNDECIDING = (
     "recsys/data/download.py",
     "recsys/serving/",
     "distrib/failures.py",
+    "distrib/group_task.py",
     "distrib/groups.py",
     "distrib/probe.py",
     "distrib/remote.py",

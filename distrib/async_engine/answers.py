@@ -18,8 +18,8 @@ class ServersLost(Exception):
     """A dispatcher or a shard is gone, and with it what it knew."""
 
 
-def answer(reply: Any, limit_s: float | None = ANSWER_S) -> Any:
-    """Wait for a reply, without a limit until the actor is known to be dead.
+def answer(reply: Any, limit_s: float = ANSWER_S) -> Any:
+    """Wait for a reply.
 
     Raises:
         RayTaskError: the actor's own error.

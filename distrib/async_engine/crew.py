@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, GetTimeoutError, RayActorError, RayTaskError
+from ray.exceptions import (
+    ActorDiedError,
+    GetTimeoutError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
 
 from distrib.async_engine.answers import reason
 from distrib.async_engine.messages import Ending, Servers
@@ -57,7 +63,8 @@ class Crew:
         """Replace the dead; return their names, and whether a worker found its servers gone.
 
         Raises:
-            TrialFailed: a worker's own error, or workers that die whatever replaces them.
+            TrialFailed: a worker's own error, workers that die whatever replaces them, or one for
+                which no node has room.
         """
         running = [member.running for member in self._members if member.running is not None]
         ended, _ = ray.wait(running, num_returns=len(running), timeout=0) if running else ([], [])
@@ -75,6 +82,8 @@ class Crew:
                 dead.append(member.name)
                 replacement = self._replace(place, reason(error))
                 replacement.running = replacement.actor.run.remote(phase, servers)
+            except RayError as error:  # it can never be placed
+                raise TrialFailed(f"{member.name}: {reason(error)}") from error
         return dead, lost
 
     def note_progress(self) -> None:

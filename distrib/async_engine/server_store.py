@@ -34,6 +34,8 @@ _COPIES = 5
 with, and, while the weights are fetched anew, those that were fetched before, what the shards send
 (in Ray's object store) and what it is joined to"""
 
+_WRITE_S = 3600.0
+"""So long a shard may take to write a snapshot of its part"""
 _SILENT_LEASES = 4
 """A shard that is silent for so long is taken for dead, before its workers' window is blamed"""
 
@@ -117,9 +119,9 @@ class ServerStore:
         return self._arm
 
     def write(self, root: str, name: str) -> list[str]:
-        """Have all shards write their files, which takes as long as it takes."""
+        """Have all shards write their files, which may take long."""
         return self._of_shards(
-            lambda shard, number: shard.write.remote(root, name, number), limit_s=None
+            lambda shard, number: shard.write.remote(root, name, number), limit_s=_WRITE_S
         )
 
     def order(self) -> list[tuple[Served, ...]]:
@@ -159,8 +161,6 @@ class ServerStore:
                 "smaller tables"
             )
 
-    def _of_shards(
-        self, call: Callable[[Any, int], Any], limit_s: float | None = ANSWER_S
-    ) -> list[Any]:
+    def _of_shards(self, call: Callable[[Any, int], Any], limit_s: float = ANSWER_S) -> list[Any]:
         replies = [call(shard, number) for number, shard in enumerate(self._shards)]
         return [answer(reply, limit_s) for reply in replies]

@@ -21,6 +21,7 @@ from recsys.data.click_log import ClickLog
 from recsys.data.stream import Stream
 from recsys.engines import AsyncEngine
 from recsys.errors import DataError
+from recsys.native import operators
 
 _BEATS_PER_LEASE = 4
 
@@ -59,6 +60,8 @@ class BaseWorker(ABC):
         self.device = set_arithmetic(trial.recipe)
         self.stream = Stream(self.log, "train", trial.recipe.stream, [trial.seeds])
         self.windows = Windows(self.stream.batch_count, self.engine.window)
+        if self.device.type == "cpu":
+            operators()  # on a fresh machine they are compiled: in a lease it would take too long
 
     def run(self, phase: int, servers: Servers) -> Ending:
         """Train windows of a phase until none is left, or until dispatcher or a shard is gone."""

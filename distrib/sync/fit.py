@@ -117,6 +117,6 @@ def _trainer(job: Job, resources: Resources) -> TorchTrainer:
             storage_filesystem=folder.system,
             failure_config=FailureConfig(max_failures=engine.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=engine.checkpoints_kept),
-            callbacks=[Introduction(job.board)],  # type: ignore[list-item]
+            callbacks=[Introduction(job.board, job.name)],  # type: ignore[list-item]
         ),
     )

@@ -38,8 +38,9 @@ class Run:
         self._place, self._within = place, f"{RUNS}/{name}"
         self._resume = resume
         self._resumed = None if resume is None else Path(resume).absolute()
+        self._fetched = scratch / f"{name}-begins-with"
         if resume is not None and is_uri(resume):
-            self._resumed = scratch / f"{name}-begins-with"
+            self._resumed = self._fetched
 
     def __str__(self) -> str:
         return f"{without_secrets(self._place)}/{self._within}"
@@ -100,7 +101,8 @@ class Run:
                 self._folder().write(path.relative_to(self.here).as_posix(), path.read_bytes())
 
     def clear(self) -> None:
-        """Drop what is here of a run that lies elsewhere."""
+        """Drop what is here of what lies elsewhere."""
+        shutil.rmtree(self._fetched, ignore_errors=True)
         if self.is_far:
             shutil.rmtree(self.here, ignore_errors=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import time
@@ -57,7 +58,9 @@ class Job:
     def run(self) -> Run:
         """Return the run as this machine sees it."""
         # The same for all ranks of a node; what a killed one left there, the next one replaces.
-        scratch = Path(tempfile.gettempdir(), f"soloist-{os.getuid()}-ranks")
+        # Elsewhere the same trials are another run.
+        elsewhere = hashlib.sha256(self.place.encode()).hexdigest()[:8]
+        scratch = Path(tempfile.gettempdir(), f"soloist-{os.getuid()}-ranks", elsewhere)
         return Run(self.place, self.name, self.resume, scratch)
 
 

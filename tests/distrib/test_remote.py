@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from distrib.engines import train
+from distrib.failures import write_failure
 from distrib.folder import Folder
 from distrib.groups import Group
 from distrib.remote import Results, results_at
@@ -220,3 +221,16 @@ def test_a_place_that_cannot_be_written_is_refused_in_one_line(s3, place):
 def test_a_path_is_used_as_it_is(tmp_path):
     with results_at(tmp_path) as results:
         assert results == Results(directory=tmp_path)
+
+
+def test_a_failure_that_cannot_be_sent_is_told_by_where_it_is(trained, tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError("network is down")
+
+    monkeypatch.setattr("distrib.folder.Folder.write", refuse)
+    results = Results(directory=tmp_path, uri=f"file://{tmp_path}/elsewhere")
+
+    failure = write_failure(results, "relu", trained[0], "diverged", "Traceback")
+
+    assert failure.named == str(failure.report)
+    assert failure.report.read_text() == "diverged\n\nTraceback"

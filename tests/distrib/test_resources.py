@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from distrib.resources import options, reservation, task_requirements, worker_resources
+from distrib.resources import (
+    needs_of,
+    options,
+    reservation,
+    task_requirements,
+    worker_resources,
+)
 from recsys.errors import ConfigError
 from tests.support.logs import small_log, small_recipe, trials
 
@@ -134,3 +140,16 @@ def test_ray_is_asked_for_nothing_custom_where_nothing_is_wanted():
 def test_resources_that_contradict_themselves_are_refused(engine, says):
     with pytest.raises(ValueError, match=says):
         recipe(**engine)
+
+
+@pytest.mark.parametrize(
+    ("engine", "begins_alone"),
+    [
+        ({}, True),
+        ({"name": "async", "workers": 2}, True),  # its workers' places are reserved before it runs
+        (MANY_WORKERS, False),  # one machine has no room for all: each comes when it can
+        ({"name": "sync", "workers": 2}, False),
+    ],
+)
+def test_a_training_whose_workers_may_yet_wait_has_not_begun_with_its_process(engine, begins_alone):
+    assert needs_of(recipe(**engine), LAPTOP).begins_alone is begins_alone

@@ -15,9 +15,13 @@ import pandas as pd
 import pytest
 from ray.util import placement_group_table
 
+from distrib import group_task
 from distrib.engines import train
+from distrib.group_task import Stopped
 from distrib.groups import Group
+from distrib.remote import Results
 from distrib.results import is_done, trial_directory, write_trial
+from distrib.retry import Ending
 from distrib.runner import run_groups
 from distrib.status import Status
 from distrib.trial import Trial
@@ -180,6 +184,44 @@ def test_a_result_that_the_driver_does_not_see_is_no_result(log, tmp_path, monke
     (failure,) = run_groups(log, tmp_path, [group])
 
     assert "expected a directory that all nodes reach, or a URI" in failure.reason
+
+
+def test_a_result_that_cannot_be_fetched_at_once_is_asked_for_again(log, tmp_path, monkeypatch):
+    receive, refused = Results.receive, []
+
+    def receive_later(results: Results, trial: Trial) -> bool:
+        if not refused:
+            refused.append(trial)
+            raise OSError("network is down")
+        return receive(results, trial)
+
+    monkeypatch.setattr(Results, "receive", receive_later)
+    monkeypatch.setattr("distrib.runner._PAUSES_S", (0,))
+    group = Group(title="relu", trials=tuple(trials(log, small_recipe(), 1)))
+
+    failures = run_groups(log, tmp_path, [group])
+
+    assert refused == list(group.trials)
+    assert failures == []
+    assert is_done(tmp_path, group.trials[0])
+
+
+def test_a_training_asks_for_the_same_again_when_its_node_died(log, tmp_path, monkeypatch):
+    # All that is left then is a head without what it needs.
+    nodes = [[{"CPU": 2.0}, {"CPU": 2.0}], [{"CPU": 0.5}]]
+    monkeypatch.setattr("distrib.runner.living_nodes", lambda: nodes.pop(0))
+    ended = group_task.stopped
+    lost = Stopped(ending=Ending.NODE_DIED, reason="NodeDiedError", text="")
+    first = [lost]
+    monkeypatch.setattr(
+        "distrib.runner.stopped", lambda reference: first.pop() if first else ended(reference)
+    )
+    group = Group(title="relu", trials=tuple(trials(log, small_recipe(), 1)))
+
+    failures = run_groups(log, tmp_path, [group])
+
+    assert first == failures == []
+    assert is_done(tmp_path, group.trials[0])
 
 
 def test_a_killed_worker_is_replaced(log, tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +14,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from ray.util import placement_group_table
 
 from distrib import engines
 from distrib.errors import TrialFailed
 from distrib.folder import Folder
 from distrib.groups import Group
-from distrib.results import trial_directory
+from distrib.results import is_done, trial_directory
 from distrib.runner import run_groups
+from distrib.status import Status
 from distrib.sync import checkpoints, driver
 from distrib.sync.driver import evaluated
 from distrib.sync.naming import run_name, training_digest
@@ -50,15 +54,15 @@ class Stopped(Exception):
     """What a test stops a driver with."""
 
 
-def ranks_alive() -> list[str]:
-    """Return the command lines of Ray Train's workers on this machine."""
+def processes(title: str) -> list[int]:
+    """Return the processes on this machine by Ray's name for them."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            title = (process / "cmdline").read_bytes().decode()
+            line = (process / "cmdline").read_bytes().decode()
         except OSError:  # it has just ended
             continue
-        found += [title] if "RayTrainWorker" in title else []
+        found += [int(process.name)] if title in line else []
     return found
 
 
@@ -79,9 +83,9 @@ def test_a_driver_that_stops_and_a_rank_that_is_killed_change_no_bit_of_the_mode
     with pytest.raises(Stopped):
         engines.train(log, replicas, on_progress=stop, directory=uri)
     deadline = time.monotonic() + 60
-    while ranks_alive() and time.monotonic() < deadline:
+    while processes("RayTrainWorker") and time.monotonic() < deadline:
         time.sleep(0.1)
-    left_behind = ranks_alive()
+    left_behind = processes("RayTrainWorker")
     begun = checkpoints.read_progress(run.newest(training_digest(replicas)))
     found = engines.train(log, replicas, on_progress=told.append, directory=uri)
     monkeypatch.setattr(driver, "Fit", None)
@@ -118,19 +122,54 @@ def test_a_driver_that_stops_and_a_rank_that_is_killed_change_no_bit_of_the_mode
     } <= tags
 
 
-def test_a_sweeps_training_takes_as_many_ranks_as_the_cluster_has(log, tmp_path) -> None:
+def test_a_sweeps_trainings_take_as_many_ranks_as_there_are_and_one_at_a_time_waits_for_them(
+    log, tmp_path
+) -> None:
     recipe = small_recipe(
         engine={"name": "sync", "workers": [1, 4], "track_every": 5}, stream={"batch_size": BATCH}
     )
-    group = Group(title="elastic", trials=tuple(trials(log, recipe, 2)))
+    groups = [
+        Group(title=title, trials=(trial,))
+        for title, trial in zip(("first", "second"), trials(log, recipe, 2), strict=True)
+    ]
+    waiting: list[int] = []
 
-    failures = run_groups(log, tmp_path, [group])
+    def count(status: Status) -> None:
+        waiting.append(sum(each.examples_done == 0 for each in status.running))
+
+    failures = run_groups(log, tmp_path, groups, observe=count)
 
     assert failures == []
-    place = trial_directory(tmp_path, group.trials[0])
-    told = json.loads((place / "provenance.json").read_text())["sync"]
-    assert (told["ranks"], told["ranks_at_the_end"]) == ([1, 4], 2)
-    assert (tmp_path / "runs" / told["run"]).is_dir()
+    assert max(waiting) == 1
+    for group in groups:
+        place = trial_directory(tmp_path, group.trials[0])
+        told = json.loads((place / "provenance.json").read_text())["sync"]
+        assert (told["ranks"], told["ranks_at_the_end"]) == ([1, 4], 2)
+        assert (tmp_path / "runs" / told["run"]).is_dir()
+
+
+def test_the_places_of_a_training_whose_process_is_killed_are_given_to_its_next_try(
+    log, tmp_path
+) -> None:
+    slow = {"options": {"place": str(tmp_path), "dies_at": 10**9, "seconds": 0.2}}
+    all_cpus = {"name": "sync", "workers": 1, "resources": {"num_cpus": 2}, "checkpoint_every": 5}
+    stream = {"batch_size": BATCH, "epochs": 2}
+    recipe = own_recipe("mortal", model=slow, engine=all_cpus, stream=stream)
+    group = Group(title="watched", trials=tuple(trials(log, recipe, 1)))
+    killed: list[int] = []
+
+    def kill_once(status: Status) -> None:
+        if not killed and status.examples_done > 6 * BATCH:
+            (process,) = processes("ray::watched")
+            os.kill(process, signal.SIGKILL)
+            killed.append(process)
+
+    failures = run_groups(log, tmp_path, [group], observe=kill_once)
+
+    assert len(killed) == 1
+    assert failures == []
+    assert is_done(tmp_path, group.trials[0])
+    assert {each["state"] for each in placement_group_table().values()} == {"REMOVED"}
 
 
 def test_a_checkpoint_of_the_end_is_evaluated_and_no_rank_starts(
