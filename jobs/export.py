@@ -108,7 +108,7 @@ def _compare(place: Path, output: Path, log: ClickLog) -> float:
     if log.fingerprint != trial.data_fingerprint:
         raise DataError(f"{log.directory}: not the click log that {place} was trained on")
     set_threads(trial.recipe)
-    predictions = pd.read_parquet(place / "predictions.parquet")
+    predictions = pd.read_parquet((place / "predictions.parquet").absolute())
     found, expected = _answers(output, trial, log, predictions), predictions["logit"].to_numpy()
     difference = np.abs(found - sigmoid(expected))
     worst = int(difference.argmax())

@@ -37,7 +37,7 @@ def replay(
 
     In one process, whatever the number of workers was: the order alone decides. Prints how many
     tensors are equal to the bit, weights and accumulators; if one is not, names it and ends with
-    status 1. The trial must have been recorded: engine.record=true.
+    status 1. The trial must have been recorded: --record, or engine.record=true.
     """
     log = ClickLog.open(data)
     with trial_at(trial, arm, replica) as named:
@@ -68,11 +68,11 @@ def _replay(trial: Path, log: ClickLog) -> None:
 def _read(place: Path) -> tuple[Trial, pd.DataFrame, dict[str, str]]:
     try:
         digests = json.loads((place / "digests.json").read_text())
-        orders = pd.read_parquet(place / "order.parquet")
+        orders = pd.read_parquet((place / "order.parquet").absolute())
     except FileNotFoundError as error:
         raise DataError(
             f"{error.filename}: not there; expected a finished trial of the async engine "
-            "that was recorded (engine.record=true)"
+            "that was recorded (--record, or engine.record=true)"
         ) from None
     except ValueError as error:  # pyarrow's is one, and json's
         first = str(error).splitlines()[0]
