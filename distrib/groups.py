@@ -23,11 +23,6 @@ class Group:
     def recipe(self) -> Recipe:
         return self.trials[0].recipe
 
-    @property
-    def trains_in_turn(self) -> bool:
-        """Whether its engine trains one trial after another: then nothing is gained by a group."""
-        return self.recipe.engine.name == "async"
-
     def examples(self, log: ClickLog) -> int:
         """Return how many examples its training takes, all replicas and phases together."""
         passes = self.recipe.stream.epochs * len(self.recipe.arm.phases)
@@ -48,7 +43,7 @@ def missing_groups(
 ) -> list[Group]:
     """Return what is yet to train of ``groups``: at most ``fuse`` trials each, evenly cut.
 
-    Where an engine would train them in turn, each is alone, so that what is finished is written.
+    Trials that an engine trains in turn are each alone, so that what is finished is written.
     A trial that several groups ask for is trained once, in the first of them. Where ``weights`` are
     wanted, a finished trial without them is trained again.
     """
@@ -60,7 +55,8 @@ def missing_groups(
             if trial.digest not in seen and not is_done(directory, trial, weights=weights):
                 rest.append(trial)
             seen.add(trial.digest)
-        pieces = -(-len(rest) // (1 if group.trains_in_turn else fuse))
+        in_turn = group.recipe.engine.name == "async"  # however many there are
+        pieces = -(-len(rest) // (1 if in_turn else fuse))
         missing += [
             Group(title=group.title, trials=tuple(rest[piece::pieces])) for piece in range(pieces)
         ]

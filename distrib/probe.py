@@ -59,11 +59,6 @@ def trains_alone(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"engine": alone, "stream": stream})
 
 
-def fused_replicas(trials: Sequence[Trial]) -> int:
-    """Return how many of a group's trials are trained in one process, not one after another."""
-    return 1 if trials[0].recipe.engine.name == "async" else len(trials)
-
-
 def run_probes(log: ClickLog, groups: Sequence[Sequence[Trial]]) -> list[Probe | str]:
     """Measure groups of trials on the Ray that is there; one that fails gives its reason.
 
@@ -102,7 +97,7 @@ def probe(log: ClickLog, trials: Sequence[Trial]) -> Probe:
         ConfigError: as the local engine does.
     """
     recipe = trains_alone(trials[0].recipe)
-    trials = [replace(trial, recipe=recipe) for trial in trials[: fused_replicas(trials)]]
+    trials = [replace(trial, recipe=recipe) for trial in trials]
     refuse_unfit(log, trials)
     device = set_arithmetic(recipe)
     stream = Stream(log, "train", recipe.stream, [trial.seeds for trial in trials])

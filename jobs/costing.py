@@ -16,7 +16,7 @@ from analysis.results import DONE
 from analysis.results import Trial as FinishedTrial
 from analysis.spending import Prices, Spent, Usage, spent, usage
 from distrib.groups import Group
-from distrib.probe import Probe, fused_replicas, trains_alone
+from distrib.probe import Probe, trains_alone
 from distrib.trial import Trial
 from recsys.cost import LookupCounter
 from recsys.data.click_log import ClickLog
@@ -66,13 +66,13 @@ def shape_of(recipe: Mapping[str, Any], fused: int) -> str:
 
 def shape_of_group(group: Group) -> str:
     """Return the shape of a group that is yet to be trained."""
-    return shape_of(group.recipe.model_dump(mode="json"), fused_replicas(group.trials))
+    return shape_of(group.recipe.model_dump(mode="json"), len(group.trials))
 
 
 def shape_alone(group: Group) -> str:
     """Return the shape of what one process of a group does: of the local engine its own."""
     alone = trains_alone(group.recipe)
-    return shape_of(alone.model_dump(mode="json"), fused_replicas(group.trials))
+    return shape_of(alone.model_dump(mode="json"), len(group.trials))
 
 
 def measured_paces(directory: Path, log: ClickLog) -> dict[str, Pace]:

@@ -218,12 +218,6 @@ def test_finished_trials_of_the_workers_themselves_come_before_a_process_alone(l
     assert row.basis == "1 finished trial"
 
 
-def test_trials_that_async_trains_one_after_another_have_the_shape_of_one(log):
-    one, several = (group(log, count, engine={"name": "async"}) for count in (1, 3))
-
-    assert shape_of_group(one) == shape_of_group(several)
-
-
 def test_a_failed_probe_gives_its_reason_and_no_hours(log):
     crew = group(log, engine={"name": "async"})
     paces = probed_paces([shape_alone(crew)], ["ConfigError: engine.device"])

@@ -147,6 +147,16 @@ def test_what_is_missing_is_cut_evenly_into_processes(log, tmp_path):
     assert {t.digest for g in groups for t in g.trials} == {t.digest for t in relu.trials}
 
 
+def test_trials_that_an_engine_trains_in_turn_are_each_alone(log, tmp_path):
+    document = small_experiment("log", replicas=3)
+    document["defaults"]["engine"] |= {"name": "async"}
+    relu, _ = plan(parse_experiment(document), log)
+
+    groups = missing_groups(tmp_path, [Group(title="relu", trials=relu.trials)], fuse=8)
+
+    assert [len(group.trials) for group in groups] == [1, 1, 1]
+
+
 def test_a_trial_that_two_rows_share_is_trained_once(log, tmp_path):
     relu, _, floor = plan(parse_experiment(small_experiment("log", sources=["arithmetic"])), log)
     rows = [Group(title=arm.title, trials=arm.trials) for arm in (relu, floor)]
