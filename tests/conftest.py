@@ -12,7 +12,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Before anything loads OpenMP or Ray: both read their settings once. Workers inherit them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ["RAY_metrics_report_interval_ms"] = "500"  # noqa: SIM112 (Ray's own spelling)
+os.environ["RAY_metrics_report_interval_ms"] = "2000"  # noqa: SIM112 (Ray's own spelling)
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING

@@ -122,54 +122,41 @@ def test_a_driver_that_stops_and_a_rank_that_is_killed_change_no_bit_of_the_mode
     } <= tags
 
 
-def test_a_sweeps_trainings_take_as_many_ranks_as_there_are_and_one_at_a_time_waits_for_them(
-    log, tmp_path
-) -> None:
-    recipe = small_recipe(
-        engine={"name": "sync", "workers": [1, 4], "track_every": 5}, stream={"batch_size": BATCH}
-    )
-    groups = [
-        Group(title=title, trials=(trial,))
-        for title, trial in zip(("first", "second"), trials(log, recipe, 2), strict=True)
-    ]
-    waiting: list[int] = []
-
-    def count(status: Status) -> None:
-        waiting.append(sum(each.examples_done == 0 for each in status.running))
-
-    failures = run_groups(log, tmp_path, groups, observe=count)
-
-    assert failures == []
-    assert max(waiting) == 1
-    for group in groups:
-        place = trial_directory(tmp_path, group.trials[0])
-        told = json.loads((place / "provenance.json").read_text())["sync"]
-        assert (told["ranks"], told["ranks_at_the_end"]) == ([1, 4], 2)
-        assert (tmp_path / "runs" / told["run"]).is_dir()
-
-
-def test_the_places_of_a_training_whose_process_is_killed_are_given_to_its_next_try(
+def test_of_a_sweeps_trainings_one_at_a_time_waits_for_places_and_a_killed_ones_are_given_back(
     log, tmp_path
 ) -> None:
     slow = {"options": {"place": str(tmp_path), "dies_at": 10**9, "seconds": 0.2}}
+    stream = {"batch_size": BATCH}
     all_cpus = {"name": "sync", "workers": 1, "resources": {"num_cpus": 2}, "checkpoint_every": 5}
-    stream = {"batch_size": BATCH, "epochs": 2}
-    recipe = own_recipe("mortal", model=slow, engine=all_cpus, stream=stream)
-    group = Group(title="watched", trials=tuple(trials(log, recipe, 1)))
+    elastic = {"name": "sync", "workers": [1, 4], "track_every": 5}
+    killed_once = own_recipe("mortal", model=slow, engine=all_cpus, stream=stream | {"epochs": 2})
+    taking_all = small_recipe(engine=elastic, stream=stream | {"epochs": 2})
+    groups = [
+        Group(title="elastic", trials=tuple(trials(log, taking_all, 2))),  # the largest comes first
+        Group(title="watched", trials=tuple(trials(log, killed_once, 1))),
+    ]
     killed: list[int] = []
+    waiting: list[int] = []
 
-    def kill_once(status: Status) -> None:
-        if not killed and status.examples_done > 6 * BATCH:
+    def look(status: Status) -> None:
+        waiting.append(sum(each.examples_done == 0 for each in status.running))
+        begun = {each.title for each in status.running if each.examples_done > 6 * BATCH}
+        if not killed and "watched" in begun:
             (process,) = processes("ray::watched")
             os.kill(process, signal.SIGKILL)
             killed.append(process)
 
-    failures = run_groups(log, tmp_path, [group], observe=kill_once)
+    failures = run_groups(log, tmp_path, groups, observe=look)
 
-    assert len(killed) == 1
     assert failures == []
-    assert is_done(tmp_path, group.trials[0])
+    assert len(killed) == 1
+    assert max(waiting) == 1
+    assert all(is_done(tmp_path, trial) for group in groups for trial in group.trials)
     assert {each["state"] for each in placement_group_table().values()} == {"REMOVED"}
+    place = trial_directory(tmp_path, groups[0].trials[0])
+    told = json.loads((place / "provenance.json").read_text())["sync"]
+    assert (told["ranks"], told["ranks_at_the_end"]) == ([1, 4], 2)
+    assert (tmp_path / "runs" / told["run"]).is_dir()
 
 
 def test_a_checkpoint_of_the_end_is_evaluated_and_no_rank_starts(
