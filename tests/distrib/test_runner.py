@@ -28,6 +28,7 @@ from distrib.trial import Trial
 from recsys.config import Recipe
 from recsys.data.click_log import ClickLog
 from tests.support.logs import own_recipe, small_log, small_recipe, trials
+from tests.support.titles import processes_titled
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 ALL_CPUS = {"resources": {"num_cpus": 2}}
@@ -49,15 +50,7 @@ def provenance(directory: Path, trial: Trial) -> dict[str, Any]:
 
 def running_workers() -> list[int]:
     """Return the processes that train a group on this machine, by Ray's name for them."""
-    found = []
-    for process in Path("/proc").iterdir():
-        try:
-            title = (process / "cmdline").read_bytes().decode()
-        except OSError:  # not a process, or one that has just ended
-            continue
-        if title.startswith("ray::victim"):
-            found.append(int(process.name))
-    return found
+    return processes_titled("ray::victim")
 
 
 def in_background(function: Callable[[], None]) -> threading.Thread:

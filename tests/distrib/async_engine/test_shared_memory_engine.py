@@ -156,7 +156,8 @@ def test_two_workers_at_once_train_every_batch_and_see_each_others_updates(log, 
     batches = -(-8 * len(log.splits["train"]) // 32)
     assert told["updates"]["pushes"] == batches
     assert told["updates"]["max"] > 0
-    assert told["examples"]["mean"] == pytest.approx(32 * told["updates"]["mean"], rel=0.01)
+    # Read without a lock: a worker may have told of its updates, and not yet of the examples.
+    assert told["examples"]["mean"] == pytest.approx(32 * told["updates"]["mean"], rel=0.1)
     expected = counts(log, 8)
     assert trained.keys() == expected.keys()
     for name, tensor in trained.items():  # two updates at the same instant may count as one

@@ -8,7 +8,6 @@ import re
 import signal
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -31,6 +30,7 @@ from recsys.errors import ConfigError
 from tests.support.events import scalars
 from tests.support.logs import TRUTH, own_recipe, small_log, small_recipe, trials
 from tests.support.ranks import train_on
+from tests.support.titles import processes_titled
 
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(300)]
 BATCH = 32
@@ -54,18 +54,6 @@ class Stopped(Exception):
     """What a test stops a driver with."""
 
 
-def processes(title: str) -> list[int]:
-    """Return the processes on this machine by Ray's name for them."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (process / "cmdline").read_bytes().decode()
-        except OSError:  # it has just ended
-            continue
-        found += [int(process.name)] if title in line else []
-    return found
-
-
 def test_a_driver_that_stops_and_a_rank_that_is_killed_change_no_bit_of_the_model(
     pool, log, s3, tmp_path, monkeypatch
 ) -> None:
@@ -83,9 +71,9 @@ def test_a_driver_that_stops_and_a_rank_that_is_killed_change_no_bit_of_the_mode
     with pytest.raises(Stopped):
         engines.train(log, replicas, on_progress=stop, directory=uri)
     deadline = time.monotonic() + 60
-    while processes("RayTrainWorker") and time.monotonic() < deadline:
+    while processes_titled("RayTrainWorker") and time.monotonic() < deadline:
         time.sleep(0.1)
-    left_behind = processes("RayTrainWorker")
+    left_behind = processes_titled("RayTrainWorker")
     begun = checkpoints.read_progress(run.newest(training_digest(replicas)))
     found = engines.train(log, replicas, on_progress=told.append, directory=uri)
     monkeypatch.setattr(driver, "Fit", None)
@@ -142,7 +130,7 @@ def test_of_a_sweeps_trainings_one_at_a_time_waits_for_places_and_a_killed_ones_
         waiting.append(sum(each.examples_done == 0 for each in status.running))
         begun = {each.title for each in status.running if each.examples_done > 6 * BATCH}
         if not killed and "watched" in begun:
-            (process,) = processes("ray::watched")
+            (process,) = processes_titled("ray::watched")
             os.kill(process, signal.SIGKILL)
             killed.append(process)
 
