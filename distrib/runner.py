@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -137,15 +137,17 @@ class _Run:
 
     def start_what_may(self) -> None:
         """Hand to Ray what waits, but for those whose ranks would wait with another's."""
+        if not self._waiting:
+            return
+        begun = self._tally.read()
         waiting, self._waiting = self._waiting, []
         for wanted in waiting:
-            if wanted.needs.places_ranks and self._ranks_wait():
+            if wanted.needs.places_ranks and self._ranks_wait(begun):
                 self._waiting.append(wanted)
             else:
                 self._start(wanted)
 
-    def _ranks_wait(self) -> bool:
-        begun = self._tally.read()
+    def _ranks_wait(self, begun: Container[str]) -> bool:
         return any(
             each.wanted.needs.places_ranks and each.name not in begun
             for each in self._running.values()
