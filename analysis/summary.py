@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,12 +115,18 @@ def summarize(sweep: SweepResults) -> Summary:
     evaluation = _predictions(sweep.baseline)
     baseline = _estimates(_sample(evaluation))
     baseline_cost = _counted(sweep.baseline)
+    trained = read_trained(sweep.arms)
+    pairs = twins(trained)
+    paired = {arm.name for pair in pairs for arm in (pair.damped, pair.beside)}
+    estimates: dict[str, Estimates] = {}
     summaries = []
     for arm in sweep.arms:
         predictions = _predictions(arm)
         _same_evaluation(arm, predictions, sweep.baseline, evaluation)
         sample = _sample(predictions)
         found = _estimates(sample)
+        if arm.name in paired:
+            estimates[arm.name] = found
         cost = _counted(arm)
         summaries.append(
             ArmSummary(
@@ -136,7 +142,6 @@ def summarize(sweep: SweepResults) -> Summary:
                 ),
             )
         )
-    trained = read_trained(sweep.arms)
     return Summary(
         sweep=sweep,
         arms=tuple(summaries),
@@ -150,7 +155,7 @@ def summarize(sweep: SweepResults) -> Summary:
             )
             for trials in sweep.sources
         ),
-        damping=tuple(_damping(each) for each in twins(trained)),
+        damping=tuple(_damping(pair, estimates) for pair in pairs),
         never_damped=tuple(never_damped(trained)),
     )
 
@@ -169,8 +174,8 @@ def measure_auc(trials: Trials) -> Units:
     return _units(_sample(_predictions(trials)), estimators.roc_auc, 1)
 
 
-def _damping(found: Twins) -> DampingSummary:
-    damped, beside = measure(found.damped), measure(found.beside)
+def _damping(found: Twins, estimates: Mapping[str, Estimates]) -> DampingSummary:
+    damped, beside = estimates[found.damped.name], estimates[found.beside.name]
     return DampingSummary(
         twins=found,
         log_loss=intervals.difference(damped.log_loss, beside.log_loss),
