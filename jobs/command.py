@@ -85,7 +85,6 @@ def check_output(directory: Path) -> None:
     Raises:
         ConfigError: it cannot, or it would be lost; says why.
     """
-    refuse_uri(directory, "--output")
     refuse_lost(directory)
     _try_to_write(directory, f"--output {directory}")
 
@@ -96,7 +95,6 @@ def check_file(path: Path, option: str) -> None:
     Raises:
         ConfigError: it cannot, or it would be lost; says why.
     """
-    refuse_uri(path, option)
     refuse_lost(path, option)
     if path.is_dir():
         raise ConfigError(f"{option} {path}: found a directory, expected a file")
@@ -109,27 +107,19 @@ def check_new(directory: Path) -> None:
     Raises:
         ConfigError: it cannot, or it would be lost; says why.
     """
-    refuse_uri(directory, "--output")
     refuse_lost(directory)
     _try_to_write(directory.parent, f"--output {directory}")
 
 
-def refuse_uri(output: Path, option: str) -> None:
-    """Refuse a URI where files of this machine are written.
+def refuse_lost(output: Path, option: str = "--output") -> None:
+    """Refuse a path at which nobody would find what is written.
 
     Raises:
-        ConfigError: it is one, which as a path has lost a slash.
+        ConfigError: it was a URI, which as a path has lost a slash, or lies in the copy of a
+            working directory that a submitted job was sent, and would be lost with it.
     """
     if re.match(r"[a-z0-9]+:/", str(output)):
         raise ConfigError(f"{option} {output}: found a URI, expected a path of this machine")
-
-
-def refuse_lost(output: Path, option: str = "--output") -> None:
-    """Refuse an output in the copy of a working directory that a submitted job was sent.
-
-    Raises:
-        ConfigError: it would be lost with that copy.
-    """
     config = json.loads(os.environ.get(_JOB_CONFIG, "{}"))
     is_sent = "working_dir" in (config.get("runtime_env") or {})
     if is_sent and output.resolve().is_relative_to(Path.cwd()):
