@@ -160,9 +160,8 @@ def test_two_workers_at_once_train_every_batch_and_see_each_others_updates(log, 
     assert told["examples"]["mean"] == pytest.approx(32 * told["updates"]["mean"], rel=0.1)
     expected = counts(log, 8)
     assert trained.keys() == expected.keys()
-    for name, tensor in trained.items():  # two updates at the same instant may count as one
-        np.testing.assert_allclose(tensor, expected[name], atol=32 * 8, err_msg=name)
-        assert np.mean(tensor != expected[name]) < 0.1 or name == "dense", name
+    for name, tensor in trained.items():  # two updates of a row at the same instant may be one
+        assert np.abs(tensor - expected[name]).sum() < 0.1 * np.abs(expected[name]).sum(), name
 
 
 class Stopped(Exception):
