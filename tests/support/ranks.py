@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
+import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -34,13 +34,16 @@ class Pool:
     """``count`` ranks that wait for work."""
 
     def __init__(self, count: int) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        # In a file: a port that was found free may be another's by the time the ranks meet there.
+        self._place = tempfile.TemporaryDirectory()
+        meeting = Path(self._place.name, "meeting").as_uri()
         context = mp.get_context("spawn")
         self._ends, self._processes = [], []
         for rank in range(count):
             mine, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(rank, count, port, theirs), daemon=True)
+            process = context.Process(
+                target=_serve, args=(rank, count, meeting, theirs), daemon=True
+            )
             process.start()
             self._ends.append(mine)
             self._processes.append(process)
@@ -63,15 +66,15 @@ class Pool:
         for process in self._processes:
             process.kill()
             process.join()
+        self._place.cleanup()
 
 
-def _serve(rank: int, count: int, port: int, end: Connection) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ |= {"LOCAL_WORLD_SIZE": str(count)}
+def _serve(rank: int, count: int, meeting: str, end: Connection) -> None:
+    os.environ["LOCAL_WORLD_SIZE"] = str(count)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    dist.init_process_group("gloo", rank=rank, world_size=count)
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)
     ranks = Ranks(rank=rank, count=count, per_node=count, device=torch.device("cpu"))
     while True:
         function, arguments = end.recv()

