@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import platform
 import threading
 import time
@@ -118,10 +119,15 @@ class Ownership:
             self._folder.delete(_FILE)
 
     def _lives(self, found: Owner) -> bool:
-        """Look for a sign of life."""
-        give_up = time.monotonic() + self._patience_s
-        while not found.is_gone and time.monotonic() < give_up:
-            time.sleep(min(self._beat_s, self._patience_s) / 4)
+        """Look for a sign of life.
+
+        Looks are counted, not seconds: where a machine stood still, so did the owner on it.
+        """
+        pause_s = min(self._beat_s, self._patience_s) / 4
+        for _ in range(math.ceil(self._patience_s / pause_s)):
+            if found.is_gone:
+                return False
+            time.sleep(pause_s)
             again = self._read()
             if again != found:
                 return again is not None  # none: it has let go

@@ -28,8 +28,11 @@ _DONE_SHIFT, _MOST_DONE = 8, (1 << 24) - 1
 _LEASE_SHIFT = 32
 
 _SLOT = 8
-"""int64 values of a worker's slot, a cache line: pid, start time, updates, examples"""
-_UPDATES, _EXAMPLES = 2, 3
+"""int64 values of a worker's slot, a cache line: pid, start time, what it has applied"""
+_APPLIED = 2
+_UPDATE = 1 << 36
+"""What an update adds to a worker's word, beside its examples: both are there at once or not"""
+_MOST_UPDATES = (1 << 27) - 1
 
 
 class Fenced(Exception):
@@ -38,7 +41,7 @@ class Fenced(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counted:
-    """Updates applied, and their examples."""
+    """Updates applied, and their examples: fewer than 2 ** 36."""
 
     updates: int
     examples: int
@@ -98,8 +101,13 @@ class Journal:
         """Return the arrays that a journal takes in a segment, with so many tallies a window.
 
         Raises:
-            ConfigError: windows of more batches than a word can count.
+            ConfigError: windows, or a stream, of more batches than a word can count.
         """
+        if windows.batches > _MOST_UPDATES:
+            raise ConfigError(
+                f"stream.batch_size: found {windows.batches} batches, expected at most "
+                f"{_MOST_UPDATES} with store: shared_memory; larger ones are fewer"
+            )
         longest = min(windows.length, windows.batches)
         if longest > _MOST_DONE:
             raise ConfigError(
@@ -145,11 +153,9 @@ class Journal:
 
     def others(self, place: int) -> Counted:
         """Return what all other workers have applied."""
-        counts, own = self._counts, place * _SLOT
-        return Counted(
-            updates=sum(counts[_UPDATES::_SLOT]) - counts[own + _UPDATES],
-            examples=sum(counts[_EXAMPLES::_SLOT]) - counts[own + _EXAMPLES],
-        )
+        words = self._counts[_APPLIED::_SLOT]
+        updates, examples = divmod(sum(words) - words[place], _UPDATE)
+        return Counted(updates=updates, examples=examples)
 
     def begin(self, held: Holding, loss: float, staleness: Staleness) -> None:
         """Write down the next batch's loss and staleness, and that its update is under way.
@@ -167,8 +173,7 @@ class Journal:
         """Write down that the batch's update is done."""
         held.word += 1 << _DONE_SHIFT
         self._words[held.window.number] = held.word
-        self._counts[place * _SLOT + _UPDATES] += 1
-        self._counts[place * _SLOT + _EXAMPLES] += examples
+        self._counts[place * _SLOT + _APPLIED] += _UPDATE + examples
 
     def record(self, held: Holding, tallies: Sequence[float]) -> WindowRecord:
         """Write down what was measured of a window that is through; return what is known of it.

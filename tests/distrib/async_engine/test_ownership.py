@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, Lock
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Barrier
 
 import pytest
 
+from distrib.async_engine import ownership as module
 from distrib.async_engine.ownership import Ownership
 from distrib.folder import Folder
 from recsys.errors import DataError
@@ -93,11 +97,39 @@ def test_an_owner_elsewhere_that_beats_is_not_taken_over(tmp_path, monkeypatch) 
     first.release()
 
 
+@dataclass
+class Pausing:
+    """The time on a machine that stands still in the first pause; the owner beats in the next."""
+
+    place: Path
+    now: float = 0.0
+    pauses: int = 0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses += 1
+        self.now += 1e6 if self.pauses == 1 else seconds
+        if self.pauses == 2:
+            change_owner(self.place, beats=9)
+
+
+def test_an_owner_is_not_taken_over_for_that_the_machine_stood_still(tmp_path, monkeypatch) -> None:
+    owner = {"run": "far", "host": "far", "machine": "far", "pid": 1, "started": 1, "beats": 8}
+    (tmp_path / FILE).write_text(json.dumps(owner))
+    monkeypatch.setattr(module, "time", Pausing(tmp_path))
+
+    with pytest.raises(DataError, match="found run far"):
+        ownership(tmp_path, "second").claim()
+
+
 def test_an_owner_that_was_taken_over_learns_it_and_leaves_the_file_alone(tmp_path) -> None:
     first = ownership(tmp_path, "first")
     first.claim()
-    change_owner(tmp_path, run="second")
-    time.sleep(0.2)  # some beats
+    while "ownership" in {thread.name for thread in threading.enumerate()}:  # until it learns it
+        change_owner(tmp_path, run="second")  # may come between its reading and its writing
+        time.sleep(0.05)
 
     with pytest.raises(DataError, match=r"found that run second .* took it over from run first"):
         first.check()
@@ -127,31 +159,32 @@ def test_a_file_that_names_no_owner_is_refused(tmp_path) -> None:
 
 
 class Crowded(Folder):
-    """A folder that all who claim it find free before one of them writes."""
-
-    _writing = Lock()
+    """A folder that all who claim it find free, and all have written before one looks again."""
 
     def __init__(self, place, claimers: Barrier) -> None:
         super().__init__(str(place))
         self._claimers = claimers
-        self._has_met = False
+        self._meets_after = ["read", "write"]
 
     def read(self, name: str) -> bytes:
         try:
             return super().read(name)
         finally:
-            if not self._has_met:
-                self._has_met = True
-                self._claimers.wait()
+            self._meet("read")
 
     def write(self, name: str, content: bytes | memoryview) -> None:
-        with self._writing:  # as processes would, of which each has a name of its own for it
-            super().write(name, content)
+        super().write(name, content)
+        self._meet("write")
+
+    def _meet(self, what: str) -> None:
+        if self._meets_after[:1] == [what]:
+            self._meets_after.pop(0)
+            self._claimers.wait()
 
 
 def test_of_two_that_claim_a_free_folder_at_once_one_is_refused(tmp_path) -> None:
     claimers = Barrier(2)
-    both = [Ownership(Crowded(tmp_path, claimers), run, beat_s=4.0) for run in ("first", "second")]
+    both = [Ownership(Crowded(tmp_path, claimers), run, beat_s=0.2) for run in ("first", "second")]
 
     with ThreadPoolExecutor(2) as threads:
         refused = [claim.exception() for claim in [threads.submit(each.claim) for each in both]]
@@ -167,23 +200,27 @@ def test_of_two_that_claim_a_free_folder_at_once_one_is_refused(tmp_path) -> Non
         each.release()
 
 
-def test_a_read_that_breaks_off_as_the_owner_renews_the_file_is_tried_again(
-    tmp_path, monkeypatch
-) -> None:
-    first = ownership(str(tmp_path), "first")
+class Breaking(Folder):
+    """A folder of which the first reads break off."""
+
+    def __init__(self, place) -> None:
+        super().__init__(str(place))
+        self.left = [OSError("stream broke off"), OSError("again")]
+
+    def read(self, name: str) -> bytes:
+        if self.left:
+            raise self.left.pop()
+        return super().read(name)
+
+
+def test_a_read_that_breaks_off_as_the_owner_renews_the_file_is_tried_again(tmp_path) -> None:
+    first, folder = ownership(str(tmp_path), "first"), Breaking(tmp_path)
     first.claim()
-    read, broken = Folder.read, [OSError("stream broke off"), OSError("again")]
 
-    def breaks_off(folder: Folder, name: str) -> bytes:
-        if broken:
-            raise broken.pop()
-        return read(folder, name)
-
-    monkeypatch.setattr(Folder, "read", breaks_off)
     with pytest.raises(DataError, match="found run first"):
-        ownership(str(tmp_path), "second").claim()
+        Ownership(folder, "second", beat_s=0.05, patience_s=1.0).claim()
 
-    assert broken == []
+    assert folder.left == []
     first.release()
 
 

@@ -92,9 +92,11 @@ def test_a_window_that_is_recorded_stays_so_for_who_takes_it_again(journal) -> N
 def test_what_others_applied_is_the_sum_over_all_but_oneself(journal) -> None:
     mine, theirs = journal.take(WINDOWS[0], lease=0), journal.take(WINDOWS[1], lease=1)
     train(journal, mine, place=0)
+    before = journal.others(0)
     train(journal, theirs, place=1)
     train(journal, theirs, place=1)
 
+    assert before == Counted(updates=0, examples=0)
     assert journal.others(0) == Counted(updates=2, examples=20)
     assert journal.others(1) == Counted(updates=1, examples=10)
 
@@ -125,3 +127,8 @@ def test_windows_trained_before_the_memory_was_are_recorded(journal) -> None:
 def test_windows_of_more_batches_than_can_be_counted_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"engine.window: found 20000000 batches"):
         Journal.fields(Windows(30_000_000, 20_000_000), workers=1, tallies=0)
+
+
+def test_a_stream_of_more_batches_than_can_be_counted_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"stream.batch_size: found 200000000 batches"):
+        Journal.fields(Windows(200_000_000, 10), workers=1, tallies=0)
