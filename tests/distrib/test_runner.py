@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -105,9 +106,14 @@ def test_a_process_trains_one_group_after_another(log, tmp_path):
 
 
 def test_a_users_own_model_gets_a_process_that_nothing_else_was_trained_in(log, tmp_path):
-    recipe = own_recipe("small", engine=ALL_CPUS)
+    (place := tmp_path / "processes").mkdir()
+    recipe = own_recipe("signed", model={"options": {"place": str(place)}}, engine=ALL_CPUS)
+    own = [Group(title="own", trials=(trial,)) for trial in trials(log, recipe, 2)]
 
-    assert processes_of(log, tmp_path, recipe, 2) == 2
+    failures = run_groups(log, tmp_path, own)
+
+    assert failures == []
+    assert len({path.name for path in place.iterdir()} - {str(os.getpid())}) == 2
 
 
 def test_a_failing_trial_leaves_its_traceback_and_takes_no_other_with_it(log, tmp_path):
@@ -217,64 +223,44 @@ def test_a_training_asks_for_the_same_again_when_its_node_died(log, tmp_path, mo
     assert is_done(tmp_path, group.trials[0])
 
 
+def victim(log, place: Path, times: int, end: signal.Signals) -> Group:
+    """Return a group whose process gets a signal in the middle of training, so many times."""
+    options = {"place": str(place), "times": times, "signal_number": int(end)}
+    recipe = own_recipe("doomed", model={"options": options})
+    return Group(title="victim", trials=tuple(trials(log, recipe, 1)))
+
+
 def test_a_killed_worker_is_replaced(log, tmp_path):
-    # Long enough to be killed in the middle: minutes of passes over the log.
-    group = Group(title="victim", trials=tuple(trials(log, small_recipe(stream={"epochs": 60}), 1)))
-    killed: list[int] = []
+    group = victim(log, tmp_path, 1, signal.SIGKILL)
 
-    def kill_the_first() -> None:
-        while not killed:
-            for process in running_workers():
-                os.kill(process, signal.SIGKILL)
-                killed.append(process)
-            time.sleep(0.05)
-
-    killer = in_background(kill_the_first)
     failures = run_groups(log, tmp_path, [group])
-    killer.join()
 
-    assert len(killed) == 1
+    assert (tmp_path / "end_0").exists()
     assert failures == []
     assert is_done(tmp_path, group.trials[0])
 
 
-def test_a_stuck_worker_is_killed_and_replaced(log, tmp_path, caplog):
-    group = Group(title="victim", trials=tuple(trials(log, small_recipe(stream={"epochs": 60}), 1)))
-    stopped: list[int] = []
+def test_a_stuck_worker_is_killed_and_replaced(log, tmp_path, caplog, monkeypatch):
+    group = victim(log, tmp_path, 1, signal.SIGSTOP)
+    now_s = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now_s[0], sleep=time.sleep)
+    monkeypatch.setattr("distrib.runner.time", clock)
 
-    def stop_the_first(status: Status) -> None:
-        if not stopped and status.examples_done:
-            (process,) = running_workers()
-            os.kill(process, signal.SIGSTOP)
-            stopped.append(process)
+    def wait_for_the_stuck_alone(_: Status) -> None:
+        if (tmp_path / "end_0").exists() and not caplog.messages:
+            now_s[0] += 1000
 
-    failures = run_groups(log, tmp_path, [group], observe=stop_the_first, stall_s=10)
+    failures = run_groups(log, tmp_path, [group], observe=wait_for_the_stuck_alone, stall_s=10)
 
     assert failures == []
     assert is_done(tmp_path, group.trials[0])
-    assert "victim: no progress for 10 s: retry" in caplog.messages
+    assert caplog.messages == ["victim: no progress for 10 s: retry"]
 
 
 def test_a_worker_that_dies_three_times_fails_its_trial(log, tmp_path):
-    victim = Group(
-        title="victim", trials=tuple(trials(log, small_recipe(stream={"epochs": 60}), 1))
-    )
-    killed: set[int] = set()
-    over = threading.Event()
+    (failure,) = run_groups(log, tmp_path, [victim(log, tmp_path, 5, signal.SIGKILL)])
 
-    def kill_every_one() -> None:
-        while not over.wait(0.05):
-            for process in running_workers():
-                if process not in killed:
-                    os.kill(process, signal.SIGKILL)
-                    killed.add(process)
-
-    killer = in_background(kill_every_one)
-    (failure,) = run_groups(log, tmp_path, [victim])
-    over.set()
-    killer.join()
-
-    assert len(killed) == 3
+    assert sorted(path.name for path in tmp_path.glob("end_*")) == ["end_0", "end_1", "end_2"]
     assert failure.title == "victim"
     assert "WorkerCrashedError" in failure.report.read_text()
 

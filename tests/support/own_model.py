@@ -137,35 +137,74 @@ def two_poolings(schema: Schema, *, heads: int = 1) -> TwoPart:
     return TwoPart(embeddings, SideBySide(network))
 
 
-def mortal(schema: Schema, *, place: str, dies_at: int, seconds: float) -> TwoPart:
-    """Takes its time, and once, in its ``dies_at``-th batch on rank 1, kills its process.
+def signed(schema: Schema, *, place: str) -> TwoPart:
+    """A plain network; each process that makes it leaves its number in a folder."""
+    Path(place, str(os.getpid())).touch()
+    return small(schema)
 
-    ``place`` is a folder; where a file ``died`` is in it, it has died already.
+
+def doomed(schema: Schema, *, place: str, times: int, signal_number: int) -> TwoPart:
+    """Sends its process a signal in the middle of training, so many times in all.
+
+    Of each time a file is left in a folder: ``end_0``, ``end_1``, …, with the process's number.
     """
     width = len(schema.dense) + 4 * len(schema.sparse)
-    network = Mortal(width, Path(place) / "died", dies_at, seconds)
-    return TwoPart(_a_table_each(schema, 4), SideBySide(network))
+    ends = [Path(place, f"end_{time}") for time in range(times)]
+    return TwoPart(_a_table_each(schema, 4), SideBySide(Doomed(width, ends, signal_number)))
+
+
+class Doomed(nn.Module):
+    """A network that counts its batches; those that it is tried out with are fewer."""
+
+    def __init__(self, width: int, ends: list[Path], signal_number: int) -> None:
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(width, 6), nn.ReLU(), nn.Linear(6, 1))
+        self.ends = ends
+        self.signal_number = signal_number
+        self.batches = 0
+
+    def forward(self, features: Tensor) -> Tensor:
+        self.batches += 1
+        left = [end for end in self.ends if not end.exists()]
+        if self.batches == 20 and left:
+            left[0].write_text(str(os.getpid()))
+            os.kill(os.getpid(), self.signal_number)
+        return self.network(features)
+
+
+def mortal(schema: Schema, *, place: str) -> TwoPart:
+    """Once, in its 12th batch on the last rank, waits for its fate and kills its process.
+
+    Of the files in ``place``, ``fate`` is waited for and ``died`` is left; where that is there,
+    it has died already.
+    """
+    width = len(schema.dense) + 4 * len(schema.sparse)
+    return TwoPart(_a_table_each(schema, 4), SideBySide(Mortal(width, Path(place))))
 
 
 class Mortal(nn.Module):
     """A network that counts its batches."""
 
-    def __init__(self, width: int, marker: Path, dies_at: int, seconds: float) -> None:
+    def __init__(self, width: int, place: Path) -> None:
         super().__init__()
         self.network = nn.Sequential(nn.Linear(width, 6), nn.ReLU(), nn.Linear(6, 1))
-        self.marker = marker
-        self.dies_at = dies_at
-        self.seconds = seconds
+        self.fate, self.died = place / "fate", place / "died"
         self.batches = 0
 
     def forward(self, features: Tensor) -> Tensor:
-        if dist.is_initialized() and not self.marker.exists():
-            time.sleep(self.seconds)
+        if dist.is_initialized() and not self.died.exists():
             self.batches += 1
-            if self.batches == self.dies_at and dist.get_rank() == 1:
-                self.marker.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
+            if self.batches == 12 and dist.get_rank() == dist.get_world_size() - 1:
+                self._die()
         return self.network(features)
+
+    def _die(self) -> None:
+        while not self.fate.exists():
+            time.sleep(0.05)
+            if self.died.exists():
+                return
+        self.died.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def moody(schema: Schema, *, heads: int = 1) -> TwoPart:
