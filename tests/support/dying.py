@@ -1,4 +1,4 @@
-"""Workers that die where a test wants them to, and a hand that kills actors from outside."""
+"""Workers and shards that die, hang or are late where a test wants them to; who lives."""
 
 from __future__ import annotations
 
@@ -7,30 +7,38 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
 
 from distrib.async_engine.client import Pulling, StoreClient
-from distrib.async_engine.messages import Servers
+from distrib.async_engine.messages import Answer, Servers
+from distrib.async_engine.shard_server import ShardServer
 from distrib.async_engine.worker import Worker
+from distrib.processes import own_name
 from distrib.store.parameters import Parameters
 from distrib.store.shard import Version
+from tests.support.signed import file_of, sign
+
+PATIENCE_S = 240.0
+"""For any one thing; it takes seconds where nobody else uses the machine"""
 
 
 def disturbed_worker(place: Path, *, dies_in: int, gets_nan_in: int) -> type[Worker]:
     """Return a worker that has bad luck in two windows, in each the first time.
 
     Args:
-        place: where it remembers what has happened.
+        place: where it remembers what has happened, in ``died``, and in ``got NaN`` the lease.
         dies_in: window in which it dies after the first shard took its push.
         gets_nan_in: window for which it finds NaN in what it pulled.
     """
 
     class Client(StoreClient):
         def _push_to(self, shard: int, push: Any, route: Any, change: Any) -> Any:
-            if shard == 1 and push.window == dies_in and _happens(place / "died"):
+            if shard == 1 and push.window == dies_in and sign(place / "died"):
                 ray.get(self._first)
                 os.kill(os.getpid(), signal.SIGKILL)
             self._first = super()._push_to(shard, push, route, change)
@@ -38,7 +46,9 @@ def disturbed_worker(place: Path, *, dies_in: int, gets_nan_in: int) -> type[Wor
 
         def pulled(self, pulling: Pulling) -> tuple[Parameters, list[Version]]:
             parameters, since = super().pulled(pulling)
-            if pulling.lease.window == gets_nan_in and _happens(place / "got NaN"):
+            marker, lease = place / "got NaN", pulling.lease
+            if lease.window == gets_nan_in and not marker.exists():
+                marker.write_text(str(lease.number))
                 parameters.dense[:] = float("nan")
             return parameters, since
 
@@ -49,23 +59,26 @@ def disturbed_worker(place: Path, *, dies_in: int, gets_nan_in: int) -> type[Wor
     return Disturbed
 
 
-def _happens(marker: Path) -> bool:
-    """Tell whether this is the first time."""
-    if marker.exists():
-        return False
-    marker.touch()
-    return True
+def worker_whose_push_is_late(place: Path, window: int, last: int) -> type[Worker]:
+    """Return a worker that holds one push back until another's of that window is on all shards.
 
-
-def worker_whose_push_is_late(place: Path, window: int) -> type[Worker]:
-    """Return a worker that holds one push back until another's of that window is on all shards."""
+    The last window is not pushed before the late push was answered, so that there are shards then.
+    """
 
     class Client(StoreClient):
+        _is_late = False
+
         def _push_to(self, shard: int, push: Any, route: Any, change: Any) -> Any:
-            if push.window == window and _happens(place / "late"):
-                while not all(self._has(each, window) for each in self._shards):
-                    time.sleep(0.05)
-            return super()._push_to(shard, push, route, change)
+            if push.window == window and shard == 0 and sign(place / "late"):
+                self._is_late = True
+                _wait_until(lambda: all(self._has(each, window) for each in self._shards))
+            if push.window == last and not self._is_late:
+                _wait_until((place / "answered").exists)
+            reply = super()._push_to(shard, push, route, change)
+            if self._is_late and push.window == window and shard == len(self._shards) - 1:
+                ray.get(reply)
+                (place / "answered").touch()
+            return reply
 
         def _has(self, shard: Any, window: int) -> bool:
             order = ray.get(shard.order.remote())
@@ -81,7 +94,7 @@ def worker_whose_push_is_late(place: Path, window: int) -> type[Worker]:
 def slow_worker(seconds: float, place: Path) -> type[Worker]:
     """Return a worker whose every push takes a while, so that there is time to be killed.
 
-    It leaves its process number in ``place`` when it begins to work.
+    It leaves a file of its own in ``place`` when it begins to work.
     """
 
     class Client(StoreClient):
@@ -91,26 +104,59 @@ def slow_worker(seconds: float, place: Path) -> type[Worker]:
 
     class Slow(Worker):
         def make_client(self, servers: Servers) -> StoreClient:
-            (place / str(os.getpid())).touch()
+            file_of(own_name(), place).touch()
             return Client(servers.shards)
 
     return Slow
 
 
-def workers_alive(place: Path) -> list[int]:
-    """Return the processes of the slow workers that live."""
-    pids = sorted(int(path.name) for path in place.iterdir())
-    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+def worker_that_hangs(window: int, marker: Path) -> type[Worker]:
+    """Return a worker that signs and hangs, once, between its pushes of a window to two shards."""
+
+    class Client(StoreClient):
+        def _push_to(self, shard: int, push: Any, route: Any, change: Any) -> Any:
+            if shard == 1 and push.window == window:
+                _hang_once(marker)
+            return super()._push_to(shard, push, route, change)
+
+    class Hanging(Worker):
+        def make_client(self, servers: Servers) -> StoreClient:
+            return Client(servers.shards)
+
+    return Hanging
 
 
-def servers_alive(part: str) -> list[int]:
-    """Return the processes of the living actors of a training that are called ``part``."""
-    found = []
-    for each in ray.util.list_named_actors(all_namespaces=True):
-        if each["name"].startswith("soloist-") and each["name"].endswith(f"/{part}"):
-            actor = ray.get_actor(each["name"], namespace=each["namespace"])
-            found.append(ray.get(actor.pid.remote()))
-    return found
+def shard_that_hangs(window: int, marker: Path) -> type[ShardServer]:
+    """Return a shard of which one signs and hangs, once, when it is to take a window."""
+
+    class Hanging(ShardServer):
+        def push(self, push: Any, rows: Any, change: Any) -> Answer:
+            if push.window == window:
+                _hang_once(marker)
+            return super().push(push, rows, change)
+
+    return Hanging
+
+
+def _hang_once(marker: Path) -> None:
+    if sign(marker):
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def server_alive(part: str) -> int:
+    """Wait for the actor of a training that is called ``part``; return its process."""
+    found: list[int] = []
+
+    def looks() -> bool:
+        for each in ray.util.list_named_actors(all_namespaces=True):
+            if each["name"].startswith("soloist-") and each["name"].endswith(f"/{part}"):
+                with suppress(ValueError, RayActorError):  # it has just ended
+                    actor = ray.get_actor(each["name"], namespace=each["namespace"])
+                    found.append(ray.get(actor.pid.remote()))
+        return bool(found)
+
+    _wait_until(looks)
+    return found[0]
 
 
 def in_background(function: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
@@ -123,6 +169,14 @@ def in_background(function: Callable[[], Any]) -> tuple[threading.Thread, list[A
         except BaseException as error:  # the test looks at it
             outcome.append(error)
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     return thread, outcome
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > give_up:
+            raise TimeoutError
+        time.sleep(0.05)

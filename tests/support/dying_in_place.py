@@ -1,4 +1,4 @@
-"""Workers in shared memory that are slow, or die in the middle of an update; who has a memory."""
+"""Workers in shared memory that are slow, hang, or die within an update; who has a memory."""
 
 from __future__ import annotations
 
@@ -9,44 +9,66 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+from distrib.async_engine.in_place_loop import InPlaceLoop
 from distrib.async_engine.in_place_worker import InPlaceWorker
+from distrib.async_engine.messages import Servers
 from distrib.in_place_trainer import Computed, InPlaceTrainer
+from distrib.processes import ProcessName, name_of, own_name
+from distrib.store.shared_journal import Journal
 from recsys.data.batch import Batch
+from tests.support.signed import file_of, sign
+
+
+class _Locking:
+    """A journal that keeps a file locked from the beginning of an update to its end."""
+
+    def __init__(self, journal: Journal, updating: TextIO) -> None:
+        self._journal = journal
+        self._updating = updating
+
+    def begin(self, *args: Any) -> None:
+        fcntl.flock(self._updating, fcntl.LOCK_EX)
+        self._journal.begin(*args)
+
+    def end(self, *args: Any) -> None:
+        self._journal.end(*args)
+        fcntl.flock(self._updating, fcntl.LOCK_UN)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
 
 
 def slow_worker(seconds: float, place: Path) -> type[InPlaceWorker]:
     """Return a worker each batch of which takes a while, so that there is time to be killed.
 
-    It leaves its process number in ``place`` when it begins to work, as a file that it keeps
-    locked from a batch's end of computing to the next one's beginning, thus in every update.
+    It leaves a file of its own in ``place`` when it begins to work, locked in every update.
     """
 
     class Trainer(InPlaceTrainer):
-        updating: TextIO
-
         def compute(self, batch: Batch, number: int) -> Computed:
-            fcntl.flock(self.updating, fcntl.LOCK_UN)
             time.sleep(seconds)
-            computed = super().compute(batch, number)
-            fcntl.flock(self.updating, fcntl.LOCK_EX)
-            return computed
+            return super().compute(batch, number)
 
     class Slow(InPlaceWorker):
+        def loop(self, phase: int, servers: Servers) -> InPlaceLoop:
+            loop = super().loop(phase, servers)
+            updating = file_of(own_name(), place).open("w")
+            loop._journal = _Locking(loop._journal, updating)  # type: ignore[assignment]
+            return loop
+
         def make_trainer(self, *args: object) -> InPlaceTrainer:
-            trainer = Trainer(*args, batch_count=self.stream.batch_count)  # type: ignore[arg-type]
-            trainer.updating = (place / str(os.getpid())).open("w")
-            return trainer
+            return Trainer(*args, batch_count=self.stream.batch_count)  # type: ignore[arg-type]
 
     return Slow
 
 
-def hit_outside_updates(pid: int, place: Path, number: signal.Signals) -> None:
-    """Send a slow worker a signal at a moment when it changes no parameter."""
-    with (place / str(pid)).open() as updating:
+def kill_outside_updates(worker: ProcessName, place: Path) -> None:
+    """Kill a slow worker at a moment when it changes no parameter."""
+    with file_of(worker, place).open() as updating:
         fcntl.flock(updating, fcntl.LOCK_EX)
-        os.kill(pid, number)
+        os.kill(worker.pid, signal.SIGKILL)
 
 
 def worker_that_dies_within_update(batch: int, marker: Path) -> type[InPlaceWorker]:
@@ -58,8 +80,7 @@ def worker_that_dies_within_update(batch: int, marker: Path) -> type[InPlaceWork
             return super().compute(examples, number)
 
         def apply(self, computed: Computed) -> None:
-            if self._number == batch and not marker.exists():
-                marker.touch()
+            if self._number == batch and sign(marker):
                 computed.pooled.backward(computed.gradient)
                 os.kill(os.getpid(), signal.SIGKILL)
             super().apply(computed)
@@ -69,6 +90,46 @@ def worker_that_dies_within_update(batch: int, marker: Path) -> type[InPlaceWork
             return Trainer(*args, batch_count=self.stream.batch_count)  # type: ignore[arg-type]
 
     return Dying
+
+
+def worker_that_hangs(batch: int, marker: Path) -> type[InPlaceWorker]:
+    """Return a worker that signs and hangs, once, before a batch's update."""
+
+    class Trainer(InPlaceTrainer):
+        def compute(self, examples: Batch, number: int) -> Computed:
+            if number == batch and sign(marker):
+                os.kill(os.getpid(), signal.SIGSTOP)
+            return super().compute(examples, number)
+
+    class Hanging(InPlaceWorker):
+        def make_trainer(self, *args: object) -> InPlaceTrainer:
+            return Trainer(*args, batch_count=self.stream.batch_count)  # type: ignore[arg-type]
+
+    return Hanging
+
+
+def workers_that_meet(place: Path) -> type[InPlaceWorker]:
+    """Return a worker that, within the first batch, waits for a whole update of another."""
+    waits, updated = place / "waits", place / "updated"
+
+    class Trainer(InPlaceTrainer):
+        _updates_beside = False
+
+        def compute(self, batch: Batch, number: int) -> Computed:
+            if number == 0:
+                waits.touch()
+                wait_until(updated.exists)
+            elif self._updates_beside:  # the update of the batch before is over
+                updated.touch()
+            else:
+                self._updates_beside = waits.exists()
+            return super().compute(batch, number)
+
+    class Meeting(InPlaceWorker):
+        def make_trainer(self, *args: object) -> InPlaceTrainer:
+            return Trainer(*args, batch_count=self.stream.batch_count)  # type: ignore[arg-type]
+
+    return Meeting
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 240) -> None:
@@ -82,27 +143,30 @@ def wait_until(condition: Callable[[], bool], seconds: float = 240) -> None:
 def memory_of(pid: int) -> str:
     """Return the inode of the segment that a process made or attached."""
     for path in Path(f"/proc/{pid}/fd").iterdir():
-        if path.readlink().name.startswith("#") and path.open("rb").read(7) == b"soloist":
-            return path.readlink().name.split()[0]
+        with suppress(FileNotFoundError):  # it was closed since
+            name = path.readlink().name
+            if name.startswith("#") and path.open("rb").read(7) == b"soloist":
+                return name.split()[0]
     raise AssertionError(f"process {pid} has no segment")
 
 
 def who_has(memory: str) -> list[int]:
     """Return the processes that have a segment open or mapped."""
-    return [int(path.name) for path in _processes() if _has(path, memory)]
+    return [int(path.name) for path in _processes() if memory in _names(path)]
 
 
-def _has(process: Path, memory: str) -> bool:
-    try:
-        links = [path.readlink().name for path in (process / "fd").iterdir()]
-        maps = (process / "maps").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return False  # it is gone by now, or another user's
-    names = [*links, *(line.rpartition("/")[2] for line in maps)]
-    return any(name.split()[:1] == [memory] for name in names)
+def _names(process: Path) -> set[str]:
+    """Return the names of the files that a process has open or mapped, as far as it lives."""
+    names = []
+    with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+        names += [line.rpartition("/")[2] for line in (process / "maps").read_text().splitlines()]
+        for path in (process / "fd").iterdir():
+            with suppress(FileNotFoundError):  # it was closed since
+                names.append(path.readlink().name)
+    return {name.split()[0] for name in names if name.strip()}
 
 
-def descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[ProcessName]:
     """Return a process and all that it started, and those that they started."""
     parents: dict[int, list[int]] = {}
     for path in _processes():
@@ -113,7 +177,7 @@ def descendants(pid: int) -> list[int]:
     found = [pid]
     for each in found:
         found += parents.get(each, [])
-    return found
+    return [name for name in map(name_of, found) if name is not None]
 
 
 def _processes() -> list[Path]:

@@ -8,7 +8,6 @@ out as JSON.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -23,12 +22,14 @@ from distrib.async_engine.client import StoreClient
 from distrib.async_engine.messages import Servers
 from distrib.async_engine.worker import Worker
 from distrib.engines import train
+from distrib.processes import own_name
 from distrib.trial import Trial
 from recsys.config import Recipe
 from recsys.data.click_log import ClickLog
 from tests.support.counting import counting_fields
-from tests.support.dying import in_background, workers_alive
+from tests.support.dying import in_background
 from tests.support.logs import small_log, trials
+from tests.support.signed import file_of, living
 
 BATCH, EPOCHS = 32, 4
 HURRY = "hurry"
@@ -67,13 +68,13 @@ def unhurried_worker(pids: Path, hurry: Path) -> type[Worker]:
     class Client(StoreClient):
         def _push_to(self, shard: int, push: Any, route: Any, change: Any) -> Any:
             time.sleep(0.0 if hurry.exists() else SLOW_S)
-            with (pids / str(os.getpid())).open("a") as pushed:
+            with file_of(own_name(), pids).open("a") as pushed:
                 pushed.write(f"{push.window}\n")
             return super()._push_to(shard, push, route, change)
 
     class Unhurried(Worker):
         def make_client(self, servers: Servers) -> StoreClient:
-            (pids / str(os.getpid())).touch()
+            file_of(own_name(), pids).touch()
             return Client(servers.shards)
 
     return Unhurried
@@ -90,16 +91,16 @@ def _come_and_go(
         give_up = time.monotonic() + PATIENCE_S
         while thread.is_alive() and not condition():
             if time.monotonic() > give_up:
-                raise TimeoutError(f"{sum(told)} examples, workers {workers_alive(pids)}")
+                raise TimeoutError(f"{sum(told)} examples, workers {living(pids)}")
             time.sleep(0.05)
 
     wait_until(lambda: sum(told) > 0)
-    alone = workers_alive(pids)
+    alone = living(pids)
     node = cluster.add_node(num_cpus=1)
-    wait_until(lambda: len(workers_alive(pids)) > 1)
-    joined = workers_alive(pids)
+    wait_until(lambda: len(living(pids)) > 1)
+    joined = living(pids)
     (newcomer,) = set(joined) - set(alone)
-    pushed = pids / str(newcomer)
+    pushed = file_of(newcomer, pids)
     wait_until(lambda: len(pushed.read_text().split()) > FEW)
     cluster.remove_node(node, allow_graceful=False)
     (directory / HURRY).touch()

@@ -5,29 +5,32 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from distrib.async_engine import driver
+from distrib.async_engine import driver, generation, server_store
 from distrib.async_engine.crew import Crew
 from distrib.engines import train
+from distrib.evaluation import Watch
 from distrib.replay import replay
 from distrib.store.recording import order_logs
 from recsys.config import Recipe
 from tests.support.counting import by_table, counted, counting_fields
 from tests.support.devices import WorkerThatRunsAhead
+from tests.support.dispatchers import dispatcher_that_misses, gated_dispatcher, open_gate
 from tests.support.dying import (
     disturbed_worker,
     in_background,
-    servers_alive,
+    server_alive,
+    shard_that_hangs,
     slow_worker,
+    worker_that_hangs,
     worker_whose_push_is_late,
-    workers_alive,
 )
+from tests.support.dying_in_place import wait_until
 from tests.support.logs import small_log, trials
+from tests.support.signed import lives, living, signed_by
 
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
 
@@ -58,8 +61,11 @@ def test_a_death_between_the_pushes_to_two_shards_and_nan_once_count_every_windo
     (result,) = train(log, [trial])
 
     assert {path.name for path in tmp_path.iterdir()} == {"died", "got NaN"}
+    lease = int((tmp_path / "got NaN").read_text())
     order = result.recording.order.query("window == 20")
-    assert [len(order.query("not is_push")), len(order.query("is_push"))] == [2 * 2, 2]
+    refused = order[order["lease"] == lease]
+    assert refused["is_push"].tolist() == [False, False]  # pulled from both shards, never pushed
+    assert order.query("is_push")["applied"].tolist() == [True, True]
     assert by_table(result.recording.digests) == counted(log, 1)
     assert windows_applied(result.recording) == [list(range(38))] * 2
     again = replay(log, trial, order_logs(result.recording.order))
@@ -79,21 +85,28 @@ def test_workers_whose_device_runs_ahead_count_every_example_once(log, monkeypat
 def test_every_example_counts_once_though_workers_shards_and_dispatcher_are_killed(
     log, tmp_path, monkeypatch
 ) -> None:
-    pids, snapshots = tmp_path / "pids", tmp_path / "snapshots"
+    pids, gate = tmp_path / "pids", tmp_path / "gate"
     pids.mkdir()
     monkeypatch.setattr(driver, "Worker", slow_worker(0.015, pids))
+    monkeypatch.setattr(generation, "Dispatcher", gated_dispatcher(gate))
     rng = np.random.default_rng(1)
     victims = rng.permutation(["worker", "worker", "shard-0", "shard-1", "dispatcher"])
-    saved = {"snapshots": str(snapshots), "snapshot_every": 25}
+    saved = {"snapshots": str(tmp_path / "snapshots"), "snapshot_every": 25}
     (trial,) = trials(log, recipe(6, lease_s=60, **saved), 1)
     told: list[int] = []
+    open_gate(gate, 0)
 
     thread, outcome = in_background(lambda: train(log, [trial], on_progress=told.append))
     for number, victim in enumerate(victims, start=1):
         at = 1200 * number + rng.integers(300)
+        open_gate(gate, at // 32 + 30)  # enough to be busy with, never all there is
         _wait_until(thread, lambda at=at: sum(told) > at)
-        living = workers_alive(pids) if victim == "worker" else servers_alive(victim)
-        os.kill(rng.choice(living), signal.SIGKILL)
+        if victim == "worker":
+            victim_pid = rng.choice([worker.pid for worker in living(pids)])
+        else:
+            victim_pid = server_alive(victim)
+        os.kill(victim_pid, signal.SIGKILL)
+    open_gate(gate, 6 * 38)
     thread.join()
 
     (result,) = outcome[0]
@@ -103,9 +116,10 @@ def test_every_example_counts_once_though_workers_shards_and_dispatcher_are_kill
 
 
 def test_a_push_that_comes_after_anothers_is_refused(log, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(driver, "Worker", worker_whose_push_is_late(tmp_path, 5))
+    monkeypatch.setattr(driver, "Worker", worker_whose_push_is_late(tmp_path, 5, 4 * 38 - 1))
     # Whoever hangs is ended as soon as it is silent; here that comes too late.
     monkeypatch.setattr(Crew, "dismiss", lambda self, names: None)
+    monkeypatch.setattr(server_store, "_SILENT_LEASES", 600)  # all shards are well, if slow
     (trial,) = trials(log, recipe(4, lease_s=1.0), 1)
 
     (result,) = train(log, [trial])
@@ -119,46 +133,43 @@ def test_a_push_that_comes_after_anothers_is_refused(log, tmp_path, monkeypatch)
 def test_a_worker_and_a_shard_that_hang_are_ended_and_every_example_counts_once(
     log, tmp_path, monkeypatch
 ) -> None:
-    pids, snapshots = tmp_path / "pids", tmp_path / "snapshots"
-    pids.mkdir()
-    monkeypatch.setattr(driver, "Worker", slow_worker(0.02, pids))
+    worker, shard = tmp_path / "worker", tmp_path / "shard"
     # The worker hangs before a snapshot with which the training goes on when the shard hung.
-    saved = {"snapshots": str(snapshots), "snapshot_every": 25}
-    (trial,) = trials(log, recipe(4, lease_s=1.0, **saved), 1)
-    told: list[int] = []
+    monkeypatch.setattr(driver, "Worker", worker_that_hangs(20, worker))
+    monkeypatch.setattr(server_store, "ShardServer", shard_that_hangs(80, shard))
+    monkeypatch.setattr(generation, "Dispatcher", dispatcher_that_misses(20, worker))
+    monkeypatch.setattr(server_store, "_SILENT_LEASES", 4 / 60)
+    saved = {"snapshots": str(tmp_path / "snapshots"), "snapshot_every": 25}
+    (trial,) = trials(log, recipe(4, lease_s=60, **saved), 1)
 
-    thread, outcome = in_background(lambda: train(log, [trial], on_progress=told.append))
-    _wait_until(thread, lambda: sum(told) > 600)
-    worker = workers_alive(pids)[0]
-    os.kill(worker, signal.SIGSTOP)
-    _wait_until(thread, lambda: sum(told) > 2400)
-    with suppress(ProcessLookupError):  # it may have been killed as it hung
-        os.kill(worker, signal.SIGCONT)
-    (shard,) = servers_alive("shard-1")
-    os.kill(shard, signal.SIGSTOP)
-    thread.join()
+    (result,) = train(log, [trial])
 
-    (result,) = outcome[0]
     assert by_table(result.recording.digests) == counted(log, 4)
     assert windows_applied(result.recording) == [list(range(4 * 38))] * 2
-    assert not Path(f"/proc/{worker}").exists()
-    assert not Path(f"/proc/{shard}").exists()
+    wait_until(lambda: not lives(signed_by(worker)))
+    wait_until(lambda: not lives(signed_by(shard)))
 
 
 def test_what_starts_again_starts_from_the_beginning_not_from_what_was_evaluated(
     log, tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(driver, "Worker", slow_worker(0.02, tmp_path))
+    gate = tmp_path / "gate"
+    monkeypatch.setattr(generation, "Dispatcher", gated_dispatcher(gate))
     engine = {"name": "async", "workers": 1, "window": 1, "record": True, "lease_s": 60}
     fields = counting_fields(32, 2, **engine)
     fields["evaluation"] = {"points": 20, "progress_examples": 20}
     (trial,) = trials(log, Recipe.model_validate(fields), 1)
-    told: list[int] = []
+    evaluated: list[Watch] = []
+    evaluate = Watch.evaluate
+    monkeypatch.setattr(
+        Watch, "evaluate", lambda watch, arm: evaluated.append(watch) or evaluate(watch, arm)
+    )
+    open_gate(gate, 30)
 
-    thread, outcome = in_background(lambda: train(log, [trial], on_progress=told.append))
-    _wait_until(thread, lambda: sum(told) > 800)
-    (shard,) = servers_alive("shard-0")
-    os.kill(shard, signal.SIGKILL)
+    thread, outcome = in_background(lambda: train(log, [trial]))
+    _wait_until(thread, lambda: len(evaluated) > 0)
+    os.kill(server_alive("shard-0"), signal.SIGKILL)
+    open_gate(gate, 2 * 38)
     thread.join()
 
     (result,) = outcome[0]
@@ -167,5 +178,6 @@ def test_what_starts_again_starts_from_the_beginning_not_from_what_was_evaluated
 
 
 def _wait_until(thread, condition) -> None:
-    while thread.is_alive() and not condition():
+    while not condition():
+        assert thread.is_alive()
         time.sleep(0.02)
