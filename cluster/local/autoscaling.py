@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import secrets
 import shutil
 import socket
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +30,8 @@ MARK = "SOLOIST_LOCAL_CLUSTER"
 _HOST = "127.0.0.1"
 _HEAD = "ray.head.default"  # the name that the fake provider gives it
 _HEAD_ID = "f" * 51 + "00000"
+_PORTS = range(20_000, 32_768)
+"""Below those that Linux gives to whoever asks for any: it is a while until the head has them"""
 _START_S = 120.0
 _POLL_S = 0.2
 
@@ -224,11 +228,16 @@ def _joined(first: str, rest: str) -> str:
 
 
 def _free_ports(count: int) -> Sequence[int]:
-    held = [socket.create_server((_HOST, 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
+    """Return ports at which nobody listens, which no one gets who asks for just any port."""
+    held: dict[int, socket.socket] = {}
+    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+        with suppress(OSError):
+            held[port] = socket.create_server((_HOST, port))
+        if len(held) == count:
+            break
+    for each in held.values():
         each.close()
-    return ports
+    return list(held)
 
 
 def _answers(port: int) -> bool:

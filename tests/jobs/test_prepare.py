@@ -22,6 +22,7 @@ from tests.support.tables import criteo_line, write_100k, write_lines
 CORPUS = corpus()
 COMMAND = [sys.executable, "-m", "jobs.prepare"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+PATIENCE_S = 120
 
 
 @pytest.fixture
@@ -166,7 +167,7 @@ def test_an_interrupted_preparation_leaves_nothing_that_passes_for_a_log(tmp_pat
     try:
         wait_for(lambda: label.exists() and label.stat().st_size > 100_000)
         process.send_signal(how)
-        process.wait(30)
+        process.wait(PATIENCE_S)
     finally:
         process.kill()
         process.communicate()
@@ -194,7 +195,7 @@ def test_the_next_preparation_removes_what_a_killed_one_left(run, tmp_path):
 
 
 def wait_for(condition):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < deadline, "waited for a minute"
+        assert time.monotonic() < deadline, f"waited {PATIENCE_S} s"
         time.sleep(0.02)

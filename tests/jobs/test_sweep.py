@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from ray._private.utils import get_num_cpus
 
 from analysis.spending import read_spending
 from distrib.groups import Group
@@ -108,33 +109,43 @@ def trials_told(directory: Path, *, since: float) -> int:
 
 @pytest.mark.timeout(5 * PATIENCE_S)
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_killed_and_an_interrupted_sweep_go_on_with_what_is_missing(experiment, tmp_path, capsys):
-    directory = tmp_path / "results"
-    # Each trial takes all CPUs: one after another.
-    words = ["fuse=1", "replicas=12", f"engine.resources.num_cpus={os.cpu_count()}"]
+def test_a_killed_and_an_interrupted_sweep_go_on_with_what_is_missing(log, tmp_path, capsys):
+    directory, gate = tmp_path / "results", tmp_path / "gate"
+    document = small_experiment(log.directory, fuse=1)
+    # Without it no sweep ends; it needs no CPU, and so does not wait for the others.
+    gated = {"gate": str(gate), "waits_at": 20}
+    document["arms"]["smelu"] |= {
+        "replicas": 1,
+        "model": {"name": "tests.support.own_model:gated", "options": gated},
+        "engine": {"resources": {"num_cpus": 0}},
+    }
+    experiment = str(write_experiment(tmp_path / "small.yaml", document))
+    # Each trial takes all CPUs that Ray counts here: one after another.
+    apart = f"arms.relu.engine.resources.num_cpus={get_num_cpus()}"
 
-    killed = started("sweep", experiment, directory, *words)
+    killed = started("sweep", experiment, directory, "replicas=6", apart)
     wait_until(lambda: len(finished(directory)) >= 1, killed)
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
     killed_at, after_kill = time.time(), finished(directory)
 
-    interrupted = started("sweep", experiment, directory, *words)
+    interrupted = started("sweep", experiment, directory, "replicas=12", apart)
     # A worker of the one that was killed may have finished a trial more: these are its own.
     wait_until(lambda: trials_told(directory, since=killed_at) >= 1, interrupted)
     os.kill(interrupted.pid, signal.SIGINT)
     _, said = interrupted.communicate(timeout=PATIENCE_S)
     after_interrupt = finished(directory)
 
-    sweep(experiment, words, output=directory)
+    gate.touch()
+    sweep(experiment, ["replicas=15"], output=directory)
     table, progress = capsys.readouterr()
     after_all = finished(directory)
 
-    missing = 24 - len(after_interrupt)
+    missing = 16 - len(after_interrupt)
     assert interrupted.returncode == 130
     assert said.splitlines()[-1].startswith("soloist: interrupted")
     assert after_kill.items() < after_interrupt.items() < after_all.items()
-    assert len(after_all) == 24
+    assert len(after_all) == 16
     assert f"{missing}/{missing} trials" in progress
     assert "smelu" in table
     assert (directory / "report" / "tradeoff.csv").exists()

@@ -22,6 +22,7 @@ from jobs.watch import Look, Progress, Seen, headline, progress, watch
 from tests.support.results import SyntheticArm, write_sweep
 from tests.support.shared import ROOT
 
+PATIENCE_S = 120
 UNFINISHED = SyntheticArm(name="relu", noise=0.5, unfinished=(1, 2, 3))
 
 
@@ -254,15 +255,15 @@ def test_on_a_terminal_it_is_left_with_ctrl_c_and_status_0_and_needs_neither_ray
     process.send_signal(signal.SIGINT)
     shown += _read_until(ours, None)
 
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=PATIENCE_S) == 0
     assert "synthetic: 1/4 trials, no driver reports here" in shown
     assert shown.rstrip().endswith("strangers:")
     os.close(ours)
 
 
 def _read_until(terminal: int, words: str | None) -> str:
-    """Return what a terminal shows until some words or its end, within a minute."""
-    shown, deadline = "", time.monotonic() + 60
+    """Return what a terminal shows until some words or its end, within a while."""
+    shown, deadline = "", time.monotonic() + PATIENCE_S
     while (words is None or words not in shown) and time.monotonic() < deadline:
         try:
             shown += os.read(terminal, 65536).decode(errors="replace")

@@ -172,6 +172,29 @@ class Doomed(nn.Module):
         return self.network(features)
 
 
+def gated(schema: Schema, *, gate: str, waits_at: int) -> TwoPart:
+    """A plain network that waits, in one of its batches, until there is a file ``gate``."""
+    made = small(schema)
+    return TwoPart(made.embeddings, Gated(made.dense, Path(gate), waits_at))
+
+
+class Gated(nn.Module):
+    """Counts the batches of a network; those that it is tried out with are few."""
+
+    def __init__(self, network: nn.Module, gate: Path, waits_at: int) -> None:
+        super().__init__()
+        self.network = network
+        self.gate = gate
+        self.waits_at = waits_at
+        self.batches = 0
+
+    def forward(self, dense: Tensor, embedded: KeyedTensor) -> Tensor:
+        self.batches += 1
+        while self.batches == self.waits_at and not self.gate.exists():
+            time.sleep(0.05)
+        return self.network(dense, embedded)
+
+
 def mortal(schema: Schema, *, place: str) -> TwoPart:
     """Once, in its 12th batch on the last rank, waits for its fate and kills its process.
 
