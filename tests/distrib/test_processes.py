@@ -12,6 +12,8 @@ import pytest
 
 from distrib.processes import end, name_of, own_name
 
+PATIENCE_S = 240.0
+
 
 @pytest.fixture
 def sleeper():
@@ -29,7 +31,7 @@ def test_a_stopped_process_is_ended(sleeper) -> None:
     name = name_of(sleeper.pid)
     sleeper.send_signal(signal.SIGSTOP)
 
-    assert end(name, 10)
+    assert end(name, PATIENCE_S)
 
     assert sleeper.wait() == -signal.SIGKILL
 
@@ -40,12 +42,12 @@ def test_a_process_that_has_ended_needs_no_ending(sleeper) -> None:
     sleeper.wait()
 
     assert name_of(sleeper.pid) is None
-    assert end(name, 10)
+    assert end(name, PATIENCE_S)
 
 
 def test_a_later_process_of_the_same_number_is_left_alone(sleeper) -> None:
     earlier = replace(name_of(sleeper.pid), started=1)
 
-    assert end(earlier, 10)
+    assert end(earlier, PATIENCE_S)
 
     assert sleeper.poll() is None

@@ -41,7 +41,8 @@ def dispatcher_that_misses(window: int, hung: Path) -> type[Dispatcher]:
         def _expire(self, now: float) -> None:
             if self._missed is None and hung.exists():
                 held = self._ledger.outstanding
-                self._missed = [lease.number for lease in held if lease.window == window]
+                holders = {lease.worker for lease in held if lease.window == window}
+                self._missed = [lease.number for lease in held if lease.worker in holders]
             for number in self._missed or []:
                 if number in self._ledger._outstanding:
                     self._ledger._outstanding[number].expires_at = now

@@ -46,7 +46,14 @@ def main(directory: Path) -> None:
     driver.Worker = unhurried_worker(pids, directory / HURRY)  # type: ignore[misc]
     crew._PATIENCE_S = 2.0  # at the end one worker has no place, and so nothing to notice
     log = small_log(directory)
-    engine = {"name": "async", "workers": 2, "shards": 2, "window": 1, "record": True, "lease_s": 3}
+    engine = {
+        "name": "async",
+        "workers": 2,
+        "shards": 2,
+        "window": 1,
+        "record": True,
+        "lease_s": 60,
+    }
     recipe = Recipe.model_validate(counting_fields(BATCH, EPOCHS, **engine))
     (trial,) = trials(log, recipe, 1)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})

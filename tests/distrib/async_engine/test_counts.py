@@ -33,6 +33,8 @@ from tests.support.logs import small_log, trials
 from tests.support.signed import lives, living, signed_by
 
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
+LEASE_S = 300.0
+"""Nobody is missed for being slow, unless a test says so"""
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,7 @@ def log(tmp_path_factory):
 
 def recipe(epochs: int, **engine: object) -> Recipe:
     settings = {"name": "async", "workers": 2, "shards": 2, "window": 1, "record": True}
+    settings["lease_s"] = LEASE_S
     return Recipe.model_validate(counting_fields(32, epochs, **settings | engine))
 
 
@@ -56,7 +59,7 @@ def test_a_death_between_the_pushes_to_two_shards_and_nan_once_count_every_windo
 ) -> None:
     disturbed = disturbed_worker(tmp_path, dies_in=5, gets_nan_in=20)
     monkeypatch.setattr(driver, "Worker", disturbed)
-    (trial,) = trials(log, recipe(1, lease_s=60), 1)
+    (trial,) = trials(log, recipe(1), 1)
 
     (result,) = train(log, [trial])
 
@@ -92,7 +95,7 @@ def test_every_example_counts_once_though_workers_shards_and_dispatcher_are_kill
     rng = np.random.default_rng(1)
     victims = rng.permutation(["worker", "worker", "shard-0", "shard-1", "dispatcher"])
     saved = {"snapshots": str(tmp_path / "snapshots"), "snapshot_every": 25}
-    (trial,) = trials(log, recipe(6, lease_s=60, **saved), 1)
+    (trial,) = trials(log, recipe(6, **saved), 1)
     told: list[int] = []
     open_gate(gate, 0)
 
@@ -138,9 +141,9 @@ def test_a_worker_and_a_shard_that_hang_are_ended_and_every_example_counts_once(
     monkeypatch.setattr(driver, "Worker", worker_that_hangs(20, worker))
     monkeypatch.setattr(server_store, "ShardServer", shard_that_hangs(80, shard))
     monkeypatch.setattr(generation, "Dispatcher", dispatcher_that_misses(20, worker))
-    monkeypatch.setattr(server_store, "_SILENT_LEASES", 4 / 60)
+    monkeypatch.setattr(server_store, "_SILENT_LEASES", 4 / LEASE_S)
     saved = {"snapshots": str(tmp_path / "snapshots"), "snapshot_every": 25}
-    (trial,) = trials(log, recipe(4, lease_s=60, **saved), 1)
+    (trial,) = trials(log, recipe(4, **saved), 1)
 
     (result,) = train(log, [trial])
 
@@ -155,7 +158,7 @@ def test_what_starts_again_starts_from_the_beginning_not_from_what_was_evaluated
 ) -> None:
     gate = tmp_path / "gate"
     monkeypatch.setattr(generation, "Dispatcher", gated_dispatcher(gate))
-    engine = {"name": "async", "workers": 1, "window": 1, "record": True, "lease_s": 60}
+    engine = {"name": "async", "workers": 1, "window": 1, "record": True, "lease_s": LEASE_S}
     fields = counting_fields(32, 2, **engine)
     fields["evaluation"] = {"points": 20, "progress_examples": 20}
     (trial,) = trials(log, Recipe.model_validate(fields), 1)

@@ -23,7 +23,9 @@ def log(tmp_path_factory):
 
 
 def asynchronous(workers: int, **fields: object) -> dict[str, object]:
-    return {"name": "async", "workers": workers, "window": 3, "shards": 2, **fields}
+    # Nobody is missed for being slow.
+    settings = {"name": "async", "workers": workers, "window": 3, "shards": 2, "lease_s": 600}
+    return settings | fields
 
 
 def test_one_worker_trains_what_the_local_engine_trains(log) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from http.client import HTTPException
 from urllib.request import urlopen
 
 import pytest
@@ -27,11 +28,17 @@ NAMES = (
 
 
 def exported(trial: str) -> dict[str, float]:
-    """Return what the node's endpoint says of a trial now, by name, the largest of each."""
+    """Return what the node's endpoint says of a trial now, by name, the largest of each.
+
+    That is nothing as long as it does not answer: it starts after Ray does.
+    """
     (node,) = ray.nodes()
     address = f"http://127.0.0.1:{node['MetricsExportPort']}/metrics"
-    with urlopen(address, timeout=30) as page:
-        text = page.read().decode()
+    try:
+        with urlopen(address, timeout=30) as page:
+            text = page.read().decode()
+    except (OSError, HTTPException):
+        return {}
     found: dict[str, float] = {}
     for name, labels, value in re.findall(r"^ray_(soloist_\w+)\{(.*)\} (\S+)$", text, re.MULTILINE):
         if f'trial="{trial}"' in labels:
@@ -58,13 +65,13 @@ def test_examples_bytes_workers_staleness_and_latency_show_in_rays_endpoint(
     log = small_log(tmp_path)
     monkeypatch.setattr(driver, "Worker", slow_worker(0.05, tmp_path))
     engine = {"name": "async", "workers": WORKERS, "shards": 1, "window": 1}
-    (trial,) = trials(log, small_recipe(engine=engine, stream={"epochs": 50}), 1)
+    (trial,) = trials(log, small_recipe(engine=engine, stream={"epochs": 300}), 1)
     found: dict[str, float] = {}
     told: list[int] = []
 
     def tell(examples: int) -> None:
         told.append(examples)
-        if agree(found):
+        if agree(found) and found["soloist_examples_total"] <= sum(told):
             raise Stopped
 
     thread, outcome = in_background(lambda: train(log, [trial], on_progress=tell))
@@ -76,6 +83,6 @@ def test_examples_bytes_workers_staleness_and_latency_show_in_rays_endpoint(
     assert isinstance(outcome[0], Stopped)
     assert found["soloist_workers"] == WORKERS
     assert found["soloist_examples_total"] % BATCH == 0
-    assert 0 < found["soloist_examples_total"] <= sum(told)
+    assert found["soloist_examples_total"] > 0
     # The same rows come and go, so every window pulls what it pushes.
     assert found["soloist_pushed_bytes_total"] == found["soloist_pulled_bytes_total"]

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from distrib.async_engine import driver, generation
+from distrib.async_engine import crew, driver, generation
 from distrib.engines import train
 from distrib.processes import end
 from distrib.store import shared_segment
@@ -61,7 +61,9 @@ def trained(monkeypatch) -> dict[str, np.ndarray]:
 
 
 def shared_memory(workers: int, **fields: object) -> dict[str, object]:
-    return {"name": "async", "store": "shared_memory", "workers": workers, "window": 3, **fields}
+    # Nobody is missed for being slow.
+    settings = {"name": "async", "store": "shared_memory", "window": 3, "lease_s": 600}
+    return settings | {"workers": workers} | fields
 
 
 def counting(epochs: int, **fields: object) -> Recipe:
@@ -96,9 +98,10 @@ def test_every_example_counts_once_though_workers_and_dispatcher_are_killed(
     pids.mkdir()
     monkeypatch.setattr(driver, "InPlaceWorker", slow_worker(0.01, pids))
     monkeypatch.setattr(generation, "Dispatcher", gated_dispatcher(gate))
+    monkeypatch.setattr(crew, "_PATIENCE_S", 600)  # who is slow to notice is in no update cut off
     rng = np.random.default_rng(1)
     # One after another: of two updates at the same instant, one may be lost without any death.
-    (trial,) = trials(log, counting(4, max_staleness=0, lease_s=60), 1)
+    (trial,) = trials(log, counting(4, max_staleness=0), 1)
     told: list[int] = []
     open_gate(gate, 0)
 
@@ -127,7 +130,7 @@ def test_a_batch_whose_worker_is_killed_within_its_update_is_told(
 ) -> None:
     dying = worker_that_dies_within_update(10, tmp_path / "died")
     monkeypatch.setattr(driver, "InPlaceWorker", dying)
-    (trial,) = trials(log, counting(1, max_staleness=0, lease_s=60), 1)
+    (trial,) = trials(log, counting(1, max_staleness=0), 1)
 
     (result,) = train(log, [trial])
 
@@ -144,7 +147,7 @@ def test_a_worker_that_falls_silent_is_ended_before_another_has_its_window(
     stopped = tmp_path / "stopped"
     monkeypatch.setattr(driver, "InPlaceWorker", worker_that_hangs(10, stopped))
     monkeypatch.setattr(generation, "Dispatcher", dispatcher_that_misses(3, stopped))
-    (trial,) = trials(log, counting(1, workers=1, lease_s=60), 1)
+    (trial,) = trials(log, counting(1, workers=1), 1)
 
     (result,) = train(log, [trial])
 
@@ -157,7 +160,7 @@ def test_two_workers_at_once_train_every_batch_and_see_each_others_updates(
     log, tmp_path, monkeypatch, trained
 ) -> None:
     monkeypatch.setattr(driver, "InPlaceWorker", workers_that_meet(tmp_path))
-    (trial,) = trials(log, counting(8, start_with=2, lease_s=600), 1)
+    (trial,) = trials(log, counting(8, start_with=2), 1)
 
     (result,) = train(log, [trial])
 

@@ -269,13 +269,14 @@ def test_two_runs_in_one_place_are_noticed_at_the_start(tmp_path) -> None:
     claim_and_leave(tmp_path, "second")
 
 
-def test_a_place_that_cannot_be_let_go_spoils_no_training(tmp_path, caplog) -> None:
-    with claimed(str(tmp_path), trial(), "run"):
-        (owner,) = tmp_path.glob("*/owner.json")
-        owner.unlink()
-        owner.mkdir()
+def test_a_place_that_cannot_be_let_go_spoils_no_training(tmp_path, monkeypatch, caplog) -> None:
+    def fails(folder: Folder, name: str) -> None:
+        raise OSError("network is down")
 
-    assert "not let go" in caplog.text
+    with claimed(str(tmp_path), trial(), "run"):
+        monkeypatch.setattr(Folder, "delete", fails)
+
+    assert "not let go: network is down" in caplog.text
 
 
 def test_a_place_that_cannot_be_written_is_refused_at_the_start(tmp_path) -> None:
