@@ -5,16 +5,19 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver.support.wait import WebDriverWait
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 DRIVER = "chromedriver"
+PATIENCE_S = 60
+_Found = TypeVar("_Found")
 
 
 @contextmanager
@@ -46,14 +49,23 @@ def show(chrome: Chrome, page: Path, *, width: int = 1280, dark: bool = False) -
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600},
     )
+    preferred = {
+        "prefers-color-scheme": "dark" if dark else "light",
+        "prefers-reduced-motion": "reduce",  # what is pointed at does not scroll away meanwhile
+    }
     chrome.execute_cdp_cmd(
         "Emulation.setEmulatedMedia",
-        {"features": [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]},
+        {"features": [{"name": name, "value": value} for name, value in preferred.items()]},
     )
     chrome.get("about:blank")
     chrome.get_log("browser")
     chrome.get_log("performance")
     chrome.get(page.as_uri())
+
+
+def awaited(chrome: Chrome, look: Callable[[], _Found]) -> _Found:
+    """Return what a look finds as soon as it is anything; the browser may take its time."""
+    return WebDriverWait(chrome, PATIENCE_S).until(lambda _: look())
 
 
 def requests(chrome: Chrome) -> list[str]:

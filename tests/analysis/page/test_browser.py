@@ -17,7 +17,7 @@ from analysis.page.theme import THEMES
 from analysis.replacement import Margins
 from analysis.results import read_sweep
 from analysis.summary import summarize
-from tests.support.browser import browser, printed, requests, show
+from tests.support.browser import awaited, browser, printed, requests, show
 from tests.support.results import write_everything
 
 CHARTS = 11
@@ -81,7 +81,7 @@ def test_what_the_page_may_not_load_is_seen(chrome, page):
         "document.body.append(Object.assign(new Image(), {src: 'http://[::1]/'}))"
     )
 
-    (message,) = chrome.get_log("browser")
+    (message,) = awaited(chrome, lambda: chrome.get_log("browser"))
     assert "Content Security Policy" in message["message"]
 
 
@@ -173,7 +173,8 @@ def test_pointing_at_an_arm_tells_its_numbers(chrome, page):
     pointer.w3c_actions.pointer_action.move_to_location(*map(round, box))
     pointer.perform()
 
-    told = chrome.find_element(By.CSS_SELECTOR, "#pd-accuracy .hoverlayer .hovertext").text
+    hovering = (By.CSS_SELECTOR, "#pd-accuracy .hoverlayer .hovertext")
+    told = awaited(chrome, lambda: [each.text for each in chrome.find_elements(*hovering)])[0]
     assert "relu_ensemble" in told
     assert re.search(r"relative PD \d+\.\d% \[\d+\.\d, \d+\.\d\]", told)
 
@@ -272,5 +273,5 @@ def test_it_prints_light_on_sheets_with_every_chart_as_wide_as_the_sheet(chrome,
     assert 4 <= pages <= 15
     seen = chrome.execute_script("return window.seen")
     assert seen == [f"700 {THEMES['light'].panel}"] * CHARTS
-    after = chrome.execute_script("return document.getElementById('calibration').layout.width")
-    assert after > 700
+    wide = "return document.getElementById('calibration').layout.width > 700"
+    assert awaited(chrome, lambda: chrome.execute_script(wide))
