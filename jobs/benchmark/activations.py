@@ -125,8 +125,8 @@ def beside_relu(
 
     for _ in range(WARM_UP):
         turn(relu), turn(module)
-    pairs: list[tuple[float, float]] = []
     end = time.perf_counter() + seconds
+    pairs = [(turn(relu), turn(module))]
     while time.perf_counter() < end:
         pairs.append((turn(relu), turn(module)))
     of_relu, of_module = np.array(pairs).T

@@ -9,8 +9,9 @@ from jobs.benchmark import activations
 from recsys.activations import ACTIVATION_NAMES, SmeLU, get_activation
 
 
-def test_a_comparison_has_a_ratio_within_its_quartiles() -> None:
-    found = activations.beside_relu(SmeLU(), (3, 4), seconds=0.02)
+@pytest.mark.parametrize("seconds", [0.0, 0.02])  # a machine may stand still for all of them
+def test_a_comparison_has_a_ratio_within_its_quartiles(seconds: float) -> None:
+    found = activations.beside_relu(SmeLU(), (3, 4), seconds=seconds)
 
     assert found.time_us > 0
     assert 0 < found.low <= found.ratio <= found.high
