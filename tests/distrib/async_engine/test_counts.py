@@ -18,7 +18,7 @@ from distrib.store.recording import order_logs
 from recsys.config import Recipe
 from tests.support.counting import by_table, counted, counting_fields
 from tests.support.devices import WorkerThatRunsAhead
-from tests.support.dispatchers import dispatcher_that_misses, gated_dispatcher, open_gate
+from tests.support.dispatchers import dispatcher_that_misses, open_gate
 from tests.support.dying import (
     disturbed_worker,
     in_background,
@@ -86,18 +86,15 @@ def test_workers_whose_device_runs_ahead_count_every_example_once(log, monkeypat
 
 
 def test_every_example_counts_once_though_workers_shards_and_dispatcher_are_killed(
-    log, tmp_path, monkeypatch
+    log, tmp_path, monkeypatch, gate
 ) -> None:
-    pids, gate = tmp_path / "pids", tmp_path / "gate"
-    pids.mkdir()
+    (pids := tmp_path / "pids").mkdir()
     monkeypatch.setattr(driver, "Worker", slow_worker(0.015, pids))
-    monkeypatch.setattr(generation, "Dispatcher", gated_dispatcher(gate))
     rng = np.random.default_rng(1)
     victims = rng.permutation(["worker", "worker", "shard-0", "shard-1", "dispatcher"])
     saved = {"snapshots": str(tmp_path / "snapshots"), "snapshot_every": 25}
     (trial,) = trials(log, recipe(6, **saved), 1)
     told: list[int] = []
-    open_gate(gate, 0)
 
     thread, outcome = in_background(lambda: train(log, [trial], on_progress=told.append))
     for number, victim in enumerate(victims, start=1):
@@ -154,10 +151,8 @@ def test_a_worker_and_a_shard_that_hang_are_ended_and_every_example_counts_once(
 
 
 def test_what_starts_again_starts_from_the_beginning_not_from_what_was_evaluated(
-    log, tmp_path, monkeypatch
+    log, monkeypatch, gate
 ) -> None:
-    gate = tmp_path / "gate"
-    monkeypatch.setattr(generation, "Dispatcher", gated_dispatcher(gate))
     engine = {"name": "async", "workers": 1, "window": 1, "record": True, "lease_s": LEASE_S}
     fields = counting_fields(32, 2, **engine)
     fields["evaluation"] = {"points": 20, "progress_examples": 20}

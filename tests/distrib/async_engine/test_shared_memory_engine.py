@@ -18,7 +18,7 @@ from distrib.store.parameters import digest
 from recsys.config import Recipe
 from recsys.errors import ConfigError
 from tests.support.counting import counted, counting_fields, counts
-from tests.support.dispatchers import dispatcher_that_misses, gated_dispatcher, open_gate
+from tests.support.dispatchers import dispatcher_that_misses, open_gate
 from tests.support.dying import in_background, server_alive
 from tests.support.dying_in_place import (
     descendants,
@@ -92,18 +92,15 @@ def test_one_worker_trains_to_the_bit_what_the_local_engine_trains(log) -> None:
 
 
 def test_every_example_counts_once_though_workers_and_dispatcher_are_killed(
-    log, tmp_path, monkeypatch, trained
+    log, tmp_path, monkeypatch, gate, trained
 ) -> None:
-    pids, gate = tmp_path / "pids", tmp_path / "gate"
-    pids.mkdir()
+    (pids := tmp_path / "pids").mkdir()
     monkeypatch.setattr(driver, "InPlaceWorker", slow_worker(0.01, pids))
-    monkeypatch.setattr(generation, "Dispatcher", gated_dispatcher(gate))
     monkeypatch.setattr(crew, "_PATIENCE_S", 600)  # who is slow to notice is in no update cut off
     rng = np.random.default_rng(1)
     # One after another: of two updates at the same instant, one may be lost without any death.
     (trial,) = trials(log, counting(4, max_staleness=0), 1)
     told: list[int] = []
-    open_gate(gate, 0)
 
     thread, outcome = in_background(lambda: train(log, [trial], on_progress=told.append))
     for number, victim in enumerate(("worker", "worker", "dispatcher", "worker"), start=1):
