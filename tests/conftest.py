@@ -13,6 +13,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_metrics_report_interval_ms"] = "2000"  # noqa: SIM112 (Ray's own spelling)
+# A process for each synchronous training, which looks for nodes that drain: here none does.
+os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING

@@ -67,7 +67,6 @@ def answer(directory: Path) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.usefixtures("ray_cluster")
 def test_a_search_killed_and_started_again_runs_the_rest_alone_and_answers_alike(
     log, tmp_path, without_ray
 ):
@@ -80,10 +79,10 @@ def test_a_search_killed_and_started_again_runs_the_rest_alone_and_answers_alike
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
     before = finished(directory)
+    without_ray()
     search(experiment, output=directory)
     after = finished(directory)
     search(experiment, output=directory)
-    without_ray()
     search(experiment, output=undisturbed)
 
     found, expected = answer(directory), answer(undisturbed)

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from jobs.benchmark import coverage
 from jobs.benchmark.__main__ import benchmark, names
 from jobs.command import BAD_INPUT
 from tests.support.shared import ROOT
@@ -55,6 +56,8 @@ def test_another_name_is_refused_with_the_nearest_one(capsys):
     assert "Did you mean 'gpu'?" in capsys.readouterr().err
 
 
-def test_a_benchmark_gets_its_options(capsys):
+def test_a_benchmark_gets_its_options(capsys, monkeypatch):
+    monkeypatch.setattr(coverage, "WORLDS", {"noise alone": coverage.WORLDS["noise alone"]})
+
     assert ended("coverage", "--simulations", "2", "--groups", "8") == 0
     assert "2 studies of 8 groups" in capsys.readouterr().out
