@@ -35,8 +35,9 @@ findings: setup $(MOVIELENS)/meta.json ## experiments on the paper's conditions,
 $(MOVIELENS)/meta.json: | $(INSTALLED)
 	$(BIN)/soloist prepare movielens --output $(MOVIELENS)
 
+# By name: else files of one test, which are among the longest, come last, and one process waits.
 test: setup browser ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Without it the tests of the report's page are skipped, and say so.
 browser: ## Chromium, in which the report's page is tested, where it is missing and apt can bring it
