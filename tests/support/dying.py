@@ -21,10 +21,8 @@ from distrib.async_engine.worker import Worker
 from distrib.processes import own_name
 from distrib.store.parameters import Parameters
 from distrib.store.shard import Version
+from tests.support.patience import wait_until
 from tests.support.signed import file_of, sign
-
-PATIENCE_S = 240.0
-"""For any one thing; it takes seconds where nobody else uses the machine"""
 
 
 def disturbed_worker(place: Path, *, dies_in: int, gets_nan_in: int) -> type[Worker]:
@@ -71,9 +69,9 @@ def worker_whose_push_is_late(place: Path, window: int, last: int) -> type[Worke
         def _push_to(self, shard: int, push: Any, route: Any, change: Any) -> Any:
             if push.window == window and shard == 0 and sign(place / "late"):
                 self._is_late = True
-                _wait_until(lambda: all(self._has(each, window) for each in self._shards))
+                wait_until(lambda: all(self._has(each, window) for each in self._shards))
             if push.window == last and not self._is_late:
-                _wait_until((place / "answered").exists)
+                wait_until((place / "answered").exists)
             reply = super()._push_to(shard, push, route, change)
             if self._is_late and push.window == window and shard == len(self._shards) - 1:
                 ray.get(reply)
@@ -155,7 +153,7 @@ def server_alive(part: str) -> int:
                     found.append(ray.get(actor.pid.remote()))
         return bool(found)
 
-    _wait_until(looks)
+    wait_until(looks)
     return found[0]
 
 
@@ -172,11 +170,3 @@ def in_background(function: Callable[[], Any]) -> tuple[threading.Thread, list[A
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     return thread, outcome
-
-
-def _wait_until(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > give_up:
-            raise TimeoutError
-        time.sleep(0.05)

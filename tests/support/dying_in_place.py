@@ -6,7 +6,6 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,6 +17,7 @@ from distrib.in_place_trainer import Computed, InPlaceTrainer
 from distrib.processes import ProcessName, name_of, own_name
 from distrib.store.shared_journal import Journal
 from recsys.data.batch import Batch
+from tests.support.patience import wait_until
 from tests.support.signed import file_of, sign
 
 
@@ -130,14 +130,6 @@ def workers_that_meet(place: Path) -> type[InPlaceWorker]:
             return Trainer(*args, batch_count=self.stream.batch_count)  # type: ignore[arg-type]
 
     return Meeting
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 240) -> None:
-    """Wait for something that has to come."""
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
 
 
 def memory_of(pid: int) -> str:

@@ -28,8 +28,8 @@ from tests.support.dying import (
     worker_that_hangs,
     worker_whose_push_is_late,
 )
-from tests.support.dying_in_place import wait_until
 from tests.support.logs import small_log, trials
+from tests.support.patience import wait_until
 from tests.support.signed import lives, living, signed_by
 
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]

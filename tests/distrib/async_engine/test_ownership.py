@@ -18,7 +18,7 @@ from distrib.async_engine import ownership as module
 from distrib.async_engine.ownership import Ownership
 from distrib.folder import Folder
 from recsys.errors import DataError
-from tests.support.dying_in_place import wait_until
+from tests.support.patience import wait_until
 
 FILE = "owner.json"
 

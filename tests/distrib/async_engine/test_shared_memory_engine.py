@@ -25,13 +25,13 @@ from tests.support.dying_in_place import (
     kill_outside_updates,
     memory_of,
     slow_worker,
-    wait_until,
     who_has,
     worker_that_dies_within_update,
     worker_that_hangs,
     workers_that_meet,
 )
 from tests.support.logs import small_log, small_recipe, trials
+from tests.support.patience import wait_until
 from tests.support.signed import lives, living, signed_by
 
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]

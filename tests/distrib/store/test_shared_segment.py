@@ -17,7 +17,8 @@ import pytest
 from distrib.errors import TrialFailed
 from distrib.store.shared_segment import SHARED_MEMORY, Field, Plan, Segment
 from recsys.errors import ConfigError
-from tests.support.dying_in_place import memory_of, wait_until, who_has
+from tests.support.dying_in_place import memory_of, who_has
+from tests.support.patience import wait_until
 
 PLAN = Plan(
     (
