@@ -11,8 +11,7 @@ from dataclasses import replace
 import pytest
 
 from distrib.processes import end, name_of, own_name
-
-PATIENCE_S = 240.0
+from tests.support.patience import PATIENCE_S
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from recsys.data.click_log import ClickLog
 from tests.support.counting import counting_fields
 from tests.support.dying import in_background
 from tests.support.logs import small_log, trials
+from tests.support.patience import PATIENCE_S
 from tests.support.signed import file_of, living
 
 BATCH, EPOCHS = 32, 4
@@ -36,7 +37,6 @@ HURRY = "hurry"
 OUTCOME = "outcome.json"
 SLOW_S = 0.4
 FEW = 4
-PATIENCE_S = 240.0
 
 
 def main(directory: Path) -> None:

@@ -31,7 +31,7 @@ from tests.support.dying_in_place import (
     workers_that_meet,
 )
 from tests.support.logs import small_log, small_recipe, trials
-from tests.support.patience import wait_until
+from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.signed import lives, living, signed_by
 
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
@@ -275,4 +275,4 @@ def test_nothing_is_left_when_the_driver_is_killed(tmp_path) -> None:
     wait_until(lambda: not who_has(memory))
     # Ray's own processes take their time to notice; none is to outlive the test.
     for each in family:
-        end(each, 240)
+        end(each, PATIENCE_S)

@@ -29,11 +29,10 @@ from distrib.sync.run import Run
 from recsys.errors import ConfigError
 from tests.support.events import scalars
 from tests.support.logs import TRUTH, own_recipe, small_log, small_recipe, trials
+from tests.support.patience import PATIENCE_S
 from tests.support.ranks import train_on
 from tests.support.titles import processes_titled
 
-PATIENCE_S = 240
-"""For any one thing; it takes seconds where nobody else uses the machine."""
 pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(3 * PATIENCE_S)]
 BATCH = 32
 CPU = torch.device("cpu")
