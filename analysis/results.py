@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from analysis.errors import ResultsError
+from recsys.names import is_inner
 
 Floats = NDArray[np.float64]
 
@@ -272,6 +273,10 @@ def _arm(directory: Path, entry: dict[str, Any]) -> ArmResults:
 
 
 def _trials(directory: Path, name: str, places: list[str]) -> Trials:
+    """Return trials that lie below ``directory``, or beside it, as those of a search do."""
+    for each in places:
+        if not is_inner(str(each).removeprefix("../")):
+            raise ValueError(f"found the trial {each!a:.200}")
     return Trials(
         name=str(name),
         places=tuple(directory / place for place in places),

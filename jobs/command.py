@@ -17,6 +17,7 @@ import typer
 
 from analysis.errors import ResultsError
 from distrib.errors import TrialFailed
+from recsys.directories import replaceable
 from recsys.errors import ConfigError, DataError
 
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -106,9 +107,10 @@ def check_new(directory: Path) -> None:
 
     Raises:
         ConfigError: it cannot, or it would be lost; says why.
+        DataError: what is there cannot be replaced.
     """
     refuse_lost(directory)
-    _try_to_write(directory.parent, f"--output {directory}")
+    _try_to_write(replaceable(directory).parent, f"--output {directory}")
 
 
 def refuse_lost(output: Path, option: str = "--output") -> None:

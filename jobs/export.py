@@ -17,7 +17,7 @@ from distrib.results import read_trial
 from distrib.training import set_threads
 from distrib.trial import Trial, library_versions
 from jobs.arguments import OfArm, OfReplica
-from jobs.command import refuse_lost, run
+from jobs.command import check_new, run
 from jobs.trials import NamedTrial, trial_at
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Batches
@@ -65,7 +65,8 @@ def export(
     PyTorch alone. With --data, a prediction that is not the trial's ends it with status 1.
     """
     log = None if data is None else ClickLog.open(data)
-    refuse_lost(output)
+    check_place(output)
+    check_new(output)
     with trial_at(trial, arm, replica) as named:
         exported = export_trial(named, output)
         print(f"{output}: {exported.title}, {len(exported.tables)} tables")

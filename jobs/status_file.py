@@ -35,8 +35,8 @@ class Told:
 class StatusFile:
     """Keeps ``status.json`` up to date within the block; it is gone when the run is over.
 
-    A driver that dies leaves the file behind: its age tells. ``elsewhere`` is told too, less often,
-    and if it cannot be, nothing else is stopped for it.
+    A driver that dies leaves the file behind: its age tells. ``elsewhere`` is told too, less often.
+    Where either cannot be, as on a full disk, nothing else is stopped for it.
     """
 
     def __init__(self, directory: Path, elsewhere: Folder | None = None) -> None:
@@ -68,7 +68,8 @@ class StatusFile:
         self._next_s = now + _EVERY_S
         told = Told(began_s=self._began_s, told_s=now, status=status)
         text = json.dumps(asdict(told)) + "\n"
-        write_whole(self._path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+        with suppress(OSError):
+            write_whole(self._path, lambda file: file.write_text(text, encoding="utf-8"))
         if self._elsewhere is not None and now >= self._next_elsewhere_s:
             self._next_elsewhere_s = now + ELSEWHERE_EVERY_S
             with suppress(OSError):

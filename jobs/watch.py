@@ -82,6 +82,7 @@ class Seen:
     @cached_property
     def failures(self) -> tuple[Failed, ...]:
         """What failed and has not been trained again since; a trial of two rows stands once."""
+        finished = set(self.finished)
         found = {
             place: Failed(
                 name=name,
@@ -90,7 +91,7 @@ class Seen:
             )
             for name, trials in self.rows
             for place in trials.places
-            if (place / ERROR).exists()
+            if place not in finished and (place / ERROR).exists()
         }
         return tuple(found.values())
 

@@ -87,12 +87,12 @@ class Run:
         if folder is not None:
             with suppress(FileNotFoundError):  # it is being deleted, or damaged: that is seen later
                 for name in folder.files():
-                    folder.download(name, checkpoint / name)
+                    folder.download(name, checkpoint)
 
     def bring_file(self, name: str) -> None:
         """Have a file of the run's folder here, if there is one."""
         if self.is_far and name in self._folder().files():
-            self._folder().download(name, self.here / name)
+            self._folder().download(name, self.here)
 
     def send(self, *paths: Path) -> None:
         """Have files of the folder here where the run lies."""
@@ -124,7 +124,7 @@ class Run:
             if f"{gone.name}/{checkpoints.manifest_name(0)}" not in manifests:
                 shutil.rmtree(gone)
         for each in manifests:
-            self._folder().download(each, self.here / each)
+            self._folder().download(each, self.here)
 
     def _lies_at(self, checkpoint: Path) -> Folder | None:
         """Return where a checkpoint lies, if not here."""
