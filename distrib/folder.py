@@ -112,7 +112,7 @@ class Folder:
         On this machine, folders that are links are not looked into.
         """
         if self._is_local:
-            return self._checked(self._local_files())
+            return sorted(self._local_files())
         path = self._at("")
         selector = fs.FileSelector(path, allow_not_found=True, recursive=True)
         found = self._system.get_file_info(selector)
@@ -136,19 +136,18 @@ class Folder:
     def _local_files(self) -> Iterator[str]:
         base = self._at("")
         for place, folders, files in os.walk(base, onerror=_raise_unless_gone):
-            for path in (os.path.join(place, each) for each in (*files, *folders)):
-                name = os.path.relpath(path, base)
-                if os.path.islink(path):
+            for path in (Path(place, each) for each in (*files, *folders)):
+                name = path.relative_to(base).as_posix()
+                if path.is_symlink() or not is_inner(name):
                     self._at(name)
-                if os.path.isfile(path):
+                if path.is_file():
                     yield name
 
     def _checked(self, names: Iterable[str]) -> list[str]:
         """Return names that were found there, sorted; DataError for one that leads out."""
         found = sorted(names)
         for name in found:
-            if not is_inner(name):
-                raise _refused(str(self), name)
+            self._at(name)
         return found
 
     def _at(self, name: str) -> str:

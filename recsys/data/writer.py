@@ -1,9 +1,10 @@
 """Writes a click log so that it is there whole or not at all.
 
 Rows arrive in chunks, in the order of their source, each chunk for one split. They are appended to
-arrays in a hidden directory beside the output, or beside what it links to; at the end they are brought into order (splits one
-after another, each by time where times were given), described, flushed to the disk, and renamed. A
-preparation that dies leaves only the hidden directory, which the next one removes.
+arrays in a hidden directory beside the output, or beside what it links to; at the end they are
+brought into order (splits one after another, each by time where times were given), described,
+flushed to the disk, and renamed. A preparation that dies leaves only the hidden directory, which
+the next one removes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -283,8 +284,9 @@ def check_free(directory: Path, *, replace: bool) -> None:
     place = replaceable(directory)
     partial = _partial(place)
     try:
-        if os.path.lexists(partial) and not stat.S_ISDIR(partial.lstat().st_mode):
-            raise DataError(f"{partial}: found a link or a file, expected no such name; remove it")
+        with suppress(FileNotFoundError):
+            if not stat.S_ISDIR(partial.lstat().st_mode):
+                raise DataError(f"{partial}: found a link or a file, expected no such name")
         if not os.path.lexists(place) or (place.is_dir() and _is_empty(place)):
             return
     except OSError as error:

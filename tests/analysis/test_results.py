@@ -125,3 +125,17 @@ def test_a_cost_that_is_no_number_is_named(tmp_path: Path):
     (tmp_path / "trials/relu0/cost.json").write_text(json.dumps({"train_lookups": "many"}))
     with pytest.raises(ResultsError, match="train_lookups is 'many', expected a number"):
         _ = read_sweep(tmp_path).baseline.cost
+
+
+@pytest.mark.parametrize("source", [False, True])
+@pytest.mark.parametrize("place", ["/etc", "../../up", "trials/../../up", "", "..", 3])
+def test_a_trial_outside_the_sweep_and_what_is_beside_it_is_refused(tmp_path, place, source):
+    write_sweep(tmp_path)
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    (manifest["arms"] if not source else manifest["sources"]).append(
+        manifest["arms"][0] | {"source": "arithmetic", "trials": [place]}
+    )
+    (tmp_path / MANIFEST).write_text(json.dumps(manifest))
+
+    with pytest.raises(ResultsError, match=r"sweep\.json: .*, expected what a sweep writes"):
+        read_sweep(tmp_path)
