@@ -284,7 +284,7 @@ def check_free(directory: Path, *, replace: bool) -> None:
     place = replaceable(directory)
     partial = _partial(place)
     try:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             if not stat.S_ISDIR(partial.lstat().st_mode):
                 raise DataError(f"{partial}: found a link or a file, expected no such name")
         if not os.path.lexists(place) or (place.is_dir() and _is_empty(place)):
