@@ -51,7 +51,7 @@ def write_trial(
     """
     place = trial_directory(directory, trial)
     unfinished = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
-    replaced = unfinished.with_suffix(".replaced")
+    replaced = unfinished.with_name(f"{unfinished.name}.replaced")
     unfinished.mkdir(parents=True)
     try:
         _write_files(unfinished, trial, result, keep_weights=keep_weights)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
+from threading import Barrier, get_ident
 
 import pandas as pd
 import pytest
@@ -123,6 +126,69 @@ def test_a_result_with_weights_stays_when_it_is_trained_again_without(trained, t
     write_trial(tmp_path, trial, result)
 
     assert is_done(tmp_path, trial, weights=True)
+
+
+@pytest.mark.parametrize("keep_weights", [False, True])
+@pytest.mark.parametrize("left", ["nothing", "a failure", "a link"])
+def test_processes_that_write_one_trial_at_the_same_time_leave_one_result_whole(
+    trained, tmp_path, monkeypatch, left, keep_weights
+) -> None:
+    trial, result = trained
+    place = trial_directory(tmp_path, trial)
+    if left == "a failure":
+        place.mkdir(parents=True)
+        (place / "error.txt").write_text("Traceback")
+    elif left == "a link":
+        place.parent.mkdir(parents=True)
+        place.symlink_to(tmp_path / "nowhere")
+    writers, first_looks = 4, []
+    all_wrote, looking = Barrier(writers), results.is_done
+
+    def look(directory, trial, **wanted):
+        """Let none go on before all have seen that no result is there."""
+        found = looking(directory, trial, **wanted)
+        if get_ident() not in first_looks:
+            first_looks.append(get_ident())
+            all_wrote.wait(60)
+        return found
+
+    monkeypatch.setattr(results, "is_done", look)
+
+    def write(_: int) -> Path:
+        return write_trial(tmp_path, trial, result, keep_weights=keep_weights)
+
+    with ThreadPoolExecutor(writers) as pool:
+        places = list(pool.map(write, range(writers)))
+
+    assert places == [place] * writers
+    assert read_trial(place) == trial
+    assert is_done(tmp_path, trial, weights=keep_weights)
+    assert not (place / "error.txt").exists()
+    assert [path.name for path in place.parent.iterdir()] == [trial.digest]
+
+
+def test_a_result_that_another_process_finished_just_now_stays(
+    trained, tmp_path, monkeypatch
+) -> None:
+    trial, result = trained
+    place = trial_directory(tmp_path, trial)
+    place.mkdir(parents=True)
+    (place / "error.txt").write_text("Traceback")
+    rename = Path.rename
+
+    def finished_by_another(path: Path, to: Path) -> None:
+        """Have the result of another process there, before what was there is moved away."""
+        if path == place:
+            monkeypatch.setattr(Path, "rename", rename)
+            write_trial(tmp_path, trial, result)
+            (place / "mark").touch()
+        rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", finished_by_another)
+    write_trial(tmp_path, trial, result)
+
+    assert (place / "mark").exists()
+    assert [path.name for path in place.parent.iterdir()] == [trial.digest]
 
 
 def test_what_was_trained_is_read_from_its_directory(trained, tmp_path) -> None:
