@@ -216,6 +216,7 @@ def _fetch_trial(folder: Folder, place: Path, wanted: Wanted = everything) -> bo
     place.mkdir(parents=True)
     try:
         for name, digest in _told_digests(folder).items():
+            inside(place, name)  # of what is not wanted too: a trial is refused as a whole
             if wanted(name) and digest not in (None, _fetch(folder, name, place)):
                 shutil.rmtree(place)
                 return False

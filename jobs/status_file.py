@@ -55,7 +55,8 @@ class StatusFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._path.unlink()
         if self._elsewhere is not None:
             with suppress(OSError):
                 self._elsewhere.delete(STATUS)

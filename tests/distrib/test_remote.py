@@ -240,6 +240,16 @@ def test_a_failure_that_cannot_be_sent_is_told_by_where_it_is(trained, tmp_path,
     assert failure.report.read_text() == "diverged\n\nTraceback"
 
 
+def test_a_failure_that_cannot_be_written_is_told_and_stops_nothing(trained, tmp_path):
+    (tmp_path / "file").write_text("in the way of the directory")
+    results = Results(directory=tmp_path / "file")
+
+    failure = write_failure(results, "relu", trained[0], "diverged", "Traceback")
+
+    assert failure.reason == "diverged"
+    assert not failure.report.is_file()
+
+
 def test_a_key_with_dots_deletes_nothing_here(s3, tmp_path, monkeypatch):
     # As deep as the mirror will lie: the key leads from its trials to the directory beside it.
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

@@ -172,6 +172,15 @@ def test_what_runs_and_what_comes_at_a_uri_is_seen_at_the_next_look(tmp_path):
     assert over.told is None
 
 
+def test_a_status_that_cannot_be_written_stops_nothing(tmp_path):
+    (tmp_path / "file").write_text("in the way of the directory")
+
+    with StatusFile(tmp_path / "file" / "results") as file:
+        file(status())
+
+    assert (tmp_path / "file").read_text() == "in the way of the directory"
+
+
 def test_a_status_that_cannot_be_told_elsewhere_stops_nothing(tmp_path):
     (tmp_path / "file").write_text("in the way")
 
