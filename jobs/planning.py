@@ -13,6 +13,7 @@ from analysis.writing import write_whole
 from distrib.results import trial_directory
 from distrib.trial import Trial
 from jobs.experiment import DataConfig, Experiment
+from jobs.slices import item_column
 from recsys.activations import activation_beta
 from recsys.calls import parse_call
 from recsys.config import Recipe
@@ -71,8 +72,9 @@ def plan(experiment: Experiment, log: ClickLog) -> list[PlannedArm]:
     """Return what is to be trained: the arms, then the baseline again for each source alone.
 
     Raises:
-        ConfigError: an arm's model cannot be made for this data.
+        ConfigError: an arm's model cannot be made for this data, or the data has no such item.
     """
+    item_column(log, experiment.data.item)
     for arm in experiment.arms.values():
         recipe = arm.recipe
         blueprints(recipe.arm.layout(recipe.model.embedding_dim), recipe.model, log.schema)

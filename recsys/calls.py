@@ -32,9 +32,11 @@ def parse_call(text: str) -> tuple[str, dict[str, object]]:
     for keyword in tree.keywords:
         if keyword.arg is None:
             raise _unreadable(text)
+        if keyword.arg in values:
+            raise ParseError(f"{text!r}: {keyword.arg} is given twice")
         try:
             values[keyword.arg] = ast.literal_eval(keyword.value)
-        except ValueError:
+        except (ValueError, TypeError, RecursionError, MemoryError):
             raise ParseError(
                 f"{text!r}: {keyword.arg} must be a plain value, "
                 f"found {ast.unparse(keyword.value)!r}"

@@ -164,3 +164,12 @@ def test_a_trial_that_two_rows_share_is_trained_once(log, tmp_path):
     groups = missing_groups(tmp_path, rows, fuse=8)
 
     assert [len(group.trials) for group in groups] == [2, 1]
+
+
+@pytest.mark.parametrize("item", ["d0", "<script>", "nothing"])
+def test_an_item_that_the_data_has_not_is_refused_when_it_is_planned(log, item):
+    document = small_experiment("log")
+    document["data"]["item"] = item
+
+    with pytest.raises(ConfigError, match=r"data\.item: .* has no single-valued feature"):
+        plan(parse_experiment(document), log)
