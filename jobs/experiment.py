@@ -69,10 +69,9 @@ OVERRIDABLE = ("model", "optimizer", "stream", "engine")
 class Replication(Frozen):
     """The number of replicas of an arm, and what differs between them."""
 
-    replicas: Few = Field(description="trainings of the arm; default: the experiment's")
+    replicas: Few = Field(description="trainings of the arm")
     vary: tuple[Source, ...] = Field(
-        description="sources of irreproducibility that differ between the arm's replicas; "
-        "default: the experiment's"
+        description="sources of irreproducibility that differ between the arm's replicas"
     )
 
 

@@ -28,7 +28,9 @@ from recsys.frozen import Frozen
 from recsys.models.config import MODEL_KINDS, OwnConfig
 from recsys.seeds import Source
 
-KINDS = {kind.model_fields["kind"].default: kind for kind in get_args(ArmConfig)}
+KINDS: dict[str, type[Frozen]] = {
+    kind.model_fields["kind"].default: kind for kind in get_args(ArmConfig)
+}
 _BY_NAME = cast(
     Mapping[str, Mapping[str, type[Frozen]]], {"model": MODEL_KINDS, "engine": ENGINE_KINDS}
 )

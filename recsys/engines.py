@@ -91,10 +91,18 @@ class StragglerDelays(Frozen):
 Delays = Annotated[
     ConstantDelays | ExponentialDelays | StragglerDelays, Field(discriminator="kind")
 ]
+DELAY_KINDS: dict[str, type[Frozen]] = {
+    "constant": ConstantDelays,
+    "exponential": ExponentialDelays,
+    "stragglers": StragglerDelays,
+}
+"""The distributions by name."""
 
 
 class _Windowed(BaseEngine):
-    workers: Few = Field(2, le=4096, description="workers, none of which waits for another")
+    workers: Integer = Field(
+        2, gt=0, le=4096, description="workers, none of which waits for another"
+    )
     window: Count = Field(16, description="batches between a worker's pull and its push (τ)")
     delta_scale: Number = Field(
         1.0, gt=0, le=1, description="factor on pushed weight changes, to prevent overshooting"

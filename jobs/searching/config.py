@@ -24,10 +24,10 @@ class SearchConfig(Frozen):
     high: Number = Field(description="upper bound of the range")
     scale: Literal["log", "linear"] = Field("log", description="scale on which values are spaced")
     epsilon: Number = Field(gt=0, description="tolerated increase of log loss, in nats (ε)")
-    points: Few = Field(5, ge=3, le=1000, description="values tried in each round")
-    rounds: Few = Field(3, le=1000, description="rounds, each in a narrower range")
-    replicas: Few = Field(
-        4, ge=FEWEST_REPLICAS, description="trainings of each value before any are added"
+    points: Integer = Field(5, ge=3, le=1000, description="values tried in each round")
+    rounds: Integer = Field(3, gt=0, le=1000, description="rounds, each in a narrower range")
+    replicas: Integer = Field(
+        4, ge=FEWEST_REPLICAS, le=10_000, description="trainings of each value before any are added"
     )
     max_replicas: Few = Field(16, description="maximum number of trainings of a value")
     confirm: Integer = Field(

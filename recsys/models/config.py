@@ -48,7 +48,7 @@ class DCNv2Config(BuiltInConfig):
     """Low-rank cross layers before or beside a tower (Wang et al. 2021)."""
 
     name: Literal["dcnv2"] = Field("dcnv2", description="selects this model")
-    cross_layers: Few = Field(3, le=100, description="number of cross layers")
+    cross_layers: Integer = Field(3, gt=0, le=100, description="number of cross layers")
     rank: Few = Field(32, description="rank of the weight matrices of the cross layers")
     structure: Literal["stacked", "parallel"] = Field(
         "stacked", description="input of the tower; stacked: the crosses; parallel: the features"

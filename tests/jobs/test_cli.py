@@ -12,6 +12,7 @@ from torch.fx._symbolic_trace import is_fx_tracing_warning
 
 from jobs.cli import JOBS, job_named
 from jobs.command import check_output, run
+from recsys import __version__
 from recsys.errors import ConfigError
 from tests.support.shared import ROOT
 
@@ -122,3 +123,27 @@ def test_a_submitted_job_may_write_where_all_nodes_reach(tmp_path, monkeypatch):
     check_output(tmp_path / "shared")
 
     assert (tmp_path / "shared").is_dir()
+
+
+def test_the_version_is_told():
+    shown = soloist("--version")
+
+    assert (shown.returncode, shown.stdout) == (0, f"soloist {__version__}\n")
+
+
+def test_an_installation_without_torchrec_says_what_to_install():
+    program = (
+        "import sys; sys.modules['torchrec'] = None; from jobs.cli import main\n"
+        "sys.argv = ['soloist', 'train', 'movielens', '--arm', 'relu']\n"
+        "main()"
+    )
+
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert ran.returncode == 1
+    assert ran.stderr == (
+        "soloist: torchrec is not installed; on a CPU run make setup, or: pip install --no-deps "
+        "torchrec==1.8.0 fbgemm-gpu-cpu==1.8.0; with CUDA: pip install 'soloist[cuda]'\n"
+    )
