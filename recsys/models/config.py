@@ -82,7 +82,12 @@ class OwnConfig(Frozen):
     )
 
 
-MODEL_KINDS = {"mlp": MLPConfig, "dlrm": DLRMConfig, "dcnv2": DCNv2Config, "deepfm": DeepFMConfig}
+MODEL_KINDS: dict[str, type[BuiltInConfig]] = {
+    "mlp": MLPConfig,
+    "dlrm": DLRMConfig,
+    "dcnv2": DCNv2Config,
+    "deepfm": DeepFMConfig,
+}
 """The built-in models by name; any name with a colon is a user's own (``OwnConfig``)."""
 
 

@@ -6,8 +6,10 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+import typer
 from torch.fx._symbolic_trace import is_fx_tracing_warning
 
 from jobs.cli import JOBS, job_named
@@ -147,3 +149,20 @@ def test_an_installation_without_torchrec_says_what_to_install():
         "soloist: torchrec is not installed; on a CPU run make setup, or: pip install --no-deps "
         "torchrec==1.8.0 fbgemm-gpu-cpu==1.8.0; with CUDA: pip install 'soloist[cuda]'\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--share", "nan"), ("--share", "inf"), ("--share", "-inf"), ("--counts", "1" + "0" * 30)],
+)
+def test_an_option_that_is_no_sane_number_is_refused(option, value, capsys):
+    def job(share: float = 0.5, counts: Annotated[list[int] | None, typer.Option()] = None) -> None:
+        raise AssertionError("it started")
+
+    with pytest.raises(SystemExit) as ended:
+        run(job, arguments=[option, value])
+
+    found = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert found.startswith(f"soloist: {option}: found ")
+    assert found.endswith(", expected a finite 64-bit number\n")
