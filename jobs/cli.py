@@ -50,11 +50,12 @@ Every job also runs as `python -m jobs.NAME`, also under `ray job submit`.
 
 _PLUGINS = "soloist.commands"
 """Entry point group of functions that take arguments and the program's name"""
+_NOT_REQUIRED = ("torchrec", "fbgemm_gpu")
 _INSTALL = (
-    "on a CPU run make setup, or: pip install --no-deps torchrec==1.8.0 fbgemm-gpu-cpu==1.8.0; "
+    "TorchRec needs matching builds: on a CPU run make setup, or: pip install --no-deps torchrec==1.8.0 fbgemm-gpu-cpu==1.8.0; "
     "with CUDA: pip install 'soloist[cuda]'"
 )
-"""TorchRec's own dependencies would bring FBGEMM's CUDA build, which doesn't load on a CPU."""
+"""TorchRec depends on FBGEMM's CUDA build, which fails to load where there is no CUDA."""
 
 
 def main() -> None:
@@ -100,11 +101,14 @@ def _forward(name: str) -> Callable[[typer.Context], None]:
     def command(context: typer.Context) -> None:
         try:
             job = job_named(name)
-        except ModuleNotFoundError as error:
-            missing = (error.name or "").partition(".")[0]
-            if missing not in ("torchrec", "fbgemm_gpu"):
+        except (ModuleNotFoundError, OSError) as error:
+            missing = (getattr(error, "name", None) or "").partition(".")[0]
+            if isinstance(error, ModuleNotFoundError) and missing not in _NOT_REQUIRED:
                 raise
-            print(f"soloist: {missing} is not installed; {_INSTALL}", file=sys.stderr)
+            fault = (
+                f"{missing} is not installed" if missing else f"a library fails to load: {error}"
+            )
+            print(f"soloist: {fault}; {_INSTALL}", file=sys.stderr)
             raise SystemExit(FAILED) from None
         run(job, arguments=context.args, program=f"soloist {name}")
 

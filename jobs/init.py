@@ -24,6 +24,7 @@ name: {name}
 data:
   reader: {reader}
   directory: {directory}
+  # options: {{}}  # of soloist prepare, if the experiment should say how to make the click log
   # The feature that identifies the item, for prediction difference by popularity.
   # One of {candidates}.
   {item}
@@ -128,7 +129,9 @@ def experiment_text(log: ClickLog) -> str:
         batches=math.ceil(train / batch),
         shuffle=max(1, min(100_000, train // 40)),
         split=split,
-        grouped=f"  # grouped by {_text(schema.group)}" if schema.group else "",
+        grouped=f"  # metrics and intervals are grouped by {_text(schema.group)}"
+        if schema.group
+        else "",
     )
 
 

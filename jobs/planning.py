@@ -34,6 +34,8 @@ _STALENESS = (
     "delays",
 )
 
+_MOST_TRIALS = 100_000
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedArm:
@@ -72,8 +74,17 @@ def plan(experiment: Experiment, log: ClickLog) -> list[PlannedArm]:
     """Return what is to be trained: the arms, then the baseline again for each source alone.
 
     Raises:
-        ConfigError: an arm's model cannot be made for this data, or the data has no such item.
+        ConfigError: an arm's model cannot be made for this data, the data has no such item, or
+            there are too many trials.
     """
+    replicas = [arm.replication.replicas for arm in experiment.arms.values()]
+    replicas += [experiment.arms[experiment.baseline].replication.replicas] * len(
+        experiment.sources
+    )
+    if sum(replicas) > _MOST_TRIALS:
+        raise ConfigError(
+            f"replicas: found {sum(replicas):,} trials in all, expected at most {_MOST_TRIALS:,}"
+        )
     item_column(log, experiment.data.item)
     for arm in experiment.arms.values():
         recipe = arm.recipe

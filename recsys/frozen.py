@@ -16,7 +16,7 @@ Count = Annotated[Integer, Field(gt=0, le=1_000_000_000)]
 """Of examples, batches or windows"""
 Few = Annotated[Integer, Field(gt=0, le=10_000)]
 """Of processes, trainings or layers"""
-Widths = Annotated[tuple[Annotated[Integer, Field(gt=0, le=1_000_000)], ...], Field(max_length=100)]
+Widths = Annotated[tuple[Annotated[Integer, Field(gt=0, le=65_536)], ...], Field(max_length=100)]
 """Of the layers of a tower"""
 Seconds = Annotated[Number, Field(gt=0, le=31_536_000)]
 """At most a year"""

@@ -50,7 +50,7 @@ def test_it_names_the_features_the_group_and_the_item(log):
     text = experiment_text(replace(log, schema=replace(schema, group="user\nseed: [")))
 
     assert yaml.safe_load(text)["data"]["item"] == "item_id"
-    assert 'grouped by "user\\nseed: ["' in text
+    assert 'are grouped by "user\\nseed: ["' in text
     assert all(feature.name in text for feature in schema.sparse)
 
 

@@ -173,3 +173,11 @@ def test_an_item_that_the_data_has_not_is_refused_when_it_is_planned(log, item):
 
     with pytest.raises(ConfigError, match=r"data\.item: .* has no single-valued feature"):
         plan(parse_experiment(document), log)
+
+
+def test_too_many_trials_in_all_are_refused_before_any_is_planned(log):
+    document = small_experiment("log", replicas=10_000)
+    document["arms"] |= {f"arm_{number}": {} for number in range(9)}
+
+    with pytest.raises(ConfigError, match="found 110,000 trials in all, expected at most 100,000"):
+        plan(parse_experiment(document), log)
