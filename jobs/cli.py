@@ -52,7 +52,7 @@ _PLUGINS = "soloist.commands"
 """Entry point group of functions that take arguments and the program's name"""
 _NOT_REQUIRED = ("torchrec", "fbgemm_gpu")
 _INSTALL = (
-    "TorchRec needs matching builds: on a CPU run make setup, or: pip install --no-deps torchrec==1.8.0 fbgemm-gpu-cpu==1.8.0; "
+    "on a CPU run make setup, or: pip install --no-deps torchrec==1.8.0 fbgemm-gpu-cpu==1.8.0; "
     "with CUDA: pip install 'soloist[cuda]'"
 )
 """TorchRec depends on FBGEMM's CUDA build, which fails to load where there is no CUDA."""

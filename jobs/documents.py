@@ -64,7 +64,8 @@ def read_document(path: Path) -> Document:
         raise ConfigError(f"{path}: byte {error.start} is not UTF-8 text") from None
     if len(text) > _LONGEST:
         raise ConfigError(f"{path}: found more than {_LONGEST:,} characters, expected fewer")
-    document = _parsed(text, str(path))
+    document = _loaded(text, str(path))
+    _refuse_excess(document, str(path))
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: found {summary(document)}, expected fields, one a line")
     return document
@@ -77,9 +78,10 @@ def assign(document: Document, field: str, value: str) -> Document:
     that has no fields, or if the value is not YAML.
     """
     try:
-        parsed = _parsed(value, field)
+        parsed = _loaded(value, field)
     except ConfigError as error:
         raise ConfigError(f"{error}; {summary(value)} is not a YAML value") from None
+    _refuse_excess(parsed, field)
     return _assigned(document, field, field.split("."), parsed)
 
 
@@ -116,12 +118,13 @@ def one_line(text: object, most: int = 240) -> str:
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
-def _parsed(text: str, place: str) -> object:
-    """Return what a YAML text holds; an error names ``place`` and the line or field."""
+def _loaded(text: str, place: str) -> object:
+    """Return what a YAML text holds; an error names ``place`` and, if there are several, line."""
     try:
-        document = yaml.load(text, _Loader)
+        return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        mark = error.problem_mark
+        line = f", line {mark.line + 1}" if mark and "\n" in text else ""
         problem = ", ".join(filter(None, [error.context, error.problem]))
         raise ConfigError(f"{place}{line}: {one_line(problem)}") from None
     except RecursionError:
@@ -129,8 +132,6 @@ def _parsed(text: str, place: str) -> object:
     # PyYAML passes on what int(), float() and its tables raise for a wrong !!tag.
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         raise ConfigError(f"{place}: not YAML ({one_line(error)})") from None
-    _refuse_excess(document, place)
-    return document
 
 
 def _refuse_excess(document: object, place: str) -> None:

@@ -57,8 +57,10 @@ def load_experiment(name: str, overrides: Sequence[str] = ()) -> Experiment:
     with in_file(path):
         for word in overrides:
             document = faults.check(_override, document, word) or document
+        experiment = faults.check(parse_experiment, document)
         faults.raise_any()
-        return parse_experiment(document)
+    assert experiment is not None, "it has no fault"
+    return experiment
 
 
 def experiment_path(name: str) -> Path:

@@ -168,11 +168,14 @@ def test_there_are_malformed_experiments_of_all_sorts():
             ],
         ),
         (
-            ["replicas", "strem.epochs=2", "arms.rleu.kind=single"],
+            ["replicas", "strem.epochs=2", "arms.rleu.kind=single", "fuse=[", "stall_s=0"],
             [
                 "'replicas': expected FIELD=VALUE, such as replicas=8",
                 "strem.epochs: unknown, did you mean 'stream'?",
                 "arms.rleu: unknown, did you mean 'relu'?",
+                "fuse: while parsing a flow node, expected the node content, but found "
+                "'<stream end>'; '[' is not a YAML value",
+                "stall_s: found 0, expected a number greater than 0",
             ],
         ),
         (

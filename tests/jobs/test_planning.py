@@ -167,12 +167,12 @@ def test_a_trial_that_two_rows_share_is_trained_once(log, tmp_path):
 
 
 @pytest.mark.parametrize("item", ["d0", "<script>", "nothing"])
-def test_an_item_that_the_data_has_not_is_refused_when_it_is_planned(log, item):
-    document = small_experiment("log")
+def test_an_item_that_the_data_lacks_is_refused_when_the_data_is_opened(log, item):
+    document = small_experiment(log.directory)
     document["data"]["item"] = item
 
     with pytest.raises(ConfigError, match=r"data\.item: .* has no single-valued feature"):
-        plan(parse_experiment(document), log)
+        open_click_log(parse_experiment(document).data)
 
 
 def test_too_many_trials_in_all_are_refused_before_any_is_planned(log):
