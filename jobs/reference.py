@@ -44,6 +44,7 @@ search: {arm: smelu, parameter: activation.beta, low: 0.1, high: 4, epsilon: 0.0
 """
 
 _TYPES = {
+    "any": "any value",
     "boolean": "true or false",
     "integer": "integer",
     "null": "none",
@@ -152,7 +153,7 @@ def _types(field: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
     elif isinstance(field.get("additionalProperties"), dict):
         yield f"mapping of name to {either(field['additionalProperties'])}"
     else:
-        name = "path" if field.get("format") == "path" else _TYPES[field["type"]]
+        name = "path" if field.get("format") == "path" else _TYPES[field.get("type", "any")]
         bounds = [text.format(field[key]) for key, text in _BOUNDS.items() if key in field]
         yield " ".join(filter(None, [name, ", ".join(bounds)]))
 

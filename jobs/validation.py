@@ -22,7 +22,7 @@ Arguments = ParamSpec("Arguments")
 
 _MOST_SHOWN = 20
 _UNKNOWN = ("extra_forbidden", "invalid_key")
-_MEMBER = re.compile(r"str|int|float|bool|constrained-.*|.*\[.*")
+_MEMBER = re.compile(r"str|int|float|bool|list|dict|constrained-.*|.*\[.*")
 """Pydantic's names for the members of a union of plain types"""
 
 

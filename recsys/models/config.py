@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, JsonValue, Tag
 
 from recsys.frozen import Few, Frozen, Integer, Widths
 
@@ -74,7 +74,7 @@ class OwnConfig(Frozen):
         multiple_of=4,
         description="passed to the factory if it is set; columns of the embedding tables",
     )
-    options: dict[str, Any] = Field({}, description="other keyword arguments of the factory")
+    options: dict[str, JsonValue] = Field({}, description="other keyword arguments of the factory")
     replaces: str = Field(
         "relu",
         description="activation that is replaced by the arm's, if the factory does not take an "
