@@ -95,9 +95,10 @@ def split_assignment(word: str) -> tuple[str, str]:
     return field, value
 
 
-def unknown(field: str, found: str, valid: Sequence[str]) -> ConfigError:
+def unknown(field: str, found: str, valid: Sequence[object]) -> ConfigError:
     """Return the error for a name that is none of the valid ones, with the nearest of them."""
-    hint = nearest(found, valid) or f", expected one of {one_line(', '.join(valid))}"
+    names = [*map(str, valid)]
+    hint = nearest(found, names) or f", expected one of {one_line(', '.join(names))}"
     return ConfigError(f"{one_line(field)}: unknown{hint}")
 
 

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 from jobs.documents import Document, assign, read_document, split_assignment, summary, unknown
 from jobs.experiment import (
@@ -31,9 +31,10 @@ from recsys.seeds import Source
 KINDS: dict[str, type[Frozen]] = {
     kind.model_fields["kind"].default: kind for kind in get_args(ArmConfig)
 }
-_BY_NAME = cast(
-    Mapping[str, Mapping[str, type[Frozen]]], {"model": MODEL_KINDS, "engine": ENGINE_KINDS}
-)
+_BY_NAME: Mapping[str, Mapping[str, type[Frozen]]] = {
+    "model": MODEL_KINDS,
+    "engine": ENGINE_KINDS,
+}
 _ARM_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _IN_ORDER = ("local", "sync")
 """Engines that apply updates in one order"""
@@ -89,7 +90,7 @@ def parse_experiment(document: Document) -> Experiment:
     }
     baseline = rest.get("baseline")
     if isinstance(baseline, str) and found and baseline not in found:
-        error = unknown(f"baseline {baseline}", baseline, [*map(str, found)])
+        error = unknown(f"baseline {baseline}", baseline, list(found))
         faults.lines.append(str(error))
     faults.raise_any()
     experiment = Experiment(**dict(settings or ()), arms=parsed)
@@ -112,9 +113,10 @@ def _absolute(field: str, document: Mapping[str, Any]) -> str:
     if first not in (*Experiment.model_fields, "defaults"):
         valid = [*Experiment.model_fields, "defaults", *Defaults.model_fields]
         raise unknown(field, first, valid)
-    arms = mapping(document.get("arms"), "arms")
-    if first == "arms" and len(rest) > 1 and rest[0] not in arms:
-        raise unknown(below("arms", rest[0]), rest[0], list(arms))
+    if first == "arms" and len(rest) > 1:
+        arms = mapping(document.get("arms"), "arms")
+        if rest[0] not in arms:
+            raise unknown(below("arms", rest[0]), rest[0], list(arms))
     return field
 
 
@@ -159,7 +161,8 @@ def _arm(
         if section in shared:
             sections[section] = faults.check(_section, shared[section], values, section, field)
     sections["arm"] = faults.check(_arm_fields, fields, field)
-    if settings is None or replication is None or None in sections.values():
+    is_complete = len(shared) == len(Defaults.model_fields) and None not in sections.values()
+    if settings is None or replication is None or not is_complete:
         return None
     recipe = faults.check(validated, Recipe, sections, field)
     return None if recipe is None else ExperimentArm(recipe=recipe, replication=replication)

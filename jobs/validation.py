@@ -53,7 +53,10 @@ class Faults:
             own = "" if field.startswith("arms.") else field
             fields.setdefault((own, colon + fault), []).append(field)
         if fields:
-            lines = [f"{one_line(', '.join(each))}{fault}" for (_, fault), each in fields.items()]
+            lines = [
+                f"{one_line(', '.join(dict.fromkeys(each)))}{fault}"
+                for (_, fault), each in fields.items()
+            ]
             raise ConfigError("\n".join(lines))
 
 

@@ -159,6 +159,20 @@ def test_there_are_malformed_experiments_of_all_sorts():
             ],
         ),
         (
+            [
+                "defaults.model.hidden=x",
+                "arms.smelu.kind=ensemble",
+                "arms={1: {}}",
+                "arms.x.kind=1",
+            ],
+            [
+                "arms.x: unknown, expected one of 1",
+                "defaults.model.hidden: found 'x', expected a list",
+                "arms: found the name 1, expected letters, digits, '_' and '-'",
+                "baseline relu: unknown, expected one of 1",
+            ],
+        ),
+        (
             ["data.reader=x", "data.directory=3", "baseline=rellu"],
             [
                 "data.reader: no reader 'x', expected one of movielens, criteo, frappe, avazu, "
@@ -199,6 +213,16 @@ def test_all_faults_are_reported_at_once_a_line_each(tmp_path, changes, faults):
     first, *lines = str(refused.value).split("\n")
     assert first == f"{path}: {len(faults)} faults:"
     assert lines == [f"  {fault}" for fault in faults]
+
+
+def test_a_fault_of_the_defaults_is_not_taken_for_one_of_the_arms(tmp_path):
+    path = write_experiment(tmp_path / "small.yaml", small_experiment("log"))
+    ensemble = "arms.smelu={kind: ensemble, width: equal_lookups_bytes}"
+
+    with pytest.raises(ConfigError) as refused:
+        load_experiment(str(path), ["model.hidden=x", ensemble])
+
+    assert str(refused.value) == f"{path}: defaults.model.hidden: found 'x', expected a list"
 
 
 def test_a_fault_of_several_arms_is_one_line(tmp_path):

@@ -220,6 +220,7 @@ def _absurd_overrides() -> Iterator[Malformed]:
         ("a long name", f"arms.relu.activation={'a' * 100_000}", "no activation 'aaa"),
         ("an option of NaN", "model={name: 'a:b', options: {x: [.nan]}}", "x.0: found nan"),
         ("a date", "model={name: 'a:b', options: {x: 2020-01-01}}", "x: found datetime.date"),
+        ("an arm of arms that have numbers", "arms={1: {}, relu: {}}", "arms: found the name 1"),
         ("an unknown resource", "engine.resources.num_cpu=1", "did you mean 'num_cpus'?"),
         ("an engine that is a list", "engine.name=[local]", "engine.name ['local']: unknown"),
         ("a key that is a number", "data={1: 2, reader: frappe, directory: x}", "data.1: unknown"),
