@@ -114,8 +114,9 @@ def summary(value: object) -> str:
 
 
 def one_line(text: object, most: int = 240) -> str:
-    """Return a text on one line of at most ``most`` characters."""
+    """Return a text on one line of at most ``most`` characters, control characters escaped."""
     line = " ".join(str(text).split())
+    line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
 

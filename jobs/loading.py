@@ -88,7 +88,7 @@ def parse_experiment(document: Document) -> Experiment:
     parsed = {
         name: _arm(arm, name, settings, shared, faults) for name, arm in (found or {}).items()
     }
-    baseline = rest.get("baseline")
+    baseline = rest.get("baseline") if settings is None else settings.baseline
     if isinstance(baseline, str) and found and baseline not in found:
         error = unknown(f"baseline {baseline}", baseline, list(found))
         faults.lines.append(str(error))
@@ -147,9 +147,10 @@ def _arm(
 ) -> ExperimentArm | None:
     """Return an arm; None, and its faults are kept, if it or what it rests on has any."""
     field = below("arms", name)
-    named = faults.check(_arm_name, name)
+    if faults.check(_arm_name, name) is None:
+        return None
     fields = faults.check(mapping, found, field)
-    if named is None or fields is None:
+    if fields is None:
         return None
     general = settings.replication if settings is not None else Replication(replicas=1, vary=())
     own = {option: fields.pop(option) for option in Replication.model_fields if option in fields}

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Iterator
+from datetime import date
 from typing import get_args
 
 import pytest
+import yaml
 
 from jobs.experiment import Defaults, Settings
 from jobs.experiments import shipped_experiments
 from jobs.loading import load_experiment, parse_experiment
+from jobs.reference import EXAMPLE
+from jobs.validation import Faults
 from recsys.engines import ENGINE_KINDS
 from recsys.errors import ConfigError
 from recsys.models.config import MODEL_KINDS
@@ -299,3 +305,36 @@ def test_a_number_in_scientific_notation_needs_no_point(tmp_path):
     eps = load_experiment(str(path), ["optimizer.eps=1e-7"]).arms["relu"].recipe.optimizer.eps
 
     assert eps == 1e-7
+
+
+def places(document: object, path: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:
+    """Yield the path of every value inside a document."""
+    if path:
+        yield path
+    items = {list: enumerate, dict: dict.items}.get(type(document), lambda _: ())
+    for key, value in items(document):
+        yield from places(value, (*path, key))
+
+
+def with_value(document: object, path: tuple[object, ...], value: object) -> object:
+    """Return a document with another value at a path."""
+    if not path:
+        return value
+    changed = copy.copy(document)
+    changed[path[0]] = with_value(document[path[0]], path[1:], value)
+    return changed
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, -1, math.nan, 10**30, "", "x" * 3000, "\x1b[31m", "a\nb", b"ab", [], [[]], [None],
+     {}, {1: 2}, {None: [1]}, {"name": ["x"]}, {"kind": {}}, date(2020, 1, 1)],
+    ids=repr,
+)  # fmt: skip
+def test_any_value_anywhere_is_taken_or_refused_in_short_lines(value):
+    example = yaml.safe_load(EXAMPLE)
+
+    for path in places(example):
+        faults = Faults()
+        faults.check(parse_experiment, with_value(example, path, value))
+        assert [line for line in faults.lines if len(line) > 400 or not line.isprintable()] == []
