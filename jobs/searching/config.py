@@ -17,6 +17,7 @@ class SearchConfig(Frozen):
     parameter: str = Field(
         "activation.beta",
         pattern=r"^[a-z_]+(\.[a-z_]+)*$",
+        max_length=100,
         description="number of the arm by its path, such as optimizer.dense_learning_rate; "
         "activation.NAME for a parameter of its activation",
     )

@@ -329,7 +329,7 @@ def with_value(document: object, path: tuple[object, ...], value: object) -> obj
     "value",
     [None, True, -1, math.nan, 10**30, "", "x" * 3000, "\x1b[31m", "a\nb", b"ab", [], [[]], [None],
      {}, {1: 2}, {None: [1]}, {"name": ["x"]}, {"kind": {}}, date(2020, 1, 1)],
-    ids=repr,
+    ids=lambda value: repr(value)[:20],
 )  # fmt: skip
 def test_any_value_anywhere_is_taken_or_refused_in_short_lines(value):
     example = yaml.safe_load(EXAMPLE)
