@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import math
 import os
 import re
 import sys
@@ -76,8 +77,24 @@ def run(
     # TorchRec asks whether it is traced in a way that PyTorch warns of.
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     app = typer.Typer(**STYLE)
-    app.command(**settings)(guarded(function))
+    app.command(**settings)(guarded(_with_sane_numbers(function)))
     app(args=arguments, prog_name=program)
+
+
+def _with_sane_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Refuse NaN, infinity and integers of more than 64 bits in the options of a job."""
+
+    @functools.wraps(function)
+    def checked(**options: Any) -> Any:
+        for name, value in options.items():
+            for each in value if isinstance(value, list) else (value,):
+                is_huge = isinstance(each, int) and each.bit_length() > 63
+                if is_huge or (isinstance(each, float) and not math.isfinite(each)):
+                    option = name.replace("_", "-")
+                    raise ConfigError(f"--{option}: found {each}, expected a finite 64-bit number")
+        return function(**options)
+
+    return checked
 
 
 def check_output(directory: Path) -> None:

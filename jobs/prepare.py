@@ -14,8 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from jobs.command import check_new, run
-from jobs.documents import read_document
-from jobs.validation import validated
+from jobs.validation import read_validated
 from recsys.data.click_log import ClickLog
 from recsys.data.download import Say, default_cache, find_data_set, obtain
 from recsys.data.preparation import Encodings
@@ -138,7 +137,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     request = Request(
         sources=found,
         threshold=threshold,
-        schema=None if schema is None else _table_schema(schema),
+        schema=None if schema is None else read_validated(schema, TableSchema),
         rows=rows,
         seed=seed,
     )
@@ -163,15 +162,6 @@ def _pairs(texts: list[str]) -> dict[str, str]:
             raise ConfigError(f"--feature {text!r}: expected NAME=ENCODING")
         pairs[name] = value
     return pairs
-
-
-def _table_schema(path: Path) -> TableSchema:
-    """Return the schema in a YAML file; ConfigError names file and field."""
-    document = read_document(path)
-    try:
-        return validated(TableSchema, document, "")
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
 
 
 def _sources(

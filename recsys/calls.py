@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ast
 import difflib
+import reprlib
 from collections.abc import Sequence
+
+_short = reprlib.Repr()
+_short.maxstring = 100
 
 
 class ParseError(ValueError):
@@ -32,11 +36,13 @@ def parse_call(text: str) -> tuple[str, dict[str, object]]:
     for keyword in tree.keywords:
         if keyword.arg is None:
             raise _unreadable(text)
+        if keyword.arg in values:
+            raise ParseError(f"{_short.repr(text)}: {keyword.arg} is given twice")
         try:
             values[keyword.arg] = ast.literal_eval(keyword.value)
-        except ValueError:
+        except (ValueError, TypeError, RecursionError, MemoryError):
             raise ParseError(
-                f"{text!r}: {keyword.arg} must be a plain value, "
+                f"{_short.repr(text)}: {keyword.arg} must be a plain value, "
                 f"found {ast.unparse(keyword.value)!r}"
             ) from None
     return tree.func.id, values
@@ -50,6 +56,6 @@ def nearest(found: str, valid: Sequence[str]) -> str:
 
 def _unreadable(text: str) -> ParseError:
     return ParseError(
-        f"{text!r} cannot be read; write a name, or one with its parameters named, "
+        f"{_short.repr(text)} cannot be read; write a name, or one with its parameters named, "
         "as in name(beta=0.5)"
     )
