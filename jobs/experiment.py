@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
+from analysis.text import check_experiment_name
 from distrib.stalls import STALL_S
 from jobs.searching.config import SearchConfig
 from recsys.calls import nearest
@@ -80,7 +81,7 @@ class ExperimentArm(Frozen):
 class Settings(Frozen):
     """The fields of an experiment but for defaults and arms."""
 
-    name: str = Field(min_length=1)
+    name: Annotated[str, AfterValidator(check_experiment_name)]
     data: DataConfig
     baseline: str = Field(description="the arm that all are compared with")
     replicas: PositiveInt = Field(description="trainings of each arm")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from analysis.text import check_arm_name
 from jobs.documents import Document, assign, read_document, split_assignment, summary, unknown
 from jobs.experiment import (
     OVERRIDABLE,
@@ -33,7 +33,6 @@ KINDS = {kind.model_fields["kind"].default: kind for kind in get_args(ArmConfig)
 _BY_NAME = cast(
     Mapping[str, Mapping[str, type[Frozen]]], {"model": MODEL_KINDS, "engine": ENGINE_KINDS}
 )
-_ARM_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _IN_ORDER = ("local", "sync")
 """Engines that apply updates in one order"""
 
@@ -125,11 +124,10 @@ def _sections(found: object, field: str) -> dict[str, Any]:
 
 
 def _arm_name(name: object) -> str:
-    if not isinstance(name, str) or not _ARM_NAME.fullmatch(name):
-        raise ConfigError(
-            f"arms: found the name {summary(name)}, expected letters, digits, '_' and '-'"
-        )
-    return name
+    try:
+        return check_arm_name(name)
+    except ValueError as error:
+        raise ConfigError(f"arms: {error}") from None
 
 
 def _arm(fields: dict[str, Any], name: str, settings: Settings, shared: Defaults) -> ExperimentArm:
