@@ -176,7 +176,7 @@ class Provenance(Strict):
 class Histogram(Strict):
     """How often each staleness was measured."""
 
-    histogram: dict[Count, Count]
+    histogram: dict[Count, Annotated[Count, Field(ge=1)]]
 
 
 class Staleness(Strict):
@@ -330,10 +330,10 @@ def _check_range(path: Path, name: str, values: NDArray[Any], expected: Column) 
         is_wrong &= ~np.isnan(values)
     if is_wrong.any():
         row = int(is_wrong.argmax())
-        bounds = [f"{bound:g}" for bound in (expected.low, expected.high)]
+        found = "none" if np.isnan(values[row]) else f"{values[row]:g}"
+        bounds = "" if math.isinf(expected.low) else f" from {expected.low:g} to {expected.high:g}"
         raise ResultsError(
-            f"{path}: {name}: found {values[row]:g} in row {row + 1}, expected a number from"
-            f" {' to '.join(bounds)}"
+            f"{path}: {name}: found {found} in row {row + 1}, expected a number{bounds}"
         )
 
 
@@ -357,7 +357,7 @@ def _described(error: ErrorDetails) -> str:
     if kind == "missing":
         return f"{field}found nothing, expected a value"
     if kind == "json_invalid":
-        return f"found {printable(error['msg'])}, expected a JSON object"
+        return f"{printable(error['msg'])}, expected a JSON object"
     expected = error["msg"].removeprefix("Input should be ").replace("an object", "a JSON object")
     return f"{field}found {_shown(error['input'])}, expected {expected}"
 

@@ -224,7 +224,9 @@ def progress(name: str, trials: Trials, running: Sequence[Running]) -> Progress:
     done = {each.directory for each in trials.done}
     open_places = [place for place in trials.places if place not in done]
     shares = {
-        digest: each.examples_done / max(each.examples, 1) for each in running for digest in each.trials
+        digest: each.examples_done / max(each.examples, 1)
+        for each in running
+        for digest in each.trials
     }
     handed = [shares[place.name] for place in open_places if place.name in shares]
     failed = [

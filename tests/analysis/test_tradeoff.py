@@ -205,5 +205,5 @@ def test_a_cost_that_was_not_counted_is_named(tmp_path):
     write_sweep(tmp_path)
     for number in range(4):
         (tmp_path / f"trials/relu{number}/cost.json").write_text("{}")
-    with pytest.raises(ResultsError, match=r"cost\.json: has no train_lookups"):
+    with pytest.raises(ResultsError, match=r"cost\.json: train_lookups: found nothing"):
         tradeoff_table(tmp_path)
