@@ -16,6 +16,7 @@ from typing import Any, TextIO
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.text import Text
 
 from analysis.errors import ResultsError
 from analysis.text import WIDTH, printable, shortened
@@ -95,11 +96,11 @@ class Terminal(Console):
     ) -> Iterable[Segment]:
         """Yield what is shown; styles and controls are rich's own."""
         for segment in super().render(renderable, options):
-            if segment.control or segment.text.isprintable():
-                yield segment
-            else:
-                lines = (printable(line) for line in segment.text.split("\n"))
-                yield segment._replace(text="\n".join(lines))
+            yield segment if segment.control else segment._replace(text=_printable(segment.text))
+
+    def render_str(self, text: str, *args: Any, **settings: Any) -> Text:
+        """Return a text to be laid out, with the width that it will have."""
+        return super().render_str(_printable(text), *args, **settings)
 
 
 def terminal(*, width: int = WIDTH, stderr: bool = False) -> Terminal:
@@ -161,6 +162,10 @@ def refuse_lost(output: Path, option: str = "--output") -> None:
             f"{option} {output}: found a place in the job's own copy of the working directory, "
             "which goes with the job; expected an absolute path that all nodes reach, or a URI"
         )
+
+
+def _printable(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _try_to_write(directory: Path, field: str) -> None:

@@ -71,7 +71,7 @@ def plan(experiment: Experiment, log: ClickLog) -> list[PlannedArm]:
     """Return what is to be trained: the arms, then the baseline again for each source alone.
 
     Raises:
-        ConfigError: an arm's model cannot be made for this data.
+        ConfigError: an arm's model cannot be made for this data, or its replicas are all the same.
     """
     for arm in experiment.arms.values():
         recipe = arm.recipe
@@ -79,6 +79,11 @@ def plan(experiment: Experiment, log: ClickLog) -> list[PlannedArm]:
 
     def planned(name: str, vary: tuple[Source, ...], source: Source | None) -> PlannedArm:
         arm = experiment.arms[name]
+        if not vary and arm.replication.replicas > 1:
+            raise ConfigError(
+                f"arms.{name}: found {arm.replication.replicas} replicas that vary nothing, which"
+                " are one and the same training; expected a source in vary, or replicas=1"
+            )
         return PlannedArm(
             name=name,
             recipe=arm.recipe,

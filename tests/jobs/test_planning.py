@@ -164,3 +164,17 @@ def test_a_trial_that_two_rows_share_is_trained_once(log, tmp_path):
     groups = missing_groups(tmp_path, rows, fuse=8)
 
     assert [len(group.trials) for group in groups] == [2, 1]
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "../elsewhere", "/etc", "\x1b[31m"])
+def test_an_experiment_whose_results_could_not_be_read_is_refused(name):
+    with pytest.raises(ConfigError, match="name: found .*, expected a line of 1 to 200"):
+        parse_experiment(small_experiment("log") | {"name": name})
+
+
+def test_replicas_that_would_all_be_the_same_are_refused(log):
+    document = small_experiment("log", replicas=2, vary=[])
+
+    with pytest.raises(ConfigError, match="found 2 replicas that vary nothing"):
+        plan(parse_experiment(document), log)
+    assert len(plan(parse_experiment(document | {"replicas": 1}), log)[0].trials) == 1
