@@ -168,7 +168,7 @@ def test_a_trial_that_two_rows_share_is_trained_once(log, tmp_path):
 
 @pytest.mark.parametrize("name", ["", "a\nb", "../elsewhere", "/etc", "\x1b[31m"])
 def test_an_experiment_whose_results_could_not_be_read_is_refused(name):
-    with pytest.raises(ConfigError, match="name: found .*, expected a line of 1 to 200"):
+    with pytest.raises(ConfigError, match=r"name: found .*, expected a line of 1 to 200"):
         parse_experiment(small_experiment("log") | {"name": name})
 
 
