@@ -13,16 +13,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from analysis import text
 from analysis.findings.words import difference_words, ratio_words
 from analysis.intervals import FEWEST_REPLICAS, Comparison, Interval
 from analysis.summary import ArmSummary, Measured, SourceSummary, Summary
 
-#: A log that is no terminal has no width of its own; the table fits this one.
-WIDTH = 120
 #: The source of irreproducibility that is rounding alone.
 ARITHMETIC = "arithmetic"
-
-_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "÷": r"$\div$", "−": "$-$"}
 
 
 class Verdict(StrEnum):
@@ -101,35 +98,35 @@ def as_terminal(shown: Page) -> Group:
 def as_markdown(shown: Page) -> str:
     """Return the page in Markdown."""
     lines = [
-        f"# {shown.title}",
+        f"# {text.as_markdown(shown.title)}",
         "",
         _markdown_row(shown.headings),
         _markdown_row(["---"] + ["---:"] * (len(shown.headings) - 1)),
     ]
     for number, row in enumerate(shown.rows):
-        texts = [cell.text.replace("|", "\\|") for cell in row]
+        cells = [text.as_markdown(cell.text) for cell in row]
         lines.append(
-            _markdown_row([f"**{text}**" if number == shown.baseline else text for text in texts])
+            _markdown_row([f"**{cell}**" if number == shown.baseline else cell for cell in cells])
         )
-    return "\n".join([*lines, "", *(f"- {note}" for note in shown.notes), ""])
+    return "\n".join([*lines, "", *(f"- {text.as_markdown(note)}" for note in shown.notes), ""])
 
 
 def as_latex(shown: Page) -> str:
     """Return the page as a LaTeX table; it needs the package booktabs."""
-    rows = [" & ".join(_escaped(cell.text) for cell in row) + r" \\" for row in shown.rows]
+    rows = [" & ".join(text.as_latex(cell.text) for cell in row) + r" \\" for row in shown.rows]
     return "\n".join(
         [
             r"\begin{table}",
-            rf"\caption{{{_escaped(shown.title)}}}",
+            rf"\caption{{{text.as_latex(shown.title)}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(shown.headings) - 1)}}}",
             r"\toprule",
-            " & ".join(_escaped(heading) for heading in shown.headings) + r" \\",
+            " & ".join(text.as_latex(heading) for heading in shown.headings) + r" \\",
             r"\midrule",
             *rows,
             r"\bottomrule",
             r"\end{tabular}",
             "",
-            *(f"{_escaped(note)}\n" for note in shown.notes),
+            *(f"{text.as_latex(note)}\n" for note in shown.notes),
             r"\end{table}",
             "",
         ]
@@ -195,10 +192,10 @@ def _row(summary: ArmSummary, *, is_baseline: bool, ranked: bool) -> tuple[Cell,
 
 
 def _signed(interval: Interval) -> str:
-    text = plus_minus(interval)
+    shown = plus_minus(interval)
     if math.isnan(interval.value):
-        return text
-    return f"+{text}" if interval.value >= 0 else text.replace("-", "−", 1)
+        return shown
+    return f"+{shown}" if interval.value >= 0 else shown.replace("-", "−", 1)
 
 
 def _verdict(comparison: Comparison, *, none: float) -> Verdict:
@@ -335,9 +332,3 @@ def _undefined(summary: Summary) -> Iterator[str]:
 
 def _markdown_row(texts: tuple[str, ...] | list[str]) -> str:
     return f"| {' | '.join(texts)} |"
-
-
-def _escaped(text: str) -> str:
-    for found, meant in _LATEX.items():
-        text = text.replace(found, meant)
-    return text

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from typer import Argument, Context, Option
 
 from jobs.cli import BENCHMARK, JOBS
-from jobs.command import FAILED, FORWARDED, INTERRUPTED, STYLE, guarded
+from jobs.command import FAILED, FORWARDED, INTERRUPTED, STYLE, guarded, terminal
 from recsys.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -155,8 +154,7 @@ def list_jobs() -> None:
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime((job.start_time or 0) / 1000))
         code = "" if job.driver_exit_code is None else str(job.driver_exit_code)
         table.add_row(job.submission_id or job.job_id, job.status, code, started, job.entrypoint)
-    console = Console()
-    (console if console.is_terminal else Console(width=_WIDE)).print(table)
+    terminal(width=_WIDE).print(table)
 
 
 def follow(job: Annotated[str, Argument(metavar="ID")]) -> None:

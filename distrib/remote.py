@@ -108,6 +108,12 @@ class Results:
             if path.is_file() and path.name not in names:
                 path.unlink()
 
+    def drop(self, name: str) -> None:
+        """Delete a file beside the trials, here and at the URI; it need not be there."""
+        (self.directory / name).unlink(missing_ok=True)
+        if self.uri is not None:
+            Folder(self.uri).delete(name)
+
     def send(self) -> None:
         """Send what this machine made beside the trials: the manifest, the report, failures."""
         for path in sorted(self.directory.rglob("*")):

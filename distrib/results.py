@@ -87,7 +87,7 @@ def read_trial(place: Path) -> Trial:
         return Trial.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         first = str(error).splitlines()[0]
         raise DataError(
             f"{path}: {type(error).__name__} {first}; expected what this version of Soloist writes"

@@ -10,19 +10,25 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import typer
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
 
 from analysis.errors import ResultsError
+from analysis.text import WIDTH, printable, shortened
 from distrib.errors import TrialFailed
 from recsys.directories import replaceable
 from recsys.errors import ConfigError, DataError
 
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """What Ray tells the driver of a submitted job"""
+
+_LONGEST_LINE = 1000
 
 BAD_INPUT = 2
 FAILED = 1
@@ -97,6 +103,35 @@ def _with_sane_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
+class Terminal(Console):
+    """Shows texts as they are: none is markup, and none holds a character that a terminal obeys."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(markup=False, highlight=False, emoji=False, **settings)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Yield what is shown; styles and controls are rich's own."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=_printable(segment.text))
+
+    def render_str(self, text: str, *args: Any, **settings: Any) -> Text:
+        """Return a text to be laid out, with the width that it will have."""
+        return super().render_str(_printable(text), *args, **settings)
+
+
+def terminal(*, width: int = WIDTH, stderr: bool = False) -> Terminal:
+    """Return the console of a job; ``width`` is that of an output that is no terminal."""
+    console = Terminal(stderr=stderr)
+    return console if console.is_terminal else Terminal(stderr=stderr, width=width)
+
+
+def say(text: object, file: TextIO | None = None) -> None:
+    """Print a line, with escapes in the place of line breaks and control characters."""
+    print(printable(str(text)), file=file or sys.stdout)
+
+
 def check_output(directory: Path) -> None:
     """Make sure, before any work, that a directory can be written.
 
@@ -148,6 +183,10 @@ def refuse_lost(output: Path, option: str = "--output") -> None:
         )
 
 
+def _printable(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def _try_to_write(directory: Path, field: str) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -166,5 +205,8 @@ def _told(error: OSError) -> str:
 
 
 def _stop(reason: object, status: int) -> None:
-    print(f"soloist: {reason}", file=sys.stderr)
+    # An error that lists several things has them on lines of their own, indented.
+    lines = re.split(r"\n(?=  )", f"soloist: {reason}")
+    for line in lines:
+        say(shortened(line, _LONGEST_LINE), sys.stderr)
     raise SystemExit(status)

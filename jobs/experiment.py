@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from analysis.text import check_experiment_name
 from distrib.stalls import STALL_S
 from jobs.searching.config import SearchConfig
 from recsys.calls import nearest
@@ -85,7 +86,9 @@ class ExperimentArm(Frozen):
 class Settings(Frozen):
     """The fields of an experiment other than defaults and arms."""
 
-    name: str = Field(min_length=1, description="name of the experiment")
+    name: Annotated[str, AfterValidator(check_experiment_name)] = Field(
+        description="name of the experiment"
+    )
     data: DataConfig = Field(description="click log")
     baseline: str = Field(description="arm with which all others are compared")
     replicas: Few = Field(description="trainings of each arm")

@@ -15,7 +15,7 @@ from typer import Option
 from analysis.figures.curves import Curve, Family, activation_curves
 from analysis.figures.style import save, styled
 from analysis.figures.surfaces import Surface, loss_surfaces
-from jobs.command import run
+from jobs.command import run, say
 from recsys.activations import get_activation
 
 #: For SmeLU a larger beta is smoother, for the others a smaller.
@@ -41,7 +41,7 @@ def figures(
 ) -> None:
     """Draw the activations with their gradients over beta, and the loss surfaces they make."""
     for path in draw_activations(output) + draw_surfaces(output):
-        print(path)
+        say(path)
 
 
 def draw_activations(directory: Path) -> list[Path]:

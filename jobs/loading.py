@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from analysis.text import check_arm_name
 from jobs.documents import Document, assign, read_document, split_assignment, summary, unknown
 from jobs.experiment import (
     OVERRIDABLE,
@@ -35,7 +35,6 @@ _BY_NAME: Mapping[str, Mapping[str, type[Frozen]]] = {
     "model": MODEL_KINDS,
     "engine": ENGINE_KINDS,
 }
-_ARM_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _IN_ORDER = ("local", "sync")
 """Engines that apply updates in one order"""
 
@@ -135,11 +134,10 @@ def _defaults(found: object, faults: Faults) -> dict[str, Frozen]:
 
 
 def _arm_name(name: object) -> str:
-    if not isinstance(name, str) or not _ARM_NAME.fullmatch(name):
-        raise ConfigError(
-            f"arms: found the name {summary(name)}, expected letters, digits, '_' and '-'"
-        )
-    return name
+    try:
+        return check_arm_name(name)
+    except ValueError as error:
+        raise ConfigError(f"arms: {error}") from None
 
 
 def _arm(

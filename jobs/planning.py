@@ -77,8 +77,8 @@ def plan(experiment: Experiment, log: ClickLog) -> list[PlannedArm]:
     """Return what is to be trained: the arms, then the baseline again for each source alone.
 
     Raises:
-        ConfigError: an arm's model cannot be made for this data, or there are
-            too many trials.
+        ConfigError: an arm's model cannot be made for this data, its replicas are all the same,
+            or there are too many trials.
     """
     replicas = [arm.replication.replicas for arm in experiment.arms.values()]
     replicas += [experiment.arms[experiment.baseline].replication.replicas] * len(
@@ -94,6 +94,11 @@ def plan(experiment: Experiment, log: ClickLog) -> list[PlannedArm]:
 
     def planned(name: str, vary: tuple[Source, ...], source: Source | None) -> PlannedArm:
         arm = experiment.arms[name]
+        if not vary and arm.replication.replicas > 1:
+            raise ConfigError(
+                f"arms.{name}: found {arm.replication.replicas} replicas that vary nothing, which"
+                " are one and the same training; expected a source in vary, or replicas=1"
+            )
         return PlannedArm(
             name=name,
             recipe=arm.recipe,

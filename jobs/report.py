@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 from matplotlib.figure import Figure
-from rich.console import Console
 from typer import Argument, Option
 
 from analysis.figures.calibration import calibration
@@ -15,15 +14,21 @@ from analysis.figures.plane import accuracy_plane, lookups_plane
 from analysis.figures.progress import progress
 from analysis.figures.style import save, styled
 from analysis.page.document import write_page
-from analysis.presentation import WIDTH, as_terminal, page
+from analysis.presentation import as_terminal, page
 from analysis.replacement import Margins
 from analysis.results import read_sweep
 from analysis.summary import Summary, summarize
 from analysis.tradeoff import write_table
+from analysis.writing import whole_directory
 from distrib.remote import Results
-from jobs.command import run
+from jobs.command import run, say, terminal
 from jobs.figures import draw_activations, draw_surfaces
 from jobs.places import sweep_at
+
+REPORT = "report"
+#: Figures that results may not suffice for; those of an older report are dropped then.
+OPTIONAL = ("pd_accuracy", "pd_lookups", "pd_progress", "calibration")
+KINDS = ("png", "svg")
 
 
 def report(
@@ -60,20 +65,22 @@ def report(
 
 
 def make_report(results: Results, margins: Margins | None = None) -> None:
-    """Print the table of results; write it, the figures and the page to their folder ``report``."""
+    """Print the table of results; write it, the figures and the page to their folder ``report``.
+
+    The folder changes as a whole, when all is written.
+    """
     summary = summarize(read_sweep(results.directory))
-    place = results.directory / "report"
-    tables = write_table(summary, place)
-    figures = draw(summary, place)
-    written = write_page(summary, place, margins or Margins())
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
+    with whole_directory(results.directory / REPORT) as place:
+        tables = write_table(summary, place)
+        figures = draw(summary, place)
+        written = write_page(summary, place, margins or Margins())
+    for name in set(OPTIONAL) - {path.stem for path in figures}:
+        for kind in KINDS:
+            results.drop(f"{REPORT}/{name}.{kind}")
+    console = terminal()
     console.print(as_terminal(page(summary)))
-    console.print(
-        f"{len(tables)} tables and {len(figures)} figures: {results}/report", highlight=False
-    )
-    console.print(f"All of it on one page: {results}/report/{written.name}", highlight=False)
+    say(f"{len(tables)} tables and {len(figures)} figures: {results}/{REPORT}")
+    say(f"All of it on one page: {results}/{REPORT}/{written.name}")
 
 
 def draw(summary: Summary, place: Path) -> list[Path]:

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
+from analysis.files import read_json
 from analysis.writing import write_whole
 from distrib.folder import Folder
-from distrib.status import Running, Status
+from distrib.status import Status
 
 STATUS = "status.json"
 _EVERY_S = 1.0
@@ -78,17 +79,12 @@ class StatusFile:
 
 
 def read_status(directory: Path) -> Told | None:
-    """Return what the driver told last; None where none runs, and ended as it should."""
+    """Return what the driver told last; None where none runs, and ended as it should.
+
+    Raises:
+        ResultsError: the file is damaged.
+    """
     try:
-        value = json.loads((directory / STATUS).read_text(encoding="utf-8"))
+        return read_json(directory / STATUS, Told)
     except FileNotFoundError:
         return None
-    status = value["status"]
-    running = tuple(
-        Running(**(each | {"trials": tuple(each["trials"])})) for each in status["running"]
-    )
-    return Told(
-        began_s=value["began_s"],
-        told_s=value["told_s"],
-        status=Status(**(status | {"running": running})),
-    )

@@ -72,9 +72,9 @@ def test_a_directory_without_manifest_is_refused(tmp_path):
     ("contents", "message"),
     [
         ("{", "expected a JSON object"),
-        ("[]", "holds list, expected a JSON object"),
-        ("{}", "KeyError 'arms'"),
-        ('{"arms": [{"name": "relu"}]}', "KeyError 'trials'"),
+        ("[]", r"found \[\], expected a JSON object"),
+        ("{}", "experiment: found nothing, expected a value"),
+        ('{"arms": [{"name": "relu"}]}', "experiment: found nothing, expected a value"),
     ],
 )
 def test_a_broken_manifest_is_refused(tmp_path, contents, message):
@@ -123,7 +123,7 @@ def test_a_done_trial_without_its_files_is_refused(tmp_path):
 def test_a_cost_that_is_no_number_is_named(tmp_path: Path):
     write_sweep(tmp_path)
     (tmp_path / "trials/relu0/cost.json").write_text(json.dumps({"train_lookups": "many"}))
-    with pytest.raises(ResultsError, match="train_lookups is 'many', expected a number"):
+    with pytest.raises(ResultsError, match="train_lookups: found 'many', expected a valid number"):
         _ = read_sweep(tmp_path).baseline.cost
 
 

@@ -12,6 +12,7 @@ from analysis.errors import ResultsError
 from analysis.prediction_difference import relative_pd, swap_rate
 from analysis.results import read_sweep
 from analysis.summary import summarize
+from analysis.text import WIDTH
 from analysis.tradeoff import tradeoff_table, write_table
 from recsys import metrics
 from tests.support.results import ARMS, SyntheticArm, write_sweep
@@ -39,7 +40,7 @@ def table(directory):
 
 
 def shown(directory) -> str:
-    console = Console(width=presentation.WIDTH)
+    console = Console(width=WIDTH)
     with console.capture() as captured:
         console.print(presentation.as_terminal(presentation.page(summarize(read_sweep(directory)))))
     return captured.get()
@@ -105,7 +106,7 @@ def test_every_format_holds_every_arm(directory, tmp_path):
 
 def test_the_terminals_table_fits_its_width_and_marks_the_baseline(directory):
     lines = shown(directory).splitlines()
-    assert max(len(line) for line in lines) <= presentation.WIDTH
+    assert max(len(line) for line in lines) <= WIDTH
     (row,) = [line for line in lines if line.startswith("relu ") and "±" in line]
     assert row.count("baseline") == 2
 
@@ -204,5 +205,5 @@ def test_a_cost_that_was_not_counted_is_named(tmp_path):
     write_sweep(tmp_path)
     for number in range(4):
         (tmp_path / f"trials/relu{number}/cost.json").write_text("{}")
-    with pytest.raises(ResultsError, match=r"cost\.json: has no train_lookups"):
+    with pytest.raises(ResultsError, match=r"cost\.json: train_lookups: found nothing"):
         tradeoff_table(tmp_path)

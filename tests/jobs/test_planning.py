@@ -181,3 +181,17 @@ def test_too_many_trials_in_all_are_refused_before_any_is_planned(log):
 
     with pytest.raises(ConfigError, match="found 110,000 trials in all, expected at most 100,000"):
         plan(parse_experiment(document), log)
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "../elsewhere", "/etc", "\x1b[31m"])
+def test_an_experiment_whose_results_could_not_be_read_is_refused(name):
+    with pytest.raises(ConfigError, match=r"name: found .*, expected a line of 1 to 200"):
+        parse_experiment(small_experiment("log") | {"name": name})
+
+
+def test_replicas_that_would_all_be_the_same_are_refused(log):
+    document = small_experiment("log", replicas=2, vary=[])
+
+    with pytest.raises(ConfigError, match="found 2 replicas that vary nothing"):
+        plan(parse_experiment(document), log)
+    assert len(plan(parse_experiment(document | {"replicas": 1}), log)[0].trials) == 1

@@ -161,11 +161,9 @@ def test_a_sweep_of_which_nothing_is_finished_has_a_page(tmp_path):
 
 
 def test_a_name_cannot_change_the_page(tmp_path):
-    arms = (
-        SyntheticArm(name="relu", noise=0.5),
-        SyntheticArm(name="</script><b>bold", noise=0.3),
-    )
-    page = render(summarize(read_sweep(write_sweep(tmp_path, arms))), Margins())
+    sweep = read_sweep(write_sweep(tmp_path))
+    named = replace(sweep.arms[1], name="</script><b>bold")
+    page = render(summarize(replace(sweep, arms=(sweep.baseline, named))), Margins())
 
     assert "&lt;/script&gt;&lt;b&gt;bold" in page
     assert "</script><b>" not in page
