@@ -12,6 +12,7 @@ from distrib.remote import Results
 from distrib.results import trial_directory
 from distrib.status import ERROR
 from distrib.trial import Trial
+from recsys.credentials import redacted
 
 _log = logging.getLogger(__name__)
 
@@ -35,10 +36,11 @@ def write_failure(results: Results, title: str, trial: Trial, reason: str, text:
 
     The next try's result replaces the directory. Where it cannot be sent to a URI, it is here.
     """
+    reason = redacted(reason)
     place = trial_directory(results.directory, trial)
     place.mkdir(parents=True, exist_ok=True)
     report = place / ERROR
-    report.write_text(f"{reason}\n\n{text}")
+    report.write_text(f"{reason}\n\n{redacted(text)}")
     named = f"{results}/{report.relative_to(results.directory).as_posix()}"
     try:
         results.send_file(report)

@@ -6,12 +6,13 @@ A URI may end in what the file system needs to know: ``s3://bucket/snapshots?reg
 from __future__ import annotations
 
 import posixpath
-import re
 import shutil
 import uuid
 from pathlib import Path
 
 from pyarrow import fs
+
+from recsys.credentials import without_credentials
 
 _WRITES_WHOLE = ("s3", "gcs", "abfs")
 """File systems where a file appears when it is whole, and where folders need not be made"""
@@ -22,16 +23,20 @@ _PIECE_BYTES = 1 << 24
 class Folder:
     """Reads and writes files by their names below one folder, which need not be there yet.
 
-    All methods raise OSError where the file system refuses.
+    All methods raise OSError where the file system refuses; ValueError says that a URI is none.
     """
 
     def __init__(self, place: str, within: str = "") -> None:
         if "://" in place:
-            self._system, path = fs.FileSystem.from_uri(place)
+            try:
+                self._system, path = fs.FileSystem.from_uri(place)
+            except (OSError, ValueError) as error:  # pyarrow quotes the URI
+                told = str(error).replace(place, without_credentials(place))
+                raise (OSError if isinstance(error, OSError) else ValueError)(told) from None
         else:
             self._system, path = fs.LocalFileSystem(), str(Path(place).absolute())
         self._path = f"{path.rstrip('/')}/{within}".rstrip("/")
-        self._name = f"{without_secrets(place)}/{within}".rstrip("/")
+        self._name = f"{without_credentials(place)}/{within}".rstrip("/")
 
     @property
     def system(self) -> fs.FileSystem:
@@ -120,8 +125,3 @@ def seen_from(place: str, name: str) -> str:
         return str(Path(place, name))
     path, mark, settings = rest.partition("?")
     return scheme + separator + posixpath.normpath(f"{path}/{name}") + mark + settings
-
-
-def without_secrets(place: str) -> str:
-    """Return a URI without user, key and settings."""
-    return re.sub(r"://[^/@]*@", "://", place).partition("?")[0].rstrip("/")

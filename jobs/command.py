@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 from analysis.errors import ResultsError
 from distrib.errors import TrialFailed
+from recsys.credentials import redacted
 from recsys.errors import ConfigError, DataError
 
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """What Ray tells the driver of a submitted job"""
+
+_USAGE_ERROR: Any = typer.BadParameter.__base__
 
 BAD_INPUT = 2
 FAILED = 1
@@ -75,8 +79,20 @@ def run(
     # TorchRec asks whether it is traced in a way that PyTorch warns of.
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     app = typer.Typer(**STYLE)
-    app.command(**settings)(guarded(function))
+    app.command(cls=_Command, **settings)(guarded(function))
     app(args=arguments, prog_name=program)
+
+
+class _Command(TyperCommand):
+    """Quotes arguments that it does not understand without credentials."""
+
+    def make_context(self, *args: Any, **settings: Any) -> Any:
+        try:
+            return super().make_context(*args, **settings)
+        except Exception as error:
+            if isinstance(error, _USAGE_ERROR):
+                error.message = redacted(error.message)
+            raise
 
 
 def check_output(directory: Path) -> None:
@@ -147,5 +163,5 @@ def _told(error: OSError) -> str:
 
 
 def _stop(reason: object, status: int) -> None:
-    print(f"soloist: {reason}", file=sys.stderr)
+    print(f"soloist: {redacted(str(reason))}", file=sys.stderr)
     raise SystemExit(status)

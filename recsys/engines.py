@@ -47,7 +47,8 @@ class BaseEngine(Frozen):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     matmul_precision: Literal["highest", "high", "medium"] = "highest"
     threads: PositiveInt = Field(1, description="CPU threads of one training process")
-    # Where a training runs is no part of what it is: a trial keeps its name and its results.
+    # Where a training runs and keeps files decides no result, and may hold credentials: such
+    # fields are excluded from a trial's digest and from what is written about it.
     resources: Resources = Field(Resources(), exclude=True)
 
     @model_validator(mode="after")
@@ -141,7 +142,9 @@ class AsyncEngine(_Windowed):
         30.0, gt=0, description="seconds without a sign of life after which a window is taken back"
     )
     snapshots: str | None = Field(
-        None, description="where to, any path or URI that pyarrow.fs can write; none: no snapshots"
+        None,
+        exclude=True,
+        description="where to, any path or URI that pyarrow.fs can write; none: no snapshots",
     )
     snapshot_every: PositiveInt = Field(1000, description="windows from snapshot to snapshot")
     record: bool = Field(False, description="keep the order of pulls and pushes, for a replay")
@@ -200,13 +203,16 @@ class SyncEngine(BaseEngine):
     compile: bool = Field(False, description="torch.compile for the towers")
     storage: str | None = Field(
         None,
+        exclude=True,
         description="a folder that all nodes reach, or a URI that pyarrow.fs can write, for "
         "checkpoints and scalars; none: beside the results",
     )
     checkpoint_every: PositiveInt = Field(1000, description="batches from checkpoint to checkpoint")
     checkpoints_kept: PositiveInt = Field(2, description="the newest ones")
     resume: str | None = Field(
-        None, description="a checkpoint of the same training on other ranks, to begin with"
+        None,
+        exclude=True,
+        description="a checkpoint of the same training on other ranks, to begin with",
     )
     max_failures: NonNegativeInt = Field(3, description="lost ranks after which a training fails")
     tracking: Literal["tensorboard", "mlflow", "none"] = Field(
