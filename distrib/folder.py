@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
+from recsys.credentials import without_credentials
 from recsys.errors import DataError
 from recsys.names import is_inner
 
@@ -29,17 +29,21 @@ class Folder:
     """Reads and writes files by their names below one folder, which need not be there yet.
 
     All methods raise OSError where the file system refuses, and DataError for a name, given or
-    found there, that would lead out of the folder.
+    found there, that would lead out of the folder. ValueError: a URI is none.
     """
 
     def __init__(self, place: str, within: str = "") -> None:
         if "://" in place:
-            self._system, path = fs.FileSystem.from_uri(place)
+            try:
+                self._system, path = fs.FileSystem.from_uri(place)
+            except (OSError, ValueError) as error:  # pyarrow quotes the URI
+                told = str(error).replace(place, without_credentials(place))
+                raise (OSError if isinstance(error, OSError) else ValueError)(told) from None
         else:
             self._system, path = fs.LocalFileSystem(), str(Path(place).absolute())
         self._root = path.rstrip("/")
         self._within = within
-        self._name = f"{without_secrets(place)}/{within}".rstrip("/")
+        self._name = f"{without_credentials(place)}/{within}".rstrip("/")
 
     @property
     def system(self) -> fs.FileSystem:
@@ -201,8 +205,3 @@ def seen_from(place: str, name: str) -> str:
         return str(Path(place, name))
     path, mark, settings = rest.partition("?")
     return scheme + separator + posixpath.normpath(f"{path}/{name}") + mark + settings
-
-
-def without_secrets(place: str) -> str:
-    """Return a URI without user, key and settings."""
-    return re.sub(r"://[^/@]*@", "://", place).partition("?")[0].rstrip("/")

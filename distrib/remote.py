@@ -19,10 +19,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from distrib.folder import Folder, inside, without_secrets
+from distrib.folder import Folder, inside
 from distrib.results import DONE, RUNS, trial_directory, write_trial
 from distrib.status import ERROR
 from distrib.trial import Trial, TrialResult
+from recsys.credentials import without_credentials
 from recsys.errors import ConfigError, DataError
 
 _TRIALS = "trials"
@@ -48,7 +49,7 @@ class Results:
 
     def __str__(self) -> str:
         """Return the place for a person, without keys."""
-        return str(self.directory) if self.uri is None else without_secrets(self.uri)
+        return str(self.directory) if self.uri is None else without_credentials(self.uri)
 
     @property
     def place(self) -> Path | str:
@@ -167,7 +168,7 @@ def _prepare(results: Results, uri: str, *, writes: bool, wanted: Wanted) -> Non
         first = str(error).splitlines()[0]
         expected = "written" if writes else "read"
         raise ConfigError(
-            f"{without_secrets(uri)}: {first}; expected a place that can be {expected}"
+            f"{without_credentials(uri)}: {first}; expected a place that can be {expected}"
         ) from None
 
 
@@ -180,8 +181,8 @@ def fetch_trial(uri: str, place: Path) -> None:
     """
     if not _fetch_trial(Folder(uri), place):
         raise DataError(
-            f"{without_secrets(uri)}: not a finished trial ({DONE} is not there, or not all files "
-            "that it tells of)"
+            f"{without_credentials(uri)}: not a finished trial ({DONE} is not there, or not all "
+            "files that it tells of)"
         )
 
 

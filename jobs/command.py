@@ -18,10 +18,12 @@ import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
+from typer.core import TyperCommand
 
 from analysis.errors import ResultsError
 from analysis.text import WIDTH, printable, shortened
 from distrib.errors import TrialFailed
+from recsys.credentials import redacted
 from recsys.directories import replaceable
 from recsys.errors import ConfigError, DataError
 
@@ -29,6 +31,7 @@ _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """What Ray tells the driver of a submitted job"""
 
 _LONGEST_LINE = 1000
+_USAGE_ERROR: Any = typer.BadParameter.__base__
 
 BAD_INPUT = 2
 FAILED = 1
@@ -83,7 +86,7 @@ def run(
     # TorchRec asks whether it is traced in a way that PyTorch warns of.
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     app = typer.Typer(**STYLE)
-    app.command(**settings)(guarded(_with_sane_numbers(function)))
+    app.command(cls=_Command, **settings)(guarded(_with_sane_numbers(function)))
     app(args=arguments, prog_name=program)
 
 
@@ -130,6 +133,18 @@ def terminal(*, width: int = WIDTH, stderr: bool = False) -> Terminal:
 def say(text: object, file: TextIO | None = None) -> None:
     """Print a line, with escapes in the place of line breaks and control characters."""
     print(printable(str(text)), file=file or sys.stdout)
+
+
+class _Command(TyperCommand):
+    """Quotes arguments that it does not understand without credentials."""
+
+    def make_context(self, *args: Any, **settings: Any) -> Any:
+        try:
+            return super().make_context(*args, **settings)
+        except Exception as error:
+            if isinstance(error, _USAGE_ERROR):
+                error.message = redacted(error.message)
+            raise
 
 
 def check_output(directory: Path) -> None:
@@ -206,7 +221,7 @@ def _told(error: OSError) -> str:
 
 def _stop(reason: object, status: int) -> None:
     # An error that lists several things has them on lines of their own, indented.
-    lines = re.split(r"\n(?=  )", f"soloist: {reason}")
+    lines = re.split(r"\n(?=  )", f"soloist: {redacted(str(reason))}")
     for line in lines:
         say(shortened(line, _LONGEST_LINE), sys.stderr)
     raise SystemExit(status)

@@ -48,7 +48,8 @@ class BaseEngine(Frozen):
         "highest", description="torch.set_float32_matmul_precision"
     )
     threads: Few = Field(1, description="CPU threads of one training process")
-    # Not part of a trial's identity: the trial keeps its name and its results.
+    # Where a training runs and keeps files decides no result, and may hold credentials: such
+    # fields are excluded from a trial's digest and from what is written about it.
     resources: Resources = Field(
         Resources(), exclude=True, description="Ray resources of each training process"
     )
@@ -161,7 +162,7 @@ class AsyncEngine(_Windowed):
         30.0, description="seconds without a heartbeat after which a window is leased again"
     )
     snapshots: str | None = Field(
-        None, description="path or pyarrow.fs URI for snapshots; none: no snapshots"
+        None, exclude=True, description="path or pyarrow.fs URI for snapshots; none: no snapshots"
     )
     snapshot_every: Count = Field(1000, description="windows between snapshots")
     record: bool = Field(
@@ -223,13 +224,16 @@ class SyncEngine(BaseEngine):
     compile: bool = Field(False, description="compile the towers with torch.compile")
     storage: str | None = Field(
         None,
+        exclude=True,
         description="directory that all nodes reach, or pyarrow.fs URI, for checkpoints and "
         "scalars; none: beside the results",
     )
     checkpoint_every: Count = Field(1000, description="batches between checkpoints")
     checkpoints_kept: Few = Field(2, description="newest checkpoints that are kept")
     resume: str | None = Field(
-        None, description="checkpoint of the same training to start from; ranks may differ"
+        None,
+        exclude=True,
+        description="checkpoint of the same training to start from; ranks may differ",
     )
     max_failures: Integer = Field(
         3, ge=0, le=1_000_000, description="worker failures that a training survives"

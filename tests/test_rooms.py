@@ -14,7 +14,14 @@ from tests.support.shared import ROOT
 
 ROOMS = ("analysis", "cluster", "distrib", "jobs", "recsys")
 USES = {
-    "cluster": ("cluster", "jobs.cli", "jobs.command", "recsys.errors"),
+    "cluster": (
+        "cluster",
+        "distrib.session",
+        "jobs.cli",
+        "jobs.command",
+        "recsys.credentials",
+        "recsys.errors",
+    ),
     "jobs": ("jobs", "distrib", "analysis", "recsys"),
     "distrib": ("distrib", "recsys"),
     "analysis": ("analysis", "recsys.metrics", "recsys.names"),

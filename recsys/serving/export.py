@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.export import Dim, ExportedProgram
 
+from recsys.credentials import redacted
 from recsys.directories import replaceable
 from recsys.errors import ConfigError, DataError
 from recsys.module import Arm
@@ -158,7 +159,7 @@ def _description(
             for table in arm.blueprints[group.name].tables
         ),
         arm=arm.config.model_dump(mode="json"),
-        model=arm.model.model_dump(mode="json"),
+        model=redacted(arm.model.model_dump(mode="json")),
         trial=trial,
         libraries=libraries,
         sha256=sha256,

@@ -75,6 +75,15 @@ def test_its_name_has_no_keys_in_it() -> None:
     assert str(folder) == "s3://bucket/path/within"
 
 
+@pytest.mark.parametrize("uri", ["s3://K:SEC/RET@b/x?A=SEC RET", "foo://K:S%20EC RET@b/x"])
+def test_a_uri_that_is_refused_is_quoted_without_keys(uri) -> None:
+    with pytest.raises(ValueError, match=r"://b/x") as refused:
+        Folder(uri)
+
+    assert "SEC" not in str(refused.value)
+    assert "RET" not in str(refused.value)
+
+
 def test_a_file_is_there_once_it_is_written(folder) -> None:
     before = folder.has("a/b")
     folder.write("a/b", b"")

@@ -16,6 +16,7 @@ from distrib.local import train
 from distrib.results import is_done, read_trial, trial_directory, write_trial
 from recsys.config import OptimizerConfig
 from recsys.errors import DataError
+from recsys.models.config import OwnConfig
 from recsys.seeds import Seeds
 from recsys.serving.weight_files import read_weights
 from tests.support.logs import small_log, small_recipe, trials
@@ -53,6 +54,43 @@ def test_a_trial_directory_holds_what_the_contract_names(trained, tmp_path) -> N
     }
     assert predictions["logit"].tolist() == result.logit.tolist()
     assert json.loads((place / "config.json").read_text()) == trial.as_dict()
+
+
+KEPT_AT = [
+    {"name": "async", "snapshots": "s3://AKIA:{}@bucket/x"},
+    {"name": "sync", "storage": "s3://AKIA:{}@bucket/x"},
+    {"name": "sync", "resume": "s3://AKIA:{}@bucket/x"},
+]
+
+
+@pytest.mark.parametrize("engine", KEPT_AT, ids=lambda engine: list(engine)[1])
+def test_where_an_engine_keeps_files_is_no_part_of_a_trial(engine, tmp_path) -> None:
+    log = small_log(tmp_path)
+    field = list(engine)[1]
+
+    def of(place: str | None):
+        return trials(log, small_recipe(engine=engine | {field: place}), 1)[0]
+
+    first, rotated, none = of(engine[field].format("SEC/RET")), of("s3://K:NEW@bucket/x"), of(None)
+
+    assert "SEC" not in json.dumps(first.as_dict())
+    assert first.digest == rotated.digest == none.digest
+    assert getattr(first.recipe.engine, field) == engine[field].format("SEC/RET")
+
+
+def test_a_models_option_keeps_its_credentials_to_itself(trained) -> None:
+    def with_option(uri: str):
+        model = OwnConfig(name="tests.support.own_model:small", options={"vectors": [uri]})
+        return replace(
+            trained[0],
+            recipe=small_recipe().model_copy(update={"model": model}),
+        )
+
+    first, rotated = with_option("s3://K:SEC/RET@b/v"), with_option("s3://K:NEW@b/v")
+    other = with_option("s3://K:NEW@b/w")
+
+    assert first.as_dict()["recipe"]["model"]["options"] == {"vectors": ["s3://b/v"]}
+    assert first.digest == rotated.digest != other.digest
 
 
 def test_a_metric_that_the_data_leave_undefined_is_null(trained, tmp_path) -> None:
