@@ -27,6 +27,7 @@ from distrib.retry import Ending
 from distrib.tally import TallyWriter
 from distrib.trial import Trial
 from recsys.config import Recipe
+from recsys.credentials import redacted
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError, DataError
 from recsys.models.config import OwnConfig
@@ -115,9 +116,9 @@ def stopped(reference: ray.ObjectRef[Stopped | None]) -> Stopped | None:
 
 
 def stopped_by(error: BaseException, ending: Ending) -> Stopped:
-    """Return an error as why a group did not finish."""
+    """Return an error as why a group did not finish, without credentials that it may quote."""
     text = "".join(traceback.format_exception(error))
-    return Stopped(ending=ending, reason=_reason(error), text=text)
+    return Stopped(ending=ending, reason=redacted(_reason(error)), text=redacted(text))
 
 
 def _reason(error: BaseException) -> str:

@@ -32,7 +32,7 @@ _HEAD = "ray.head.default"  # the name that the fake provider gives it
 _HEAD_ID = "f" * 51 + "00000"
 _PORTS = range(20_000, 32_768)
 """Below those that Linux gives to whoever asks for any: it is a while until the head has them"""
-_START_S = 120.0
+_START_S = 60.0
 _POLL_S = 0.2
 
 
@@ -106,7 +106,7 @@ class LocalCluster:
         """Start the head and wait until it answers.
 
         Raises:
-            ChildProcessError: it ended instead; names its log.
+            ChildProcessError: it ended, or does not answer; quotes the end of its log.
         """
         (self.directory / "token").write_text(secrets.token_hex(32))
         config = self.directory / "autoscaling.json"
@@ -124,7 +124,8 @@ class LocalCluster:
         deadline = time.monotonic() + _START_S
         while not (_answers(self.port) and _answers(self.dashboard_port)):
             if head.poll() is not None or time.monotonic() > deadline:
-                raise ChildProcessError(f"{log}: the head of the cluster did not start")
+                last = log.read_text(errors="replace").strip().rpartition("\n")[2]
+                raise ChildProcessError(f"the head of the cluster did not start: {last}")
             time.sleep(_POLL_S)
 
     def stop(self) -> None:

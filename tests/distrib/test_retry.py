@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from distrib.group_task import stopped_by
 from distrib.retry import WORKER_DEATHS, Decision, Ending, decide
 
 
@@ -34,3 +35,13 @@ def test_a_group_is_split_so_that_one_replicas_error_takes_no_other_with_it():
 
 def test_bad_input_is_bad_for_the_whole_group():
     assert decide(Ending.BAD_INPUT, worker_deaths=0, trials=6) is Decision.GIVE_UP
+
+
+def test_what_is_kept_of_an_error_holds_no_credentials():
+    try:
+        raise RuntimeError("MLflow at 'http://user:SEC/RET@host' failed")
+    except RuntimeError as error:
+        why = stopped_by(error, Ending.OWN_ERROR)
+
+    assert why.reason == "RuntimeError: MLflow at 'http://host' failed"
+    assert "RuntimeError: MLflow at 'http://host' failed" in why.text.splitlines()
