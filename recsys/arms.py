@@ -73,7 +73,7 @@ def _known_activation(name: str) -> str:
 
 
 Activation = Annotated[str, AfterValidator(_known_activation)]
-Components = Annotated[int, Field(ge=2, description="number of components, K")]
+Components = Annotated[int, Field(ge=2, le=1000, description="number of components, K")]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

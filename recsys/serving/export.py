@@ -15,6 +15,7 @@ from torch.export import Dim, ExportedProgram
 
 from recsys.errors import ConfigError, DataError
 from recsys.module import Arm
+from recsys.serving.archive import write_program
 from recsys.serving.description import DESCRIPTION, PROGRAM, Description, TableRead, sha256_of
 from recsys.serving.loader import Bag
 from recsys.serving.program import Program
@@ -54,7 +55,7 @@ def export(
     with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as scratch:
         made, replaced = Path(scratch, "new"), Path(scratch, "old")
         made.mkdir()
-        torch.export.save(program, made / PROGRAM)
+        write_program(program, made / PROGRAM, model=arm.model.name)
         description = _description(arm, sha256_of(made / PROGRAM), trial, libraries)
         description.write(made)
         if place.exists():
