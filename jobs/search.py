@@ -104,7 +104,8 @@ def search(
         _show(trainings, verdict, told)
         print(bill.spent_words(took, priced))
         if keep_weights:
-            print(words.exporting(trainings.config, confirmed, f"{results}/{CONFIRMATION}"))
+            model = configured.arms[trainings.config.arm].recipe.model.name
+            print(words.exporting(trainings.config, confirmed, f"{results}/{CONFIRMATION}", model))
         raise_for(trainings.failures, trainings.asked)
 
 

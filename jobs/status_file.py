@@ -11,7 +11,9 @@ from types import TracebackType
 
 from analysis.writing import write_whole
 from distrib.folder import Folder
-from distrib.status import Running, Status
+from distrib.json_values import from_json
+from distrib.status import Status
+from recsys.json_files import expecting, parse_json
 
 STATUS = "status.json"
 _EVERY_S = 1.0
@@ -77,16 +79,10 @@ class StatusFile:
 
 def read_status(directory: Path) -> Told | None:
     """Return what the driver told last; None where none runs, and ended as it should."""
+    path = directory / STATUS
     try:
-        value = json.loads((directory / STATUS).read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
-    status = value["status"]
-    running = tuple(
-        Running(**(each | {"trials": tuple(each["trials"])})) for each in status["running"]
-    )
-    return Told(
-        began_s=value["began_s"],
-        told_s=value["told_s"],
-        status=Status(**(status | {"running": running})),
-    )
+    with expecting("what a driver tells", path):
+        return from_json(Told, parse_json(content, path))

@@ -59,7 +59,8 @@ def read_json(path: Path, *, hint: str = "") -> dict[str, Any]:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}{hint}") from None
+        reason = "not there" if isinstance(error, FileNotFoundError) else error.strerror
+        raise DataError(f"{path}: {reason}{hint}") from None
     return parse_json(content, path)
 
 

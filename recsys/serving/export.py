@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,17 @@ def check_place(place: Path) -> None:
 
 
 def export(
-    arm: Arm, place: Path, *, trial: dict[str, Any], libraries: dict[str, str]
+    arm: Arm,
+    place: Path,
+    *,
+    trial: dict[str, Any],
+    libraries: dict[str, str],
+    check: Callable[[Path], None] = lambda _: None,
 ) -> Description:
     """Write one replica's served part to a directory, whole or not at all.
 
     An export that is there already is replaced. ``trial`` and ``libraries`` are for the record.
+    ``check`` sees the finished directory before it takes its place, and may refuse it.
 
     Raises:
         DataError: the directory holds something else.
@@ -58,6 +64,7 @@ def export(
         write_program(program, made / PROGRAM, model=arm.model.name)
         description = _description(arm, sha256_of(made / PROGRAM), trial, libraries)
         description.write(made)
+        check(made)
         if place.exists():
             place.rename(replaced)
         try:

@@ -144,7 +144,7 @@ def test_a_log_of_another_version_is_refused(log):
 def test_some_other_json_is_no_log(log):
     (log.directory / "meta.json").write_text("[1]")
 
-    with pytest.raises(DataError, match="not the description of a click log"):
+    with pytest.raises(DataError, match=r"meta.json: found a list, expected a JSON object"):
         ClickLog.open(log.directory)
 
 
