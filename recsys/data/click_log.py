@@ -60,6 +60,9 @@ class ClickLog:
             schema = Schema.from_json(meta["schema"])
             splits = {name: range(*meta["splits"][name]) for name in SPLITS}
             arrays = {name: StoredArray.from_json(a) for name, a in meta["arrays"].items()}
+            strange = arrays.keys() - array_files(schema).keys()
+            if strange:
+                raise DataError(f"found array {min(strange)!r}, which its schema does not need")
             fingerprint, rest = meta["fingerprint"], meta["meta"]
             found = fingerprint_of(schema, splits, arrays)
         if found != fingerprint:
