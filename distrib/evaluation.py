@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from pydantic import PlainSerializer, PlainValidator
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from distrib.errors import TrialFailed
 from distrib.feed import feeding
+from distrib.json_values import Array, array_json, array_of
 from distrib.provenance import provenance
 from distrib.staleness import StalenessHistogram
 from distrib.trial import Trial, TrialResult
@@ -34,12 +37,12 @@ class Point:
     """What is known after some of the stream."""
 
     examples: int
-    progressive_log_loss: npt.NDArray[np.float64]
-    """``[R]``: of the examples since the last point, each before it was trained on"""
-    rows: npt.NDArray[np.int64]
-    """``[n]``: the evaluation examples looked at"""
-    logits: npt.NDArray[np.float32]
-    """``[R, n]``"""
+    progressive_log_loss: Array
+    """float64 ``[R]``: of the examples since the last point, each before it was trained on"""
+    rows: Array
+    """int64 ``[n]``: the evaluation examples looked at"""
+    logits: Array
+    """float32 ``[R, n]``"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +51,11 @@ class WatchState:
 
     seen: int
     seen_before: int
-    loss: Tensor
+    loss: Annotated[
+        Tensor,
+        PlainValidator(lambda value: torch.from_numpy(array_of(value))),
+        PlainSerializer(lambda loss: array_json(loss.cpu().numpy())),
+    ]
     points: tuple[Point, ...]
 
 
@@ -96,7 +103,7 @@ class Watch:
     def go_back(self, state: WatchState) -> None:
         """Forget what was seen since a state."""
         self._seen, self._seen_before = state.seen, state.seen_before
-        self._loss, self.points = state.loss.clone(), list(state.points)
+        self._loss, self.points = state.loss.to(self._device, copy=True), list(state.points)
 
     def evaluate(self, arm: Arm) -> None:
         """Add a point: the arm as it is now."""

@@ -61,6 +61,8 @@ def replay(
     def make_embeddings(tables: list[EmbeddingBagConfig]) -> nn.Module:
         return fused_collection(tables, recipe.optimizer, device)
 
+    if len(orders) != len(recipe.arm.phases):
+        raise DataError(f"order log: found {len(orders)} phases, expected {len(recipe.arm.phases)}")
     arm: Arm | None = None
     found: dict[str, str] = {}
     stream = Stream(log, "train", recipe.stream, [trial.seeds])
@@ -119,6 +121,12 @@ class _Replay:
         self._shards = [
             Shard(fresh(part_of(start, shard, len(logs)))) for shard in range(len(logs))
         ]
+        for each in (each for log in logs for each in log):
+            if each.window not in range(len(windows)) or each.carried >= max(each.lease, 0):
+                raise DataError(
+                    f"order log: found {each}, expected a window below {len(windows)} and a change "
+                    "carried over from an earlier lease"
+                )
         self._next = [0] * len(logs)
         pushes = [each for log in logs for each in log if each.is_push]
         self._carried = {each.lease: each.carried for each in pushes}
@@ -209,6 +217,8 @@ class _Replay:
         return lease.change
 
     def _used(self, number: int) -> None:
+        if number not in self._leases:
+            raise DataError(f"order log: lease {number} is used after its end")
         lease = self._leases[number]
         lease.uses -= 1
         if not lease.uses:

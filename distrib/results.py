@@ -15,6 +15,7 @@ import pandas as pd
 from distrib.trial import Trial, TrialResult
 from recsys.directories import remove
 from recsys.errors import DataError
+from recsys.json_files import expecting, read_json
 from recsys.serving.weight_files import has_weights, write_weights
 
 DONE = "DONE"
@@ -83,15 +84,8 @@ def read_trial(place: Path) -> Trial:
     path = place / "config.json"
     if not (place / DONE).exists():
         raise DataError(f"{place}: not a finished trial ({DONE} is not there)")
-    try:
-        return Trial.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        first = str(error).splitlines()[0]
-        raise DataError(
-            f"{path}: {type(error).__name__} {first}; expected what this version of Soloist writes"
-        ) from None
+    with expecting("what this version of Soloist writes", path):
+        return Trial.from_dict(read_json(path))
 
 
 def _write_files(place: Path, trial: Trial, result: TrialResult, *, keep_weights: bool) -> None:

@@ -34,6 +34,20 @@ OfReplica = Annotated[
     int | None,
     Option("--replica", min=0, help="Replica of the arm. [default: 0]"),
 ]
+Models = Annotated[
+    list[str] | None,
+    Option(
+        "--model",
+        metavar="PACKAGE.MODULE:FACTORY",
+        help="A model of yours that the results may name, and whose module may be imported; "
+        "repeat it.",
+        show_default=False,
+    ),
+]
+Trust = Annotated[
+    bool,
+    Option("--trust", help="Import whatever module the results name: only for results you trust."),
+]
 PricesFile = Annotated[
     Path | None,
     Option(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import pandas as pd
+import pyarrow.parquet as pq
 import typer
 from typer import Option
 
@@ -15,13 +16,14 @@ from distrib.errors import TrialFailed
 from distrib.evaluation import sigmoid
 from distrib.results import read_trial
 from distrib.training import set_threads
-from distrib.trial import Trial, library_versions
-from jobs.arguments import OfArm, OfReplica
+from distrib.trial import library_versions
+from jobs.arguments import Models, OfArm, OfReplica, Trust
 from jobs.command import check_new, run, say
-from jobs.trials import NamedTrial, trial_at
+from jobs.trials import Consent, NamedTrial, trial_at
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Batches
 from recsys.errors import DataError
+from recsys.json_files import expecting
 from recsys.serving.description import Description
 from recsys.serving.export import check_place
 from recsys.serving.export import export as write_program
@@ -57,6 +59,8 @@ def export(
     ] = None,
     arm: OfArm = None,
     replica: OfReplica = None,
+    model: Models = None,
+    trust: Trust = False,
 ) -> None:
     """Write what a trial serves as a torch.export program, and what it takes as JSON beside it.
 
@@ -67,23 +71,37 @@ def export(
     log = None if data is None else ClickLog.open(data)
     check_place(output)
     check_new(output)
+    consent = Consent(models=model or (), trust=trust)
+    differences: list[float] = []
     with trial_at(trial, arm, replica) as named:
-        exported = export_trial(named, output)
-        say(f"{output}: {exported.title}, {len(exported.tables)} tables")
-        if log is not None:
-            difference = _compare(named.directory, output, log)
-            say(f"largest difference of a prediction: {difference:.2g}")
+        compare = None if log is None else _comparison(named.directory, output, log)
+
+        def check(program: Path) -> None:
+            if compare is not None:
+                differences.append(compare(program))
+
+        exported = export_trial(named, output, consent, check=check)
+    say(f"{output}: {exported.title}, {len(exported.tables)} tables")
+    for difference in differences:
+        say(f"largest difference of a prediction: {difference:.2g}")
 
 
-def export_trial(named: NamedTrial, output: Path) -> Description:
-    """Write what a trial serves to ``output``.
+def export_trial(
+    named: NamedTrial,
+    output: Path,
+    consent: Consent,
+    *,
+    check: Callable[[Path], None] = lambda _: None,
+) -> Description:
+    """Write what a trial serves to ``output``, once ``check`` has passed it.
 
     Raises:
-        DataError: there is no finished trial with weights, or ``output`` holds something else.
+        DataError: there is no finished trial with weights, it names a model without consent, or
+            ``output`` holds something else.
         ConfigError: the model cannot be made or exported.
     """
     check_place(output)
-    trial = read_trial(named.directory)
+    trial = consent.read(named.directory)
     arm = rebuilt(read_weights(named.directory), trial.recipe.arm, trial.recipe.model, trial.seeds)
     return write_program(
         arm,
@@ -94,37 +112,50 @@ def export_trial(named: NamedTrial, output: Path) -> Description:
             "data_fingerprint": trial.data_fingerprint,
         },
         libraries=library_versions(),
+        check=check,
     )
 
 
-def _compare(place: Path, output: Path, log: ClickLog) -> float:
-    """Return the largest difference between the program's and the trial's predictions.
+def _comparison(place: Path, output: Path, log: ClickLog) -> Callable[[Path], float]:
+    """Return what compares a program's predictions with a trial's: the largest difference.
+
+    That raises TrialFailed if they differ by more than rounding.
 
     Raises:
-        DataError: the click log is not the trial's.
-        TrialFailed: they differ by more than rounding.
+        DataError: the click log is not the trial's, or its predictions are damaged.
     """
     trial = read_trial(place)
     if log.fingerprint != trial.data_fingerprint:
         raise DataError(f"{log.directory}: not the click log that {place} was trained on")
-    set_threads(trial.recipe)
-    predictions = pd.read_parquet((place / "predictions.parquet").absolute())
-    found, expected = _answers(output, trial, log, predictions), predictions["logit"].to_numpy()
-    difference = np.abs(found - sigmoid(expected))
-    worst = int(difference.argmax())
-    if not difference[worst] <= _TOLERANCE:
-        raise TrialFailed(
-            f"{output}: predicts {found[worst]:.6f} for example "
-            f"{predictions['example'].iloc[worst]}, expected {sigmoid(expected)[worst]:.6f}"
-        )
-    return float(difference[worst])
+    path, split = place / "predictions.parquet", trial.recipe.evaluation.split
+    rows = np.asarray(log.splits[split], np.int64)
+    with expecting("the predictions of this trial", path, OSError):
+        predictions = pq.read_table(path.absolute(), columns=["example", "logit"])
+        expected = sigmoid(predictions["logit"].to_numpy())
+        if not np.array_equal(predictions["example"].to_numpy(), rows):
+            raise DataError(f"its examples are not those of split {split}")
+        if not np.isfinite(expected).all():
+            raise DataError("found a logit that is no number")
+
+    def compare(program: Path) -> float:
+        set_threads(trial.recipe)
+        found = _answers(program, log, rows, trial.recipe.evaluation.batch_size)
+        difference = np.abs(found - expected)
+        worst = int(difference.argmax())
+        if not difference[worst] <= _TOLERANCE:
+            raise TrialFailed(
+                f"{output}: predicts {found[worst]:.6f} for example {rows[worst]}, "
+                f"expected {expected[worst]:.6f}"
+            )
+        return float(difference[worst])
+
+    return compare
 
 
-def _answers(output: Path, trial: Trial, log: ClickLog, predictions: pd.DataFrame) -> np.ndarray:
-    model = load(output)
-    rows = predictions["example"].to_numpy()
+def _answers(program: Path, log: ClickLog, rows: np.ndarray, batch_size: int) -> np.ndarray:
+    model = load(program)
     answers = []
-    for batch in Batches(log, 1).same_rows(rows, trial.recipe.evaluation.batch_size):
+    for batch in Batches(log, 1).same_rows(rows, batch_size):
         request = request_of(batch, log.schema)
         answers.append(model(request.dense, request.sparse).numpy())
     return np.concatenate(answers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,14 +11,18 @@ from typer import Option
 
 from distrib.errors import TrialFailed
 from distrib.replay import replay as train_again
-from distrib.results import read_trial
 from distrib.store.recording import order_logs
-from distrib.trial import Trial
-from jobs.arguments import OfArm, OfReplica
+from jobs.arguments import Models, OfArm, OfReplica, Trust
 from jobs.command import run, say
-from jobs.trials import trial_at
+from jobs.trials import Consent, trial_at
 from recsys.data.click_log import ClickLog
 from recsys.errors import DataError
+from recsys.json_files import expecting, read_json
+
+_NOT_RECORDED = (
+    "; expected a finished trial of the async engine that was recorded "
+    "(--record, or engine.record=true)"
+)
 
 
 def replay(
@@ -32,6 +35,8 @@ def replay(
     data: Annotated[Path, Option("--data", metavar="DIR", help="Its click log.")],
     arm: OfArm = None,
     replica: OfReplica = None,
+    model: Models = None,
+    trust: Trust = False,
 ) -> None:
     """Train a trial of the async engine again, in the order in which its shards served.
 
@@ -41,20 +46,24 @@ def replay(
     """
     log = ClickLog.open(data)
     with trial_at(trial, arm, replica) as named:
-        _replay(named.directory, log)
+        _replay(named.directory, log, Consent(models=model or (), trust=trust))
 
 
-def _replay(trial: Path, log: ClickLog) -> None:
+def _replay(trial: Path, log: ClickLog, consent: Consent) -> None:
     """Train a trial again and tell what came out.
 
     Raises:
-        DataError: the trial was not recorded, or on another click log.
+        DataError: the trial was not recorded, on another click log, or of a model without consent.
         TrialFailed: a tensor differs.
     """
-    recorded, orders, digests = _read(trial)
+    digests = read_json(trial / "digests.json", hint=_NOT_RECORDED)
+    recorded = consent.read(trial)
+    path = trial / "order.parquet"
+    with expecting("the order of a recorded trial", path, OSError):
+        orders = order_logs(pd.read_parquet(path.absolute()))
     if log.fingerprint != recorded.data_fingerprint:
         raise DataError(f"{log.directory}: not the click log that {trial} was trained on")
-    found = train_again(log, recorded, order_logs(orders))
+    found = train_again(log, recorded, orders)
     different = sorted(
         name for name in digests.keys() | found.keys() if digests.get(name) != found.get(name)
     )
@@ -62,22 +71,8 @@ def _replay(trial: Path, log: ClickLog) -> None:
         raise TrialFailed(
             f"{trial}: {len(different)} of {len(digests)} tensors differ: {', '.join(different)}"
         )
-    say(f"{len(digests)} tensors are equal to the bit after {len(orders)} pulls and pushes")
-
-
-def _read(place: Path) -> tuple[Trial, pd.DataFrame, dict[str, str]]:
-    try:
-        digests = json.loads((place / "digests.json").read_text())
-        orders = pd.read_parquet((place / "order.parquet").absolute())
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{error.filename}: not there; expected a finished trial of the async engine "
-            "that was recorded (--record, or engine.record=true)"
-        ) from None
-    except ValueError as error:  # pyarrow's is one, and json's
-        first = str(error).splitlines()[0]
-        raise DataError(f"{place}: not a whole recorded trial ({first})") from None
-    return read_trial(place), orders, digests
+    steps = sum(len(shard) for phase in orders for shard in phase)
+    say(f"{len(digests)} tensors are equal to the bit after {steps} pulls and pushes")
 
 
 if __name__ == "__main__":

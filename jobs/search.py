@@ -102,7 +102,8 @@ def search(
         _show(trainings, verdict, told)
         say(bill.spent_words(took, priced))
         if keep_weights:
-            say(words.exporting(trainings.config, confirmed, f"{results}/{CONFIRMATION}"))
+            model = configured.arms[trainings.config.arm].recipe.model.name
+            say(words.exporting(trainings.config, confirmed, f"{results}/{CONFIRMATION}", model))
         raise_for(trainings.failures, trainings.asked)
 
 

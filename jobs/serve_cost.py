@@ -18,10 +18,10 @@ from typer import Option
 
 from analysis.writing import write_whole
 from distrib.provenance import machine
-from jobs.arguments import OfReplica
+from jobs.arguments import Models, OfReplica, Trust
 from jobs.command import check_file, run, say, terminal
 from jobs.export import export_trial
-from jobs.trials import trial_at
+from jobs.trials import Consent, trial_at
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError, DataError
 from recsys.serving.description import DESCRIPTION
@@ -48,7 +48,7 @@ class Measured:
     costs: list[ServingCost]
 
 
-def serve_cost(
+def serve_cost(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     trials: Annotated[
         list[str],
         typer.Argument(
@@ -80,6 +80,8 @@ def serve_cost(
         Path | None,
         Option("--json", metavar="FILE", help="Write the figures there too.", show_default=False),
     ] = None,
+    model: Models = None,
+    trust: Trust = False,
 ) -> None:
     """Measure latency, examples/s and embedding lookups of several arms, in one run on the CPU.
 
@@ -94,10 +96,11 @@ def serve_cost(
     if not len(rows):
         raise ConfigError(f"{data}: split test has no examples; expected some")
     arms: Sequence[str | None] = arm or (None,)
+    consent = Consent(models=model or (), trust=trust)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        served = [_served(place, each, replica) for place in trials for each in arms]
+        served = [_served(place, each, replica, consent) for place in trials for each in arms]
         for each in served:
             if each.model.description.schema != log.schema:
                 raise DataError(f"{data}: has not the features that {each.path} takes")
@@ -113,12 +116,12 @@ def serve_cost(
         write_whole(output, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
 
-def _served(place: str, arm: str | None, replica: int | None) -> Served:
+def _served(place: str, arm: str | None, replica: int | None, consent: Consent) -> Served:
     """Return an exported program, or the one that a trial's weights make."""
     if arm is None and replica is None and Path(place, DESCRIPTION).exists():
         return Served(path=place, name=Path(place).resolve().name, model=load(place))
     with trial_at(place, arm, replica) as named, tempfile.TemporaryDirectory() as scratch:
-        export_trial(named, Path(scratch, "program"))
+        export_trial(named, Path(scratch, "program"), consent)
         model = load(Path(scratch, "program"))
         return Served(path=named.place, name=named.title, model=model)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,11 @@ from analysis.results import DONE, MANIFEST, ArmResults, read_sweep
 from distrib.errors import TrialFailed
 from distrib.folder import Folder, seen_from
 from distrib.remote import fetch_trial
+from distrib.results import read_trial
+from distrib.trial import Trial
 from recsys.credentials import without_credentials
 from recsys.errors import ConfigError, DataError
+from recsys.models.config import OwnConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +32,31 @@ class NamedTrial:
     place: str
     name: str
     title: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Consent:
+    """Which modules of the user's that results name may be imported: importing runs their code."""
+
+    models: Collection[str] = ()
+    """As ``package.module:factory``"""
+    trust: bool = False
+    """Any of them"""
+
+    def read(self, place: Path) -> Trial:
+        """Return what was trained in a finished trial's directory.
+
+        Raises:
+            DataError: it is no finished trial, or names a model without the user's consent.
+        """
+        trial = read_trial(place)
+        model = trial.recipe.model
+        if isinstance(model, OwnConfig) and not self.trust and model.name not in self.models:
+            raise DataError(
+                f"{place}: names the model {model.name}, whose module is imported only by "
+                f"consent: pass --model {model.name}, or --trust if you trust these results"
+            )
+        return trial
 
 
 @contextmanager

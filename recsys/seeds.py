@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -35,6 +35,12 @@ class Seeds:
     asynchrony: int = 0
     arithmetic: int = 0
     components: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what is no seed."""
+        for name, seed in asdict(self).items():
+            if type(seed) is not int or seed < 0:
+                raise ValueError(f"seed {name}: found {seed!r}, expected an integer of at least 0")
 
 
 def replica_seeds(base: int, vary: tuple[Source, ...], replica: int) -> Seeds:

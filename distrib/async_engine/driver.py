@@ -18,7 +18,7 @@ from distrib.async_engine.crew import Crew
 from distrib.async_engine.in_place_worker import InPlaceWorker
 from distrib.async_engine.memory_store import MemoryStore
 from distrib.async_engine.messages import Seconds, Seen
-from distrib.async_engine.one_pass import OnePass, Passed, Training
+from distrib.async_engine.one_pass import OnePass, Passed, Training, progress_of
 from distrib.async_engine.server_store import ServerStore
 from distrib.async_engine.snapshots import Place, claimed
 from distrib.async_engine.store import Store
@@ -81,7 +81,7 @@ def _train_from(
     recipe, engine = trial.recipe, trial.recipe.engine
     assert isinstance(engine, AsyncEngine)
     newest = None if place is None else place.newest()
-    passed: tuple[Passed, ...] = () if newest is None else newest.progress.passed
+    passed: tuple[Passed, ...] = () if newest is None else progress_of(newest).passed
     resumed = len(passed)
     del newest  # the phase that it is of reads it again, once the workers are there
     stream = Stream(log, "train", recipe.stream, [trial.seeds])

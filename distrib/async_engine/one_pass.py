@@ -13,14 +13,16 @@ from distrib.async_engine.answers import ServersLost, reason
 from distrib.async_engine.crew import Crew
 from distrib.async_engine.generation import Generation
 from distrib.async_engine.messages import Seen, Status
-from distrib.async_engine.snapshots import Place
+from distrib.async_engine.snapshots import Place, Snapshot
 from distrib.async_engine.store import Start, Store
 from distrib.errors import TrialFailed
 from distrib.evaluation import Watch, WatchState
+from distrib.json_values import from_json, to_json
 from distrib.store.shard import Served
 from distrib.windows import Windows
 from recsys.engines import AsyncEngine
 from recsys.errors import DataError
+from recsys.json_files import expecting
 
 _POLL_S = 0.1
 MOST_LOSSES = 5
@@ -46,6 +48,16 @@ class Progress:
     watch: WatchState | None
     passed: tuple[Passed, ...]
     """The phases before"""
+
+
+def progress_of(snapshot: Snapshot) -> Progress:
+    """Return what the driver knew.
+
+    Raises:
+        DataError: it is not what this version writes.
+    """
+    with expecting("what a driver knows", "progress.json"):
+        return from_json(Progress, snapshot.progress)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,7 +175,7 @@ class OnePass:
             start = Start(applied=frozenset(), seen=Seen(), leases=0)
             self._training.store.restore(start, None)
             return start
-        progress: Progress = newest.progress
+        progress = progress_of(newest)
         if self._watch is not None and progress.watch is not None:
             self._watch.go_back(progress.watch)
         self._watched, self._saved = progress.seen, newest.manifest.windows
@@ -227,7 +239,7 @@ class OnePass:
                 windows,
                 leases=status.leases,
                 shards=shards,
-                progress=progress,
+                progress=to_json(progress),
             )
         except (OSError, RayTaskError) as error:
             raise TrialFailed(

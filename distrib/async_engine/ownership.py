@@ -15,8 +15,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from distrib.folder import Folder
+from distrib.json_values import from_json
 from distrib.processes import ProcessName, name_of, own_name
 from recsys.errors import DataError
+from recsys.json_files import expecting, parse_json
 
 BEAT_S = 2.0
 PATIENCE_S = 15.0
@@ -155,14 +157,12 @@ class Ownership:
 
     def _read_once(self) -> Owner | None:
         try:
-            return Owner(**json.loads(self._folder.read(_FILE)))
+            content = self._folder.read(_FILE)
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError) as error:
-            raise DataError(
-                f"{self._folder}/{_FILE}: found no owner in it ({error}); "
-                "expected what this version writes; delete it if no run writes there"
-            ) from None
+        file = f"{self._folder}/{_FILE}"
+        with expecting("an owner's; delete it if no run writes there", file):
+            return from_json(Owner, parse_json(content, file))
 
     def _write(self) -> None:
         self._folder.write(_FILE, json.dumps(asdict(self._me), indent=2).encode())

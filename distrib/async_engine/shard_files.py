@@ -43,7 +43,7 @@ def write_shard(root: str, name: str, shard: int, state: ShardState) -> str:
 
 def shard_state(content: bytes) -> ShardState:
     """Return what ``write_shard`` wrote."""
-    with np.load(io.BytesIO(content)) as found:
+    with np.load(io.BytesIO(content), allow_pickle=False) as found:
         slabs = sum(key.startswith("slab") for key in found.files)
         return ShardState(
             parameters=Parameters(

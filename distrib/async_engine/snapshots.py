@@ -2,32 +2,33 @@
 
 All snapshots of a trial lie in one folder, its *place*, which is named by what is trained:
 configuration, seeds and data. A snapshot is a folder ``<phase>-<windows applied>-<run>`` there, so
-that two runs never write the same file: one for each shard, ``progress.pickle`` (what the driver
+that two runs never write the same file: one for each shard, ``progress.json`` (what the driver
 knows), and, last, ``manifest.json``, which has the digests of all others, and without which the
-folder is not a snapshot. Shards write their files themselves. Snapshots are as trusted as the code:
-only load your own.
+folder is not a snapshot. Shards write their files themselves. No file holds a pickle.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
+from zipfile import BadZipFile
 
 from distrib.async_engine.ownership import Ownership
 from distrib.async_engine.shard_files import digest_of, file_name, shard_state
 from distrib.folder import Folder
+from distrib.json_values import from_json
 from distrib.store.shard import ShardState
 from distrib.trial import Trial, code_digest, library_versions
 from recsys.errors import ConfigError, DataError
+from recsys.json_files import expecting, parse_json
 
-FORMAT = 3
+FORMAT = 4
 _MANIFEST = "manifest.json"
-_PROGRESS = "progress.pickle"
+_PROGRESS = "progress.json"
 _KEPT = 2
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class Snapshot:
     manifest: Manifest
     shards: tuple[ShardState, ...]
     progress: Any
+    """A JSON value"""
 
 
 class Place:
@@ -142,7 +144,7 @@ class Place:
         """
         self.ownership.check()
         name = snapshot_name(phase, windows, self._run)
-        content = pickle.dumps(progress)
+        content = json.dumps(progress).encode()
         self._folder.write(f"{name}/{_PROGRESS}", content)
         manifest = Manifest(
             format=FORMAT,
@@ -162,20 +164,18 @@ class Place:
 
     def _manifest(self, name: str) -> Manifest:
         try:
-            found = json.loads(self._folder.read(f"{name}/{_MANIFEST}"))
-            made_in = found["format"]
+            content = self._folder.read(f"{name}/{_MANIFEST}")
         except FileNotFoundError:
             raise _Unfinished from None
-        except (ValueError, TypeError, KeyError) as error:
-            raise _Damaged(f"{_MANIFEST} ({error})") from None
+        with _damaged(), expecting("a manifest", _MANIFEST):
+            found = parse_json(content, _MANIFEST)
+            made_in = found["format"]
         if made_in != FORMAT:
             raise DataError(
                 f"{self}/{name}: found snapshot format {made_in!r}, expected {FORMAT}; {_WAY_OUT}"
             )
-        try:
-            manifest = Manifest(**found)
-        except TypeError as error:
-            raise _Damaged(f"{_MANIFEST} ({error})") from None
+        with _damaged(), expecting("a manifest", _MANIFEST):
+            manifest = from_json(Manifest, found)
         self._refuse_another_version(name, manifest)
         return manifest
 
@@ -192,14 +192,15 @@ class Place:
             )
 
     def _read(self, name: str, manifest: Manifest) -> Snapshot:
-        return Snapshot(
-            manifest=manifest,
-            shards=tuple(
-                shard_state(self._read_file(name, file_name(shard), digest))
-                for shard, digest in enumerate(manifest.shards)
-            ),
-            progress=pickle.loads(self._read_file(name, _PROGRESS, manifest.progress)),
-        )
+        shards = []
+        for shard, digest in enumerate(manifest.shards):
+            file = file_name(shard)
+            content = self._read_file(name, file, digest)
+            with _damaged(), expecting("a shard", file, BadZipFile, EOFError):
+                shards.append(shard_state(content))
+        with _damaged():
+            progress = parse_json(self._read_file(name, _PROGRESS, manifest.progress), _PROGRESS)
+        return Snapshot(manifest=manifest, shards=tuple(shards), progress=progress)
 
     def _read_file(self, name: str, file: str, digest: str) -> bytes:
         try:
@@ -217,6 +218,14 @@ class _Unfinished(Exception):
 
 class _Damaged(Exception):
     """A snapshot is not what was written."""
+
+
+@contextmanager
+def _damaged() -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        raise _Damaged(str(error)) from None
 
 
 _WAY_OUT = "delete it, name another place in engine.snapshots, or go on with what made it"

@@ -6,8 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import pandas as pd
+import pyarrow as pa
 
 from distrib.store.shard import Served
+
+_ORDER = pa.schema(
+    {name: pa.int64() for name in ("phase", "shard", "lease", "window", "carried")}
+    | {name: pa.bool_() for name in ("is_push", "applied")}
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,21 +38,16 @@ def order_table(phases: Sequence[Sequence[Sequence[Served]]]) -> pd.DataFrame:
 
 
 def order_logs(table: pd.DataFrame) -> list[list[list[Served]]]:
-    """Return the order logs that ``order_table`` took, by phase and shard."""
-    fields = ["lease", "window", "is_push", "applied", "carried"]
-    return [
-        [
-            [
-                Served(
-                    lease=int(lease),
-                    window=int(window),
-                    is_push=bool(is_push),
-                    applied=bool(applied),
-                    carried=int(carried),
-                )
-                for lease, window, is_push, applied, carried in log[fields].itertuples(index=False)
-            ]
-            for _, log in of_phase.groupby("shard", sort=True)
-        ]
-        for _, of_phase in table.groupby("phase", sort=True)
-    ]
+    """Return the order logs of a stored ``order_table``, by phase and shard.
+
+    Raises:
+        ValueError: it is none.
+    """
+    whole = pa.Table.from_pandas(table[_ORDER.names], preserve_index=False).cast(_ORDER)
+    if any(column.null_count for column in whole.columns):
+        raise ValueError("found a missing value")
+    phases: dict[int, dict[int, list[Served]]] = {}
+    for row in whole.to_pylist():
+        shards = phases.setdefault(row.pop("phase"), {})
+        shards.setdefault(row.pop("shard"), []).append(Served(**row))
+    return [[shards[shard] for shard in sorted(shards)] for _, shards in sorted(phases.items())]

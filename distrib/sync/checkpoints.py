@@ -1,11 +1,11 @@
-"""Checkpoints: written by torch.distributed.checkpoint, vouched for by checksums.
+"""Checkpoints: written by torch.distributed.checkpoint (DCP), with checksums of every file.
 
-A checkpoint is a folder ``checkpoint_*`` of a run: DCP's files, ``progress.pickle`` (what the first
-rank knows besides the model), and from each rank ``manifest-RANK.json`` with the checksums of the
-files that it wrote. It is whole if all manifests are there and every file is what they say. It
-holds tables, towers and optimiser state under names that do not tell how they were sharded, so that
-any number of ranks, and any sharding, can go on from it. Checkpoints are as trusted as the code:
-only load your own.
+A checkpoint is a folder ``checkpoint_*`` of a run: a safetensors file of each rank,
+``progress.json`` (what the first rank knows besides the model), and from each rank
+``manifest-RANK.json`` with the checksums of the files that it wrote. It is whole if all manifests
+are there and every file is what they say. It holds tables, towers and optimiser state under names
+that do not tell how they were sharded, so that any number of ranks, and any sharding, can go on
+from it. No file holds a pickle.
 """
 
 from __future__ import annotations
@@ -13,31 +13,38 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import pickle
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from torch import Tensor
+from torch.distributed._shard.sharded_tensor.api import ShardedTensor
 from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.hf_storage import (
+    HuggingFaceStorageReader,
+    HuggingFaceStorageWriter,
+)
+from torch.distributed.checkpoint.planner import WriteItem
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
 from distrib.folder import inside
+from distrib.json_values import from_json, to_json
 from distrib.sync.account import Progress
 from distrib.sync.sharded import ShardedArm
 from distrib.sync.tensors import Distributed
 from recsys.errors import DataError
+from recsys.json_files import expecting, read_json
 from recsys.module import Arm
 
-FORMAT = 1
+FORMAT = 2
 NAMES = "checkpoint_*"
 """Of a run's checkpoints"""
 MANIFESTS = f"{NAMES}/manifest-0.json"
 """Those that are there of every checkpoint"""
-_PROGRESS = "progress.pickle"
+_PROGRESS = "progress.json"
 
 log = logging.getLogger(__name__)
 
@@ -57,14 +64,34 @@ class Manifest:
     """SHA-256 by name"""
 
 
+class Writer(HuggingFaceStorageWriter):
+    """DCP's writer of safetensors, for tables of which one rank has several parts too."""
+
+    def _split_by_storage_plan(
+        self, storage_plan: dict[str, int] | None, items: list[WriteItem]
+    ) -> dict[int, list[WriteItem]]:
+        # A file has a name once; DCP would keep only the last part under it.
+        seen: Counter[str] = Counter()
+        files: dict[int, list[WriteItem]] = {}
+        for item in items:
+            seen[item.index.fqn] += 1
+            files.setdefault(seen[item.index.fqn], []).append(item)
+        return files
+
+
 def write(place: Path, sharded: ShardedArm, progress: Progress, training: str) -> None:
     """Write this rank's part of a checkpoint into a folder, its own or one that all ranks share."""
-    save(_state(sharded), storage_writer=FileSystemWriter(place, single_file_per_rank=True))
+    # Plain tensors may share memory, which safetensors refuses.
+    state = {
+        name: value if isinstance(value, ShardedTensor) else value.clone()
+        for name, value in _state(sharded).items()
+    }
+    save(state, storage_writer=Writer(str(place), save_distributed=True))
     ranks = sharded.ranks
-    mine = list(place.glob(f"__{ranks.rank}_*"))
+    mine = list(place.glob(f"shard-{ranks.rank + 1:05d}-*"))
     if ranks.is_first:
-        (place / _PROGRESS).write_bytes(pickle.dumps(progress))
-        mine += [place / ".metadata", place / _PROGRESS]
+        (place / _PROGRESS).write_text(json.dumps(to_json(progress)), encoding="utf-8")
+        mine.append(place / _PROGRESS)
     manifest = Manifest(
         format=FORMAT,
         training=training,
@@ -145,15 +172,20 @@ def ranks_of(place: Path) -> int:
 
 
 def read_progress(place: Path) -> Progress:
-    """Return what the first rank knew."""
-    found: Progress = pickle.loads((place / _PROGRESS).read_bytes())
-    return found
+    """Return what the first rank knew.
+
+    Raises:
+        DataError: it is not what this version writes.
+    """
+    path = place / _PROGRESS
+    with expecting("what a rank knows", path):
+        return from_json(Progress, read_json(path))
 
 
 def read(place: Path, sharded: ShardedArm, batches: int) -> None:
     """Read this rank's part of a checkpoint; all ranks have to read it together."""
     sharded.prepare_optimizers()
-    known = FileSystemReader(place).read_metadata().state_dict_metadata
+    known = HuggingFaceStorageReader(str(place)).read_metadata().state_dict_metadata
     # A parameter that has had no gradient yet has no state, and then none was written.
     stateless = {
         name
@@ -161,7 +193,7 @@ def read(place: Path, sharded: ShardedArm, batches: int) -> None:
         if not any(f"{tower_key(name)}/{key}" in known for key in kept)
     }
     sharded.forget_states(stateless)
-    load(_state(sharded), storage_reader=FileSystemReader(place))
+    load(_state(sharded), storage_reader=HuggingFaceStorageReader(str(place)))
     sharded.at_batch(batches)
 
 
@@ -179,7 +211,7 @@ def read_arm(place: Path, arm: Arm) -> None:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-            load(state, storage_reader=FileSystemReader(place), no_dist=True)
+            load(state, storage_reader=HuggingFaceStorageReader(str(place)), no_dist=True)
     except (CheckpointException, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise DataError(f"{place}: not a checkpoint of this arm ({reason})") from None
@@ -222,6 +254,7 @@ def manifest_name(rank: int) -> str:
 def _read_manifest(place: Path, rank: int) -> Manifest:
     path = place / manifest_name(rank)
     try:
-        return Manifest(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, TypeError, ValueError) as error:
-        raise Damaged(f"{path}: not a whole manifest ({type(error).__name__})") from None
+        with expecting("a whole manifest", path):
+            return from_json(Manifest, read_json(path))
+    except DataError as error:
+        raise Damaged(str(error)) from None

@@ -51,12 +51,18 @@ def answer(
     return told
 
 
-def exporting(config: SearchConfig, confirmed: Candidate | None, place: str) -> str:
-    """Say how what was found is exported, from the sweep of its fresh replicas at a place."""
+def exporting(
+    config: SearchConfig, confirmed: Candidate | None, place: str, model: str = ""
+) -> str:
+    """Say how what was found is exported, from the sweep of its fresh replicas at a place.
+
+    ``model`` is the arm's: an export imports a user's own only by name.
+    """
     if confirmed is None or confirmed.failed:
         return "No weights are kept: nothing was confirmed."
     arm = arm_name(config, confirmed.value)
-    return f"Export it with: soloist export {place} --arm {arm} --output DIR"
+    named = f" --model {model}" if ":" in model else ""
+    return f"Export it with: soloist export {place} --arm {arm}{named} --output DIR"
 
 
 def table(config: SearchConfig, verdict: Verdict) -> Table:

@@ -21,6 +21,7 @@ from recsys.data.npy import StoredArray, checksum, open_array
 from recsys.data.rows import Bag, Rows
 from recsys.data.schema import Schema
 from recsys.errors import DataError
+from recsys.json_files import expecting, parse_json
 
 FORMAT = "soloist click log"
 VERSION = 1
@@ -55,14 +56,15 @@ class ClickLog:
         """
         place = Path(directory)
         meta = _read_meta(place)
-        try:
+        with expecting("a whole description", place / META):
             schema = Schema.from_json(meta["schema"])
             splits = {name: range(*meta["splits"][name]) for name in SPLITS}
             arrays = {name: StoredArray.from_json(a) for name, a in meta["arrays"].items()}
+            strange = arrays.keys() - array_files(schema).keys()
+            if strange:
+                raise DataError(f"found array {min(strange)!r}, which its schema does not need")
             fingerprint, rest = meta["fingerprint"], meta["meta"]
             found = fingerprint_of(schema, splits, arrays)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{place / META}: not a whole description ({error!r})") from None
         if found != fingerprint:
             raise DataError(f"{place / META}: its fingerprint does not fit it; prepare it again")
         mapped = {name: open_array(place / name, stored) for name, stored in arrays.items()}
@@ -171,14 +173,13 @@ def _read_meta(directory: Path) -> dict[str, Any]:
     """Return the parsed ``meta.json`` of a click log of this version."""
     path = directory / META
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise DataError(
             f"{directory}: not a click log ({META}: {error.strerror}); soloist prepare writes one"
         ) from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+    meta = parse_json(content, path)
+    if meta.get("format") != FORMAT:
         raise DataError(f"{path}: not the description of a click log")
     if meta.get("version") != VERSION:
         raise DataError(f"{path}: version {meta.get('version')!r}, expected {VERSION}")

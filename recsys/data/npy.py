@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -32,8 +33,12 @@ class StoredArray:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> StoredArray:
-        """Return what ``to_json`` described."""
-        return cls(dtype=value["dtype"], shape=tuple(value["shape"]), sha256=value["sha256"])
+        """Return what ``to_json`` described; KeyError, TypeError or ValueError if it is none."""
+        dtype = np.dtype(value["dtype"])
+        if dtype.hasobject:
+            raise ValueError(f"an array of {dtype}, expected numbers")
+        shape = tuple(operator.index(length) for length in value["shape"])
+        return cls(dtype=dtype.str, shape=shape, sha256=value["sha256"])
 
 
 class GrowingArray:

@@ -10,11 +10,12 @@ from typing import Any
 
 from recsys.data.schema import Schema
 from recsys.errors import DataError
+from recsys.json_files import expecting, read_json
 
 PROGRAM = "program.pt2"
 DESCRIPTION = "program.json"
 _FORMAT = "soloist program"
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,9 +49,9 @@ class Description:
     @property
     def title(self) -> str:
         """The arm in a few words."""
-        words = [str(self.arm["kind"]), str(self.arm["activation"])]
-        if self.arm["components"] > 1:
-            words.append(f"K={self.arm['components']}")
+        words = [str(self.arm.get("kind")), str(self.arm.get("activation"))]
+        if self.arm.get("components") != 1:
+            words.append(f"K={self.arm.get('components')}")
         return " ".join(words)
 
     def write(self, place: Path) -> None:
@@ -67,35 +68,37 @@ class Description:
             DataError: there is none, or not of this version.
         """
         path = place / DESCRIPTION
-        told = _read_json(path)
+        told = read_json(path, hint="; soloist export writes it")
         if (told.pop("format", None), told.pop("version", None)) != (_FORMAT, _VERSION):
-            raise DataError(f"{path}: not the description of a program in version {_VERSION}")
-        try:
-            return cls(
-                **told
-                | {
-                    "schema": Schema.from_json(told["schema"]),
-                    "tables": tuple(
-                        TableRead(**{**table, "features": tuple(table["features"])})
-                        for table in told["tables"]
-                    ),
-                }
+            raise DataError(
+                f"{path}: not the description of a program in version {_VERSION}; "
+                "export the trial again"
             )
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{path}: not a whole description ({error!r})") from None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; soloist export writes it") from None
-    except ValueError as error:
-        raise DataError(f"{path}: not valid JSON ({error})") from None
-    return told if isinstance(told, dict) else {}
+        with expecting("a whole description", path):
+            told["schema"] = Schema.from_json(told["schema"])
+            told["tables"] = tuple(
+                TableRead(**{**table, "features": tuple(table["features"])})
+                for table in told["tables"]
+            )
+            told |= {name: dict(told[name]) for name in ("arm", "model", "trial", "libraries")}
+            return cls(**told)
 
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 (hex) of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_sha256(path: Path, expected: object) -> None:
+    """Refuse a file that was damaged since it was written.
+
+    Raises:
+        DataError: it cannot be read, or its checksum is another.
+    """
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    if found != expected:
+        raise DataError(f"{path}: its content is not what was written (checksum)")

@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from recsys.credentials import redacted
 from recsys.directories import replaceable
 from recsys.errors import ConfigError, DataError
 from recsys.module import Arm
+from recsys.serving.archive import write_program
 from recsys.serving.description import DESCRIPTION, PROGRAM, Description, TableRead, sha256_of
 from recsys.serving.loader import Bag
 from recsys.serving.program import Program
@@ -41,11 +42,17 @@ def check_place(place: Path) -> None:
 
 
 def export(
-    arm: Arm, place: Path, *, trial: dict[str, Any], libraries: dict[str, str]
+    arm: Arm,
+    place: Path,
+    *,
+    trial: dict[str, Any],
+    libraries: dict[str, str],
+    check: Callable[[Path], None] = lambda _: None,
 ) -> Description:
     """Write one replica's served part to a directory, or behind a link, whole or not at all.
 
     An export that is there already is replaced. ``trial`` and ``libraries`` are for the record.
+    ``check`` sees the finished directory before it takes its place, and may refuse it.
 
     Raises:
         DataError: the directory holds something else.
@@ -58,9 +65,10 @@ def export(
     with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as scratch:
         made, replaced = Path(scratch, "new"), Path(scratch, "old")
         made.mkdir()
-        torch.export.save(program, made / PROGRAM)
+        write_program(program, made / PROGRAM, model=arm.model.name)
         description = _description(arm, sha256_of(made / PROGRAM), trial, libraries)
         description.write(made)
+        check(made)
         if place.exists():
             place.rename(replaced)
         try:

@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from recsys.errors import DataError
-from recsys.serving.description import PROGRAM, Description, sha256_of
+from recsys.serving.archive import read_program
+from recsys.serving.description import PROGRAM, Description, check_sha256
 
 Bag = tuple[Tensor, Tensor]
 """Ids ``(n,)`` of B examples one after another, and where each example's begin, ``(B,)``: int64"""
@@ -86,26 +86,14 @@ def load(path: Path | str) -> ServedModel:
     """Return the program that ``soloist export`` wrote to a directory.
 
     Raises:
-        DataError: there is none, it is not what was written, or this PyTorch cannot read it.
+        DataError: there is none, it is not what was written, it holds something else than PyTorch
+            operations and raw tensors, or this PyTorch cannot read it.
     """
     place = Path(path)
     description = Description.read(place)
     file = place / PROGRAM
-    try:
-        whole = sha256_of(file) == description.sha256
-    except OSError as error:
-        raise DataError(f"{file}: {error.strerror}") from None
-    if not whole:
-        raise DataError(f"{file}: its content is not what was written (checksum)")
-    try:
-        program = torch.export.load(file)
-    except Exception as error:
-        # Whatever it is that another version of PyTorch objects to, the file is whole.
-        reason = str(error).strip().splitlines()[:1]
-        raise DataError(
-            f"{file}: PyTorch {torch.__version__} cannot load what "
-            f"{description.libraries.get('torch')} wrote: {type(error).__name__} {reason}"
-        ) from None
+    check_sha256(file, description.sha256)
+    program = read_program(file, made_with=description.libraries.get("torch"))
     # What its guards would look at is looked at here, in words that a person understands.
     return ServedModel(description, program.module(check_guards=False))
 

@@ -1,4 +1,4 @@
-"""Served weights on disk: ``weights.pt``, and ``weights.json``, which vouches for it.
+"""Served weights on disk: ``weights.safetensors``, and ``weights.json``, which vouches for it.
 
 Apart from what makes and uses them, so that who looks for files does not load TorchRec.
 """
@@ -9,19 +9,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from recsys.data.schema import Schema
 from recsys.errors import DataError
-from recsys.serving.description import sha256_of
+from recsys.json_files import expecting, read_json
+from recsys.serving.description import check_sha256, sha256_of
 
-WEIGHTS = "weights.pt"
+WEIGHTS = "weights.safetensors"
 WEIGHTS_META = "weights.json"
 _FORMAT = "soloist weights"
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +39,9 @@ class ServedWeights:
 def write_weights(place: Path, weights: ServedWeights) -> None:
     """Write weights into a directory that nobody reads yet; ``weights.json`` last."""
     path = place / WEIGHTS
-    torch.save({"tables": dict(weights.tables), "towers": dict(weights.towers)}, path)
+    tensors = {f"tables/{name}": tensor for name, tensor in weights.tables.items()}
+    tensors |= {f"towers/{name}": tensor for name, tensor in weights.towers.items()}
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
     meta = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -59,34 +62,20 @@ def read_weights(place: Path) -> ServedWeights:
     Raises:
         DataError: there are none, or they are not what was written.
     """
-    meta = _read_meta(place / WEIGHTS_META)
-    path = place / WEIGHTS
-    try:
-        whole = sha256_of(path) == meta["sha256"]
-        schema = Schema.from_json(meta["schema"])
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{place / WEIGHTS_META}: not a whole description ({error!r})") from None
-    if not whole:
-        raise DataError(f"{path}: its content is not what was written (checksum)")
-    tensors: dict[str, Any] = torch.load(path, weights_only=True)
-    return ServedWeights(schema=schema, **tensors)
-
-
-def _read_meta(path: Path) -> dict[str, Any]:
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise DataError(
-            f"{path}: not there; the weights of a trial are kept where --keep-weights asks for it: "
-            "soloist sweep EXPERIMENT --keep-weights"
-        ) from None
-    except ValueError as error:
-        raise DataError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(meta, dict) or (meta.get("format"), meta.get("version")) != (
-        _FORMAT,
-        _VERSION,
-    ):
-        raise DataError(f"{path}: not the description of weights in version {_VERSION}")
-    return meta
+    described, path = place / WEIGHTS_META, place / WEIGHTS
+    meta = read_json(
+        described,
+        hint="; the weights of a trial are kept where --keep-weights asks for it: "
+        "soloist sweep EXPERIMENT --keep-weights",
+    )
+    if (meta.get("format"), meta.get("version")) != (_FORMAT, _VERSION):
+        raise DataError(f"{described}: not the description of weights in version {_VERSION}")
+    with expecting("a whole description", described):
+        schema, expected = Schema.from_json(meta["schema"]), meta["sha256"]
+    check_sha256(path, expected)
+    parts: dict[str, dict[str, Tensor]] = {"tables": {}, "towers": {}}
+    with expecting("weights", path, SafetensorError, OSError):
+        for name, tensor in load_file(path).items():
+            part, _, rest = name.partition("/")
+            parts[part][rest] = tensor
+    return ServedWeights(schema=schema, **parts)

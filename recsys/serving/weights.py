@@ -6,10 +6,12 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torchrec.modules.embedding_configs import EmbeddingBagConfig
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 
 from recsys.arms import ArmConfig
 from recsys.errors import DataError
+from recsys.json_files import first_line
 from recsys.models.config import ModelConfig
 from recsys.module import Arm, served_group
 from recsys.seeds import Seeds
@@ -44,14 +46,19 @@ def rebuilt(weights: ServedWeights, config: ArmConfig, model: ModelConfig, seeds
         ConfigError: the model is a user's own and cannot be used.
     """
     group = served_group(config, config.layout(model.embedding_dim))
-    arm = Arm(
-        config,
-        model,
-        weights.schema,
-        [seeds],
-        lambda tables: EmbeddingBagCollection(tables=tables),
-        groups=[group],
-    )
+    rows = sum(each.numel() for each in weights.tables.values())
+
+    def make_embeddings(tables: list[EmbeddingBagConfig]) -> EmbeddingBagCollection:
+        # Before anything is allocated: a damaged description can ask for any size.
+        expected = sum(each.num_embeddings * each.embedding_dim for each in tables)
+        if rows != expected:
+            raise DataError(f"weights: found {rows} numbers in tables, expected {expected}")
+        return EmbeddingBagCollection(tables=tables)
+
+    try:
+        arm = Arm(config, model, weights.schema, [seeds], make_embeddings, groups=[group])
+    except (MemoryError, RuntimeError) as error:
+        raise DataError(f"model {model.name}: cannot be made: {first_line(error)}") from None
     tables = {
         _table_key(table_set, name): rows
         for table_set in range(group.table_sets)

@@ -131,7 +131,10 @@ def test_a_trial_that_was_copied_there_is_believed(s3, trained, tmp_path):
 
 def test_checkpoints_stay_where_they_lie(s3):
     bucket = s3.new_bucket()
-    for name in ("runs/0123/checkpoint_1/__0_0.distcp", "sweep.json"):
+    for name in (
+        "runs/0123/checkpoint_1/shard-00001-model-00001-of-00001.safetensors",
+        "sweep.json",
+    ):
         s3.client().put_object(Bucket=bucket, Key=f"results/{name}", Body=b"")
 
     with results_at(s3.uri(bucket, "results")) as results:

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from distrib import local
@@ -111,6 +112,8 @@ def test_staleness_lies_beside_the_trial(recorded) -> None:
         ("config.json", "{"),
         ("config.json", "{}"),
         ("digests.json", "{"),
+        ("digests.json", "[]"),
+        ("digests.json", "[" * 100_000),
         ("order.parquet", "no parquet"),
     ],
 )
@@ -123,4 +126,35 @@ def test_a_damaged_recording_is_refused_in_one_line(recorded, tmp_path, name, co
         replay(damaged, data=log.directory)
 
     assert str(damaged) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda order: order.iloc[:0],
+        lambda order: order.drop(columns="lease"),
+        lambda order: order.drop(columns="phase"),
+        lambda order: order.assign(window=10**6),
+        lambda order: order.assign(window=-5),
+        lambda order: order.assign(window=None),
+        lambda order: order.assign(window="first"),
+        lambda order: order.assign(window=0.5),
+        lambda order: order.assign(lease=float("nan")),
+        lambda order: order.assign(carried=7),
+        lambda order: order.assign(phase=range(len(order))),
+        lambda order: order[~order["is_push"]],
+        lambda order: order[order["is_push"]],
+        lambda order: pd.concat([order, order]),
+    ],
+)
+def test_an_order_that_cannot_be_is_refused_in_one_line(recorded, tmp_path, change) -> None:
+    place, log = recorded
+    damaged = shutil.copytree(place, tmp_path / "damaged")
+    path = damaged / "order.parquet"
+    change(pd.read_parquet(path)).to_parquet(path)
+
+    with pytest.raises(DataError, match="order") as refused:
+        replay(damaged, data=log.directory)
+
     assert "\n" not in str(refused.value)

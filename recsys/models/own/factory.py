@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -20,9 +21,14 @@ def load_factory(name: str) -> Factory:
     """Return the function that ``package.module:factory`` names.
 
     Raises:
-        ConfigError: there is no such module or attribute, or it cannot be called.
+        ConfigError: there is no such module or attribute, it cannot be called, or the module is
+            Python's own.
     """
     module_name, _, path = name.partition(":")
+    if module_name.partition(".")[0] in sys.stdlib_module_names:
+        raise ConfigError(
+            f"model.name: found {name}, a module of Python itself, expected one of yours"
+        )
     found: Any = _module(module_name)
     for attribute in path.split("."):
         if not hasattr(found, attribute):

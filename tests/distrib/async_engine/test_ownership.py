@@ -154,7 +154,7 @@ def test_an_owner_that_finds_its_file_half_written_goes_on_beating(tmp_path) -> 
 def test_a_file_that_names_no_owner_is_refused(tmp_path) -> None:
     (tmp_path / FILE).write_text("{")
 
-    with pytest.raises(DataError, match=r"owner.json: found no owner in it .* delete it if no run"):
+    with pytest.raises(DataError, match=r"owner.json: not an owner's; delete it if no run"):
         ownership(tmp_path, "first").claim()
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from distrib.async_engine.shard_files import write_shard
+from distrib.async_engine.shard_files import digest_of, write_shard
 from distrib.async_engine.snapshots import (
     FORMAT,
     Place,
@@ -111,7 +113,7 @@ def test_the_last_two_are_kept(tmp_path) -> None:
     ]
 
 
-@pytest.mark.parametrize("file", ["shard-1.npz", "progress.pickle", "manifest.json"])
+@pytest.mark.parametrize("file", ["shard-1.npz", "progress.json", "manifest.json"])
 def test_of_a_damaged_snapshot_the_one_before_is_used_and_it_is_told(
     tmp_path, caplog, file
 ) -> None:
@@ -127,6 +129,53 @@ def test_of_a_damaged_snapshot_the_one_before_is_used_and_it_is_told(
     assert name_of(20) in told
     assert file in told
     assert caplog.messages == [told]
+
+
+def pickled_array() -> bytes:
+    held = io.BytesIO()
+    np.savez(held, dense=np.array([{}], object), version=np.zeros(2, np.int64))
+    return held.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("file", "field", "content"),
+    [
+        ("shard-0.npz", "shards", b""),
+        ("shard-0.npz", "shards", b"PK"),
+        ("shard-0.npz", "shards", pickled_array()),
+        ("shard-0.npz", "shards", pickle.dumps({})),
+        ("progress.json", "progress", pickle.dumps({})),
+        ("progress.json", "progress", b"[" * 100_000),
+        ("progress.json", "progress", b"[]"),
+    ],
+)
+def test_a_file_of_another_structure_is_damaged_though_its_checksum_fits(
+    tmp_path, file, field, content
+) -> None:
+    write(place(tmp_path), 10)
+    write(place(tmp_path), 20)
+    snapshot = tmp_path / PLACE / name_of(20)
+    (snapshot / file).write_bytes(content)
+    manifest = json.loads((snapshot / "manifest.json").read_text())
+    digest = digest_of(content)
+    manifest[field] = [digest, manifest[field][1]] if field == "shards" else digest
+    (snapshot / "manifest.json").write_text(json.dumps(manifest))
+    reader = place(tmp_path)
+
+    assert_is(reader.newest(), 10)
+
+    (told,) = reader.passed_over
+    assert file in told
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", '{"format": 4}', '{"format": 4, "a": 1}'])
+def test_a_manifest_of_another_structure_is_damaged(tmp_path, content) -> None:
+    write(place(tmp_path), 10)
+    write(place(tmp_path), 20)
+    (tmp_path / PLACE / name_of(20) / "manifest.json").write_text(content)
+
+    assert_is(place(tmp_path).newest(), 10)
 
 
 def test_a_shard_with_a_changed_byte_is_damaged(tmp_path) -> None:
@@ -174,7 +223,7 @@ def test_what_was_passed_over_goes_when_the_next_one_is_written(tmp_path) -> Non
     assert_is(place(tmp_path).newest(), 20)
 
 
-@pytest.mark.parametrize("unreadable", ["manifest.json", "shard-1.npz", "progress.pickle"])
+@pytest.mark.parametrize("unreadable", ["manifest.json", "shard-1.npz", "progress.json"])
 def test_a_file_system_that_fails_is_told_and_takes_no_snapshot_for_damaged(
     tmp_path, monkeypatch, unreadable
 ) -> None:

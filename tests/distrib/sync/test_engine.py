@@ -94,7 +94,7 @@ def test_a_driver_that_stops_and_a_rank_that_is_killed_change_no_bit_of_the_mode
     assert sum(told) == 2 * 4 * len(log.splits["train"])
     folder = Folder(uri, f"runs/{run_name(replicas)}")
     names = folder.files()
-    kept = [name for name in names if name.endswith("progress.pickle")]
+    kept = [name for name in names if name.endswith("progress.json")]
     assert len(kept) == recipe.engine.checkpoints_kept
     files = sorted(name for name in names if name.startswith("tensorboard/"))
     for name in files:

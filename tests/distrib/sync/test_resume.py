@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.distributed.checkpoint.metadata import MetadataIndex
 
 from distrib import local
 from distrib.sync import checkpoints
@@ -210,7 +211,13 @@ def flip(path):
 
 @pytest.mark.parametrize("spoil", [truncate, flip, lambda path: path.unlink()])
 @pytest.mark.parametrize(
-    "name", ["__0_0.distcp", "__1_0.distcp", ".metadata", "progress.pickle", "manifest-1.json"]
+    "name",
+    [
+        "shard-00001-model-00001-of-00001.safetensors",
+        "shard-00002-model-00001-of-00001.safetensors",
+        "progress.json",
+        "manifest-1.json",
+    ],
 )
 def test_of_a_damaged_checkpoint_the_one_before_is_used(
     finished, tmp_path, caplog, name, spoil
@@ -242,7 +249,10 @@ def test_a_folder_whose_writer_died_is_no_checkpoint(finished, tmp_path) -> None
     replicas, run = finished
     shutil.copytree(run / "checkpoint_0-000004", tmp_path / "checkpoint_0-000004")
     (tmp_path / "checkpoint_0-000008").mkdir()
-    shutil.copy(run / "checkpoint_0-000008/__0_0.distcp", tmp_path / "checkpoint_0-000008")
+    shutil.copy(
+        run / "checkpoint_0-000008/shard-00001-model-00001-of-00001.safetensors",
+        tmp_path / "checkpoint_0-000008",
+    )
 
     found = checkpoints.newest(tmp_path, training_digest(replicas))
 
@@ -268,10 +278,42 @@ def test_a_checkpoint_of_another_format_is_refused(finished, tmp_path) -> None:
     replicas, run = finished
     shutil.copytree(run / "checkpoint_1-000010", tmp_path / "checkpoint_1-000010")
     manifest = tmp_path / "checkpoint_1-000010" / "manifest-0.json"
-    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 2}))
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 3}))
 
-    with pytest.raises(DataError, match="format 2, expected 1"):
+    with pytest.raises(DataError, match="format 3, expected 2"):
         checkpoints.newest(tmp_path, training_digest(replicas))
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000, "[]", '{"format": "2"}'])
+def test_a_manifest_of_another_structure_is_damaged(finished, tmp_path, content) -> None:
+    replicas, _ = finished
+    (tmp_path / "manifest-0.json").write_text(content)
+
+    with pytest.raises(Damaged, match=r"manifest-0\.json: not a whole manifest") as refused:
+        checkpoints.check(tmp_path, training_digest(replicas))
+
+    assert "\n" not in str(refused.value)
+
+
+def test_no_file_of_a_checkpoint_is_a_pickle(finished) -> None:
+    _, run = finished
+
+    kept = {path.name for path in (run / "checkpoint_1-000010").iterdir()}
+
+    assert {name.rpartition(".")[2] for name in kept} == {"json", "safetensors"}
+
+
+def test_two_parts_of_a_table_on_one_rank_are_both_kept() -> None:
+    class Item:
+        def __init__(self, fqn: str) -> None:
+            self.index = MetadataIndex(fqn)
+
+    first, second, other = Item("wide"), Item("wide"), Item("other")
+    writer = checkpoints.Writer("nowhere", save_distributed=True)
+
+    files = writer._split_by_storage_plan(None, [first, second, other])
+
+    assert files == {1: [first, other], 2: [second]}
 
 
 def test_a_missing_checkpoint_to_begin_with_is_refused(finished, tmp_path) -> None:

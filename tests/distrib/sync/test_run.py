@@ -49,13 +49,17 @@ def test_the_newest_checkpoint_is_brought_and_no_other(place, trained, tmp_path)
     assert found == tmp_path / NAME / "checkpoint_0-000010"
     for path in (made / found.name).iterdir():
         assert (found / path.name).read_bytes() == path.read_bytes()
-    assert len(list(tmp_path.rglob("*.distcp"))) == 2
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 2
 
 
 def test_what_is_damaged_there_is_passed_over(place, trained, tmp_path) -> None:
     training, _ = trained
-    Folder(place).delete(f"runs/{NAME}/checkpoint_0-000010/__1_0.distcp")
-    Folder(place).write(f"runs/{NAME}/checkpoint_0-000008/__0_0.distcp", b"cut")
+    Folder(place).delete(
+        f"runs/{NAME}/checkpoint_0-000010/shard-00002-model-00001-of-00001.safetensors"
+    )
+    Folder(place).write(
+        f"runs/{NAME}/checkpoint_0-000008/shard-00001-model-00001-of-00001.safetensors", b"cut"
+    )
 
     found = Run(place, NAME, None, tmp_path).newest(training)
 
@@ -78,7 +82,9 @@ def test_what_nobody_needs_any_more_is_deleted(place, trained, tmp_path, is_far)
     if not is_far:
         shutil.copytree(trained[1], tmp_path / "runs" / NAME)
         place = str(tmp_path)
-    Folder(place).write(f"runs/{NAME}/checkpoint_of-the-dead/__0_0.distcp", b"cut")
+    Folder(place).write(
+        f"runs/{NAME}/checkpoint_of-the-dead/shard-00001-model-00001-of-00001.safetensors", b"cut"
+    )
 
     Run(place, NAME, None, tmp_path / "scratch").drop_all_but(2)
 
@@ -127,7 +133,7 @@ def test_a_run_on_a_path_is_where_it_is(trained, tmp_path) -> None:
     run = Run(str(tmp_path), NAME, None, tmp_path / "scratch")
 
     found = run.newest(training)
-    run.send(found / "progress.pickle")
+    run.send(found / "progress.json")
     run.clear()
 
     assert found == tmp_path / "runs" / NAME / "checkpoint_0-000010"

@@ -69,6 +69,12 @@ def test_how_a_confirmed_winner_is_exported_is_said():
     assert failed == words.exporting(CONFIG, None, "") != told
 
 
+def test_the_export_of_a_users_own_model_names_it():
+    told = words.exporting(CONFIG, candidate(1.2), "results", "my_models:make")
+
+    assert "--arm smelu@1.2 --model my_models:make --output" in told
+
+
 def test_a_winner_that_fresh_replicas_do_not_confirm_is_said_so():
     found = verdict(Outcome.FOUND, candidate(1.2))
 

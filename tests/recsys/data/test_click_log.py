@@ -144,7 +144,7 @@ def test_a_log_of_another_version_is_refused(log):
 def test_some_other_json_is_no_log(log):
     (log.directory / "meta.json").write_text("[1]")
 
-    with pytest.raises(DataError, match="not the description of a click log"):
+    with pytest.raises(DataError, match=r"meta.json: found a list, expected a JSON object"):
         ClickLog.open(log.directory)
 
 
@@ -153,3 +153,38 @@ def edit(log, change):
     meta = json.loads(path.read_text())
     change(meta)
     path.write_text(json.dumps(meta))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda meta: meta["arrays"]["label.npy"].update(dtype="nonsense"),
+        lambda meta: meta["arrays"]["label.npy"].update(dtype="O"),
+        lambda meta: meta["arrays"]["label.npy"].update(shape=["one"]),
+        lambda meta: meta["arrays"]["label.npy"].update(shape=1.5),
+        lambda meta: meta["arrays"].update({"../../label.npy": meta["arrays"]["label.npy"]}),
+        lambda meta: meta.update(splits=[]),
+        lambda meta: meta["splits"].update(test="all"),
+        lambda meta: meta.update(schema="none"),
+        lambda meta: meta["schema"]["sparse"][0].update(cardinality="many"),
+        lambda meta: meta["schema"]["sparse"][0].update(name=["c0"]),
+    ],
+)
+def test_a_description_of_another_structure_is_refused_in_one_line(log, change):
+    path = log.directory / "meta.json"
+    meta = json.loads(path.read_text())
+    change(meta)
+    path.write_text(json.dumps(meta))
+
+    with pytest.raises(DataError, match=r"meta.json: not a whole description") as refused:
+        ClickLog.open(log.directory)
+
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"a":' * 100_000])
+def test_a_description_nested_too_deep_is_refused_in_one_line(log, content):
+    (log.directory / "meta.json").write_text(content)
+
+    with pytest.raises(DataError, match=r"meta.json: not valid JSON \(maximum recursion depth"):
+        ClickLog.open(log.directory)

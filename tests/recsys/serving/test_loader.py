@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.export.pt2_archive import PT2ArchiveReader, PT2ArchiveWriter
 
 from distrib.local import train
 from recsys.data.stream import Batches
 from recsys.errors import DataError
-from recsys.serving.description import sha256_of
+from recsys.serving.description import DESCRIPTION, PROGRAM, sha256_of
 from recsys.serving.export import export
 from recsys.serving.loader import load
 from recsys.serving.requests import request_of
@@ -152,12 +158,19 @@ def test_a_feature_that_is_missing_and_dense_features_of_another_number_are_refu
         ("program.pt2", "PK", "not what was written"),
         ("program.json", None, "soloist export writes it"),
         ("program.json", "{", "not valid JSON"),
-        ("program.json", "[]", "not the description of a program in version 1"),
+        ("program.json", "[]", "found a list, expected a JSON object"),
+        (
+            "program.json",
+            json.dumps({"format": "soloist program", "version": 2}),
+            "not a whole description",
+        ),
         (
             "program.json",
             json.dumps({"format": "soloist program", "version": 1}),
-            "not a whole description",
+            "not the description of a program in version 2",
         ),
+        ("program.json", "[" * 100_000, "not valid JSON"),
+        ("program.json", '{"a":' * 100_000, "not valid JSON"),
     ],
 )
 def test_a_damaged_export_is_refused_in_one_line(exported, tmp_path, file, content, says):
@@ -182,12 +195,134 @@ def test_a_single_bit_that_flipped_is_noticed(exported, tmp_path):
         load(damaged)
 
 
-def test_a_whole_file_that_pytorch_cannot_load_is_refused_with_its_reason(exported, tmp_path):
-    damaged = shutil.copytree(exported, tmp_path / "damaged")
-    (damaged / "program.pt2").write_bytes(b"of another PyTorch")
-    told = json.loads((damaged / "program.json").read_text())
-    told["sha256"] = sha256_of(damaged / "program.pt2")
-    (damaged / "program.json").write_text(json.dumps(told))
+def repacked(exported: Path, place: Path, changes: dict[str, Callable[[bytes], bytes]]) -> Path:
+    """Copy an export, change or add members of its archive, and make the checksum fit."""
+    shutil.copytree(exported, place)
+    archive = PT2ArchiveReader(str(place / PROGRAM))
+    members = {name: archive.read_bytes(name) for name in archive.get_file_names()}
+    with PT2ArchiveWriter(str(place / PROGRAM)) as writer:
+        for name in members.keys() | changes.keys():
+            if not name.startswith(("byteorder", ".data/")):
+                content = members.get(name, b"")
+                writer.write_bytes(name, changes[name](content) if name in changes else content)
+    with_checksum(place)
+    return place
 
-    with pytest.raises(DataError, match="cannot load what 2 wrote"):
+
+def with_checksum(place: Path) -> None:
+    described = json.loads((place / DESCRIPTION).read_text())
+    described["sha256"] = sha256_of(place / PROGRAM)
+    (place / DESCRIPTION).write_text(json.dumps(described))
+
+
+class Payload:
+    """Makes a directory when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.mark),)
+
+
+def pickled(mark: Path) -> bytes:
+    held = io.BytesIO()
+    torch.save(Payload(mark), held)
+    return held.getvalue()
+
+
+def swapped(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    def swap(content: bytes) -> bytes:
+        assert old in content
+        return content.replace(old, new)
+
+    return swap
+
+
+GRAPH, SAMPLES = "models/model.json", "data/sample_inputs/model.pt"
+WEIGHTS_CONFIG = "data/weights/model_weights_config.json"
+CONSTANTS_CONFIG = "data/constants/model_constants_config.json"
+CONSTANT = b'{"config": {"c": {"path_name": "%s", "is_param": false, "use_pickle": %s, %s}}}'
+NO_META = b'"tensor_meta": null'
+ADD, SIZE = b"torch.ops.aten.add.Tensor", b"Integer(6)"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {SAMPLES: lambda mark: lambda _: pickled(mark)},
+        {WEIGHTS_CONFIG: lambda _: swapped(b'"use_pickle": false', b'"use_pickle": true')},
+        {
+            CONSTANTS_CONFIG: lambda _: lambda _: CONSTANT % (b"opaque_obj_0", b"true", NO_META),
+            "data/constants/opaque_obj_0": lambda mark: lambda _: pickle.dumps(Payload(mark)),
+        },
+        {
+            CONSTANTS_CONFIG: lambda _: lambda _: CONSTANT % (b"tensor_0", b"true", NO_META),
+            "data/constants/tensor_0": lambda mark: lambda _: pickled(mark),
+        },
+        {"data/aotinductor/model/model.so": lambda _: lambda _: b"ELF"},
+        {"extra/notes": lambda _: lambda _: b"notes"},
+        {GRAPH: lambda mark: swapped(SIZE, b"__import__('os').mkdir('%s')" % bytes(mark))},
+        {GRAPH: lambda _: swapped(SIZE, b"exit()")},
+        {GRAPH: lambda _: swapped(SIZE, b"Pow(Integer(9), Integer(999999999))")},
+        {GRAPH: lambda _: swapped(ADD, b"torch.os.system")},
+        {GRAPH: lambda _: swapped(ADD, b"torch.ops.load_library")},
+        {GRAPH: lambda _: swapped(ADD, b"torch.ops.aten.from_file.default")},
+        {GRAPH: lambda _: swapped(ADD, b"_operator.methodcaller")},
+        {GRAPH: lambda _: swapped(b"builtins.tuple", b"collections.namedtuple")},
+        {GRAPH: lambda _: swapped(rb"\"null\"", rb"\"{__enum__}\"")},
+        {GRAPH: lambda _: swapped(b"b_lookup_widths_0_features", b"x): pass #")},
+        {GRAPH: lambda _: lambda _: b"[" * 100_000},
+        {GRAPH: lambda _: lambda _: b'{"a":' * 100_000},
+    ],
+)
+def test_a_program_that_holds_more_than_tensors_and_operations_is_refused_before_it_is_read(
+    exported, tmp_path, capfd, changes
+):
+    mark = tmp_path / "mark"
+    place = repacked(
+        exported, tmp_path / "foreign", {name: made(mark) for name, made in changes.items()}
+    )
+
+    with pytest.raises(DataError, match=r"program.pt2: not an exported program") as refused:
+        load(place)
+
+    assert not mark.exists()
+    assert "\n" not in str(refused.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_program_that_was_repacked_unchanged_is_loaded(exported, tmp_path):
+    place = repacked(exported, tmp_path / "same", {GRAPH: lambda content: content})
+
+    assert load(place).description.title == "ensemble relu K=2"
+
+
+def test_a_program_holds_no_pickle_and_no_path_of_the_machine(exported):
+    archive = PT2ArchiveReader(str(exported / PROGRAM))
+
+    members = {name: archive.read_bytes(name) for name in archive.get_file_names()}
+
+    assert members[SAMPLES] == b""
+    assert not any(str(ROOT).encode() in content for content in members.values())
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"of another PyTorch"])
+def test_a_file_that_is_no_archive_is_refused_in_one_line(exported, tmp_path, capfd, content):
+    damaged = shutil.copytree(exported, tmp_path / "damaged")
+    (damaged / PROGRAM).write_bytes(content)
+    with_checksum(damaged)
+
+    with pytest.raises(DataError, match=r"program.pt2: not an exported program") as refused:
         load(damaged)
+
+    assert "\n" not in str(refused.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_whole_file_that_pytorch_cannot_load_is_refused_with_its_reason(exported, tmp_path):
+    later = {GRAPH: lambda content: content.replace(b'"major": 8', b'"major": 99')}
+    place = repacked(exported, tmp_path / "later", later)
+
+    with pytest.raises(DataError, match=r"cannot load what 2 wrote: SerializeError: .* version"):
+        load(place)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
+import pickle
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
 from distrib.local import train
 from recsys.data.stream import Batches
 from recsys.errors import DataError
 from recsys.module import served_logits
-from recsys.serving.weight_files import read_weights, write_weights
+from recsys.serving.description import sha256_of
+from recsys.serving.weight_files import WEIGHTS, WEIGHTS_META, read_weights, write_weights
 from recsys.serving.weights import rebuilt
 from tests.support.arms import ARMS
 from tests.support.logs import own_recipe, small_log, small_recipe, trials
@@ -67,14 +73,14 @@ def test_weights_of_another_model_are_refused(kept):
 @pytest.mark.parametrize(
     ("file", "content", "says"),
     [
-        ("weights.pt", None, "weights.pt: No such file"),
-        ("weights.pt", b"PK", "not what was written"),
+        ("weights.safetensors", None, "weights.safetensors: No such file"),
+        ("weights.safetensors", b"PK", "not what was written"),
         ("weights.json", None, "--keep-weights"),
         ("weights.json", b"{", "not valid JSON"),
-        ("weights.json", b"[]", "not the description of weights in version 1"),
+        ("weights.json", b"[]", "found a list, expected a JSON object"),
         (
             "weights.json",
-            json.dumps({"format": "soloist weights", "version": 1}).encode(),
+            json.dumps({"format": "soloist weights", "version": 2}).encode(),
             "not a whole description",
         ),
     ],
@@ -90,3 +96,45 @@ def test_weights_that_are_not_whole_are_refused_in_one_line(kept, tmp_path, file
         read_weights(tmp_path)
 
     assert len(str(refused.value).splitlines()) == 1
+
+
+def pickled() -> bytes:
+    held = io.BytesIO()
+    torch.save({"tables": {}, "towers": {}}, held)
+    return held.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"weights",
+        b"\xff" * 64,
+        pickled(),
+        pickle.dumps([1, 2]),
+        save({"else": torch.ones(2)}),
+        save({"tables/0/c0": torch.ones(2)})[:-3],
+    ],
+    ids=["empty", "text", "absurd header", "torch.save", "pickle", "other keys", "cut"],
+)
+def test_weights_of_a_foreign_writer_are_refused_by_their_file(kept, tmp_path, content):
+    damaged = shutil.copytree(kept[0], tmp_path / "damaged")
+    (damaged / WEIGHTS).write_bytes(content)
+    meta = json.loads((damaged / WEIGHTS_META).read_text())
+    meta["sha256"] = sha256_of(damaged / WEIGHTS)
+    (damaged / WEIGHTS_META).write_text(json.dumps(meta))
+
+    with pytest.raises(DataError, match=r"weights.safetensors: not weights") as refused:
+        read_weights(damaged)
+
+    assert "\n" not in str(refused.value)
+
+
+def test_a_schema_of_absurd_tables_is_refused_before_they_are_allocated(kept):
+    place, trial = kept
+    weights = read_weights(place)
+    first, *others = weights.schema.sparse
+    huge = replace(weights.schema, sparse=(replace(first, cardinality=10**12), *others))
+
+    with pytest.raises(DataError, match=r"weights: found \d+ numbers in tables, expected \d{13}"):
+        rebuilt(replace(weights, schema=huge), trial.recipe.arm, trial.recipe.model, trial.seeds)

@@ -41,6 +41,9 @@ def _rows(blueprint, *path) -> dict[str, torch.Tensor]:
     ("name", "message"),
     [
         ("no_such_package.models:make", "model.name: no module 'no_such_package' to import"),
+        ("builtins:dict", "model.name: found builtins:dict, a module of Python itself"),
+        ("builtins:exit", "model.name: found builtins:exit, a module of Python itself"),
+        ("os.path:join", "model.name: found os.path:join, a module of Python itself"),
         ("tests.support.own_modell:small", "no module 'tests.support.own_modell' to import"),
         (
             "tests.support.own_model:smal",
