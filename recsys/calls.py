@@ -48,6 +48,12 @@ def nearest(found: str, valid: Sequence[str]) -> str:
     return f", did you mean {close[0]!r}?" if close else ""
 
 
+def listed(names: Sequence[str]) -> str:
+    """Return names as a message lists them: the first of very many."""
+    shown = ", ".join(names[:20])
+    return shown if len(names) <= 20 else f"{shown} and {len(names) - 20:,} more"
+
+
 def _unreadable(text: str) -> ParseError:
     return ParseError(
         f"{text!r} cannot be read; write a name, or one with its parameters named, "
