@@ -232,7 +232,9 @@ def hash_text(texts: pa.Array) -> Words:
     lengths = np.diff(ends)
     words = np.full(length, _FNV_OFFSET)
     for long in np.flatnonzero(lengths > _LONG_BYTES):
-        digest = hashlib.blake2b(data[ends[long] : ends[long + 1]], digest_size=8).digest()
+        digest = hashlib.blake2b(
+            data[ends[long] : ends[long + 1]].tobytes(), digest_size=8
+        ).digest()
         words[long] = np.frombuffer(digest, "<u8")[0]
     longer = np.flatnonzero(lengths <= _LONG_BYTES)
     for place in range(int(lengths[longer].max(initial=0))):

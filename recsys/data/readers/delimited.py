@@ -90,12 +90,11 @@ def read_text(
                     raise DataError(f"{blank}: is blank")
                 if filled < batch.num_rows:
                     blank = blank or origin.at(filled)
-                    batch = batch.slice(0, filled)
                 if form.quoted:
                     _check_quotes(batch, origin)
                 if filled:
                     kept += filled
-                    yield origin, batch
+                    yield origin, batch.slice(0, filled)
     except (pa.ArrowInvalid, OSError) as error:
         raise _data_error(path, error, len(form.delimiter)) from None
     if not kept:

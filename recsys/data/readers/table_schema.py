@@ -1,4 +1,4 @@
-"""What the columns of a user's own table are, as written in YAML.
+r"""What the columns of a user's own table are, as written in YAML.
 
 For example::
 
@@ -12,8 +12,8 @@ For example::
 Text files may need more::
 
     header: [clicked, age, price, country, item, tags, user, at]   # the file has none
-    delimiter: "\\t"
-    null_values: ["NULL", "\\\\N", "-"]                              # beside the empty field
+    delimiter: "\t"
+    null_values: ["NULL", "\\N", "-"]                               # beside the empty field
     true_values: ["yes"]                                           # of labels and numbers
     false_values: ["no"]
 """

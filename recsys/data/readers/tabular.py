@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,12 @@ from recsys.data.readers.delimited import TextFormat, check_columns, check_file,
 from recsys.data.readers.reader import Categorical, Chunk, Columns, Origin, Source, Traits
 from recsys.data.readers.request import Request
 from recsys.data.readers.sources import COMPRESSED, NoRowsError, Pattern, read_each
-from recsys.data.readers.table_schema import MultiValuedColumn, TableSchema, TimeColumn
+from recsys.data.readers.table_schema import MultiValuedColumn, TableSchema
+from recsys.data.readers.times import Clock
 from recsys.data.readers.values import (
     cast,
-    first_failing,
     labels,
     numbers,
-    shown,
     signed_log,
     texts,
 )
@@ -89,26 +87,20 @@ class Tabular:
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the rows of all files."""
-        time, first = self._schema.time, None
+        clock = Clock(self._schema.time) if self._schema.time else None
         for source, (origin, batch) in read_each(self._sources, self._batches):
-            if time:
-                first = first or (_dated(batch, time), source.path)
-                if _dated(batch, time) != first[0]:
-                    raise DataError(
-                        f"{source.path}: column {time.name} holds {_dated(batch, time)},"
-                        f" but {first[0]} in {first[1]}"
-                    )
-            yield self._chunk(source, origin, batch)
+            yield self._chunk(source, origin, batch, clock)
 
     def _batches(self, source: Source) -> Iterator[tuple[Origin, pa.RecordBatch]]:
         schema = self._schema
         given = [name for name in schema.names if name in source.partition]
         wanted = [name for name in schema.names if name not in given]
         for origin, batch in self._file_batches(source.path, wanted):
+            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
             for name in given:
                 value = pa.scalar(source.partition[name], pa.string())
-                batch = batch.append_column(name, pa.repeat(value, batch.num_rows))
-            yield origin, batch
+                columns[name] = pa.repeat(value, batch.num_rows)
+            yield origin, pa.record_batch(columns)
 
     def _file_batches(
         self, path: Path, wanted: Sequence[str]
@@ -123,7 +115,9 @@ class Tabular:
         used_otherwise = {schema.group, schema.time.name if schema.time else None}
         return read_text(path, form, wanted, coded=coded - used_otherwise)
 
-    def _chunk(self, source: Source, origin: Origin, batch: pa.RecordBatch) -> Chunk:
+    def _chunk(
+        self, source: Source, origin: Origin, batch: pa.RecordBatch, clock: Clock | None
+    ) -> Chunk:
         schema = self._schema
         dense = np.empty((batch.num_rows, len(schema.dense)), np.float32)
         for number, column in enumerate(schema.dense):
@@ -152,7 +146,7 @@ class Tabular:
                 *(_lists(batch[c.name], c, origin) for c in schema.multi_valued),
             ),
             group=texts(batch[schema.group], schema.group, origin) if schema.group else None,
-            time=_times(batch[schema.time.name], schema.time, origin) if schema.time else None,
+            time=clock.read(batch, origin) if clock else None,
             split=source.split,
         )
 
@@ -214,56 +208,6 @@ def _like(lists: pa.ListArray, values: pa.Array) -> pa.Array:
 
 def _offsets(counts: npt.NDArray[np.int_]) -> pa.Array:
     return pa.array(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
-
-
-def _dated(batch: pa.RecordBatch, time: TimeColumn) -> str:
-    """Return of which kind times are. Dates count microseconds since 1970, numbers anything."""
-    is_date = time.format is not None or pa.types.is_temporal(batch[time.name].type)
-    return "dates" if is_date else "numbers"
-
-
-def _times(column: pa.Array, wanted: TimeColumn, origin: Origin) -> npt.NDArray[np.float64]:
-    """Return times as float64 [n]: microseconds where they are dates, else the numbers given.
-
-    Numbers beyond 2^53 are rounded: nanoseconds since 1970 to 256 of them.
-    """
-    if wanted.format is not None and not pa.types.is_temporal(column.type):
-        column = _parsed(texts(column, wanted.name, origin), wanted.format, wanted.name, origin)
-    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
-        column = pc.cast(column, pa.timestamp("us"), safe=False)
-    if pa.types.is_temporal(column.type):
-        column = pc.cast(cast(column, pa.timestamp("us"), wanted.name, origin), pa.int64())
-    expected = "a number" if wanted.format else "a number (dates in text need a format)"
-    return numbers(column, wanted.name, origin, expected=expected)
-
-
-def _parsed(column: pa.Array, form: str, name: str, origin: Origin) -> pa.Array:
-    """Return text as microseconds since 1970."""
-
-    def convert(part: pa.Array) -> pa.Array:
-        return _strptime(part, form)
-
-    try:
-        return convert(column)
-    except pa.ArrowInvalid:
-        row = first_failing(convert, column)
-        raise DataError(
-            f"{origin.at(row)}: {name} is {shown(column[row].as_py())}, expected a time like {form}"
-        ) from None
-
-
-def _strptime(column: pa.Array, form: str) -> pa.Array:
-    """Return int64 microseconds. Arrow knows no %f: its digits are read apart from the rest."""
-    whole, fraction, rest = form.partition("%f")
-    if not fraction:
-        return pc.cast(pc.strptime(column, format=form, unit="us"), pa.int64())
-    tail = r"\D.*" if "%" in rest else re.escape(rest)
-    pattern = f"^(?P<whole>.*){re.escape(whole[-1])}(?P<fraction>[0-9]{{1,9}})(?P<tail>{tail})$"
-    digits = pc.fill_null(pc.struct_field(pc.extract_regex(column, pattern), "fraction"), "")
-    micros = pc.utf8_slice_codeunits(pc.utf8_rpad(digits, 6, "0"), 0, 6)
-    bare = pc.replace_substring_regex(column, pattern, r"\1\3")
-    seconds = pc.cast(pc.strptime(bare, format=whole[:-1] + rest, unit="us"), pa.int64())
-    return pc.add(seconds, pc.cast(micros, pa.int64()))
 
 
 def _one_line(error: Exception) -> str:
