@@ -194,7 +194,8 @@ def _files(form: _Form) -> list[str]:
 
 
 def _matching(directory: Path, pattern: str) -> list[Path]:
-    return sorted(path for packed in COMPRESSED for path in directory.glob(pattern + packed))
+    found = (sorted(directory.glob(pattern + packed)) for packed in COMPRESSED)
+    return next(filter(None, found), [])
 
 
 def _only(directory: Path, pattern: str) -> Path:
