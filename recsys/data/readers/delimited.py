@@ -170,8 +170,9 @@ def open_bytes(path: Path) -> pa.NativeFile:
 def _codec(path: Path) -> str | None:
     with path.open("rb") as file:
         start = file.read(4)
-    found = (c for suffix, magic, c in _CODECS if path.suffix == suffix or start.startswith(magic))
-    return next(found, None)
+    by_content = [codec for _, magic, codec in _CODECS if start.startswith(magic)]
+    by_name = [codec for suffix, _, codec in _CODECS if path.suffix == suffix]
+    return next(iter(by_content + by_name), None)
 
 
 def _rows_before_blank(batch: pa.RecordBatch) -> int:

@@ -89,7 +89,9 @@ def _strptime(column: pa.Array, form: str) -> pa.Array:
     if not fraction:
         return pc.cast(pc.strptime(column, format=form, unit="us"), pa.int64())
     tail = r"\D.*" if "%" in rest else re.escape(rest)
-    pattern = f"^(?P<whole>.*){re.escape(whole[-1])}(?P<fraction>[0-9]{{1,9}})(?P<tail>{tail})$"
+    point = re.escape(whole[-1])
+    head = f"(?:[^{point}]*{point}){{{whole[:-1].count(whole[-1])}}}[^{point}]*"
+    pattern = f"^(?P<whole>{head}){point}(?P<fraction>[0-9]{{1,9}})(?P<tail>{tail})$"
     digits = pc.fill_null(pc.struct_field(pc.extract_regex(column, pattern), "fraction"), "")
     micros = pc.utf8_slice_codeunits(pc.utf8_rpad(digits, 6, "0"), 0, 6)
     bare = pc.replace_substring_regex(column, pattern, r"\1\3")
