@@ -9,8 +9,11 @@ import gzip
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import date, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
@@ -18,6 +21,8 @@ from tests.support.tables import AVAZU_COLUMNS, GENRES_100K, criteo_line
 
 FRAPPE = "label,user,item,daytime,weekday,isweekend,homework,cost,weather,country,city"
 SCHEMA = "label: y\ndense: [x]\ncategorical: [c]\n"
+DENSE = "label: y\ndense: [{{name: x, {}}}]\n"
+_BIG_COUNTS = (("vocabulary", "1"), ("vocabulary", "2147483648"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +116,14 @@ def text(lines: list[str]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
+def zstd(content: bytes) -> bytes:
+    """Return content compressed."""
+    stream = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(stream, "zstd") as packed:
+        packed.write(content)
+    return stream.getvalue().to_pybytes()
+
+
 def _bad_text(table: Table) -> Iterator[Malformed]:
     """Yield what can be wrong with any file of delimited text."""
     good, at, label = table.good, 7, table.label
@@ -131,12 +144,33 @@ def _bad_text(table: Table) -> Iterator[Malformed]:
         "a label of 0.5": (table.row(0.5), f"{label} is 0.5, expected 0 or 1"),
         "no label": (table.row(""), f"{label} is missing, expected a number"),
         "a label of NaN": (table.row("nan"), f"{label} is nan, expected a finite number"),
+        "an infinite label": (table.row("inf"), f"{label} is inf, expected a finite number"),
+        "a label beyond float64": (table.row("1e999"), f"{label} is "),
+        "a label of 5,000 digits": (table.row("1" * 5000), f"{label} is "),
+        "a label of 5,000 letters": (table.row("y" * 5000), f"{label} is 'yyyy"),
+        "a label of yes and no": (table.row("True False"), f"{label} is 'True False', expected a"),
     }
     for fault, (row, says) in bad_rows.items():
         lines = [*good[:at], row, *good[at:]]
         yield table.case(fault, f"{table.file}, row {at + 1}: {says}", text(lines))
     whole = text(good)
     packed = gzip.compress(whole, mtime=0)
+    frame = zstd(whole)
+    long = table.row("z" * 5_000_000)
+    half = len(good) // 2
+    yield table.case("a cut zstd", "t.zst", frame[:-20], "t.zst")
+    yield table.case("no zstd", "t.zst: damaged zstd", whole, "t.zst")
+    yield table.case("a row of 5 MB", "a row is longer than 2 MiB", text([*good, long]))
+    yield table.case("only blank lines", "", b"\n\n\r\n")
+    yield table.case("UTF-16", "t.txt", "\n".join(good).encode("utf-16"), "t.txt")
+    yield table.case("NUL bytes", "t.txt", bytes(1_000_000), "t.txt")
+    yield table.case(
+        "a cut last row", f"row {len(good)}: expected", whole.rpartition(delimiter.encode())[0]
+    )
+    yield table.case("a gzip in a gzip", "t.gz", gzip.compress(packed, mtime=0), "t.gz")
+    yield table.case(
+        "a blank line between rows", f"row {half + 1}", text([*good[:half], "", *good[half:]])
+    )
     yield table.case("an empty file", f"{table.file}: is empty", b"")
     yield table.case("no positive", "has no positive", text([r for r in good if r != good[-1]]))
     yield table.case("no negative", "has no negative", text([r for r in good if r != good[-2]]))
@@ -151,6 +185,14 @@ def _bad_text(table: Table) -> Iterator[Malformed]:
             "no label column", f"column '{label}' is missing", text([lacking, *good[1:]])
         )
         yield table.case("a blank header", "row 1: is blank", text(["", *good]))
+        wide = ",".join([lacking, *(f"column{number}" for number in range(5000))])
+        yield table.case(
+            "5,000 columns and not the label", f"column '{label}' is missing", text([wide])
+        )
+        yield table.case(
+            "a name of 100 kB", "name has more than 1000", text([f"{good[0]},{'n' * 10**5}"])
+        )
+        yield table.case("a BOM alone", "row 1: is blank", b"\xef\xbb\xbf\n")
         twice = f"{good[0]},{good[0].split(',')[-1]}"
         yield table.case("a column twice", "appears twice", text([twice, *good[1:]]))
 
@@ -174,6 +216,13 @@ def _movielens() -> Iterator[Malformed]:
         "an age that is a word": ("u.user", b"1|old|M|x|1\n", "u.user, row 1: age is 'old'"),
         "a short user": ("u.user", b"1|24|M\n", "u.user, row 1: expected 5 columns"),
         "a short movie": ("u.item", b"10|Heat\n", "u.item, row 1: expected 24 columns"),
+        "an age of 5,000 digits": ("u.user", b"1|-1|M|writer|1\n", "u.user, row 1: age is '-1'"),
+        "a device for users": ("u.user", b"", "u.user: is empty"),
+        "ratings that are not UTF-8": ("u.data", b"1\t10\t4\t\xff\n", "row 1: not UTF-8 text"),
+        "a rating of NaN": ("u.data", b"1\t10\tnan\t3\n", "row 1: rating is nan"),
+        "a time of words": ("u.data", b"1\t10\t4\tnow\n", "row 1: time is 'now'"),
+        "an infinite time": ("u.data", b"1\t10\t4\tinf\n", "row 1: time is inf"),
+        "no user": ("u.data", b"\t10\t4\t3\n", "row 1: user"),
         "all liked": ("u.data", good["ml/u.data"].replace(b"\t1\t", b"\t5\t"), "has no"),
     }
     for fault, (file, content, says) in faults.items():
@@ -184,6 +233,7 @@ def _movielens() -> Iterator[Malformed]:
             + (("--threshold", "1") if fault == "all liked" else ()),
             files=good | {f"ml/{file}": content},
         )
+    yield from _atomic()
     yield Malformed(
         name="movielens: an incomplete form",
         says="ml: no form of MovieLens",
@@ -192,14 +242,89 @@ def _movielens() -> Iterator[Malformed]:
     )
 
 
+def _atomic() -> Iterator[Malformed]:
+    """Yield what can be wrong with RecBole's files."""
+    good = {
+        "rb/ml.inter": text(
+            ["user_id:token\titem_id:token\trating:float\ttimestamp:float"]
+            + [f"1\t10\t{1 + row % 5}\t{row}" for row in range(40)]
+        ),
+        "rb/ml.user": text(
+            [
+                "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token",
+                "1\t24\tM\twriter\t12345",
+            ]
+        ),
+        "rb/ml.item": text(
+            [
+                "item_id:token\tmovie_title:token_seq\trelease_year:token\tgenre:token_seq",
+                "10\tHeat\t1995\tDrama",
+            ]
+        ),
+    }
+    faults = {
+        "no header of ratings": ("ml.inter", b"1\t10\t5\t3\n", "column 'user_id:token' is missing"),
+        "another header of ratings": (
+            "ml.inter",
+            good["rb/ml.inter"].replace(b"rating:", b"stars:"),
+            "column 'rating:float' is missing",
+        ),
+        "a header alone": (
+            "ml.inter",
+            text(good["rb/ml.inter"].decode().split("\n")[:1]),
+            "no rows",
+        ),
+        "no genres": (
+            "ml.item",
+            good["rb/ml.item"].replace(b"genre:", b"kind:"),
+            "ml.item: column 'genre' is missing",
+        ),
+        "genres twice": (
+            "ml.item",
+            good["rb/ml.item"].replace(b"movie_title:", b"class:"),
+            "ml.item: column 'genre' appears twice",
+        ),
+        "an empty table of movies": ("ml.item", b"", "ml.item: is empty"),
+        "a header of movies alone": ("ml.item", good["rb/ml.item"].partition(b"\n")[0], "no rows"),
+        "a blank table of movies": ("ml.item", b"\n\n", "ml.item: column 'item_id' is missing"),
+        "an age in words": (
+            "ml.user",
+            good["rb/ml.user"].replace(b"24", b"old"),
+            "ml.user, row 2: age is 'old'",
+        ),
+        "users that are not UTF-8": ("ml.user", b"\xff\n", "ml.user, row 1: not the names of col"),
+        "a short user": ("ml.user", good["rb/ml.user"] + b"2\t3\n", "row 3: expected 5 columns"),
+        "a damaged table of users": ("ml.user", b"\x1f\x8bnot gzip at all", "ml.user, row 1"),
+        "two files of ratings": ("ml2.inter", b"", "2 files named *.inter, expected one"),
+    }
+    for fault, (file, content, says) in faults.items():
+        yield Malformed(
+            name=f"atomic: {fault}",
+            says=says,
+            arguments=("movielens", "--source", "rb", "--split", "time"),
+            files=good | {f"rb/{file}": content},
+        )
+
+
+def _written(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pa.parquet.write_table(table, buffer)
+    return buffer.getvalue()
+
+
 def _parquet() -> Iterator[Malformed]:
     """Yield what can be wrong with Parquet."""
 
     def packed(**columns: object) -> bytes:
         good = {"y": [0, 1] * 20, "x": [1.5] * 40, "c": ["a"] * 40}
-        buffer = io.BytesIO()
-        pa.parquet.write_table(pa.table(good | columns), buffer)
-        return buffer.getvalue()
+        return _written(pa.table(good | columns))
+
+    offsets = pa.py_buffer(np.arange(41, dtype=np.int32))
+    not_utf8 = pa.Array.from_buffers(pa.string(), 40, [None, offsets, pa.py_buffer(b"\xff" * 40)])
+    packed_twice = _written(
+        pa.table([[0, 1], [1.0, 2.0], ["a", "b"], [1, 2]], ["y", "x", "c", "x"])
+    )
+    packed_wide = _written(pa.table({f"column{number}": [1] for number in range(5000)}))
 
     faults = {
         "cut": (packed()[:-30], "t.parquet: not a whole Parquet file"),
@@ -211,7 +336,57 @@ def _parquet() -> Iterator[Malformed]:
         "a label of structs": (packed(y=[{"a": 1}] * 40), "column y is struct"),
         "a dense NaN": (packed(x=[1.0, float("nan")] * 20), "t.parquet, row 2: x is nan"),
         "a category of lists": (packed(c=[["a"]] * 40), "column c is list"),
+        "a category of 5,000 fields": (
+            packed(c=[{f"field{number}": 1 for number in range(5000)}] * 40),
+            "column c is struct",
+        ),
+        "a category that is not UTF-8": (packed(c=not_utf8), "t.parquet: not a whole Parquet file"),
+        "a dense column of dates": (packed(x=[date(2024, 1, 1)] * 40), "column x is date32[day]"),
+        "a dense column of lists": (packed(x=[[1.0]] * 40), "column x is list"),
+        "a dense column of bytes": (packed(x=[b"\xff"] * 40), "t.parquet"),
+        "a dense infinity": (packed(x=[1.0, float("inf")] * 20), "row 2: x is inf, expected a fin"),
+        "a dense number beyond float32": (packed(x=[1.0, 1e39] * 20), "row 2: x is 1e+39"),
+        "a dense null": (packed(x=[1.0, None] * 20), "row 2: x is missing, expected a number; mis"),
+        "a dense text": (packed(x=["1", "12 kg"] * 20), "row 2: x is '12 kg', expected a number"),
+        "labels in a dictionary": (
+            packed(y=pa.array(["0", "oui"] * 20).dictionary_encode()),
+            "row 2: y is 'oui', expected a number",
+        ),
+        "a label of decimals": (
+            packed(y=[Decimal("0.5")] * 40),
+            "row 1: y is 0.5, expected 0 or 1",
+        ),
+        "a label of lists": (packed(y=[[1]] * 40), "column y is list"),
+        "a label of nulls": (packed(y=pa.nulls(40)), "row 1: y is missing"),
+        "no rows": (packed(y=[], x=[], c=[]), "t.parquet: has no rows"),
+        "a column twice": (packed_twice, "t.parquet: column 'x' appears twice"),
+        "5,000 columns, none of them wanted": (
+            packed_wide,
+            "t.parquet: column 'y' is missing",
+        ),
+        "ORC": (b"ORC" + bytes(100), "t.parquet: not a whole Parquet file"),
+        "a footer alone": (b"PAR1" + bytes(4) + b"PAR1", "t.parquet: not a whole Parquet file"),
+        "an absurd footer": (
+            b"PAR1" + b"\xff" * 4 + b"PAR1",
+            "t.parquet: not a whole Parquet file",
+        ),
+        "bits flipped": (bytes(byte ^ 0x40 for byte in packed()), "t.parquet: not a whole Parquet"),
     }
+    times = {
+        "times of the day": ([time(1, 2)] * 40, "column t is time64[us], expected timestamp"),
+        "durations": ([timedelta(1)] * 40, "column t is duration[us], expected timestamp"),
+        "lists": ([[1]] * 40, "column t is list"),
+        "NaN": ([float("nan")] * 40, "row 1: t is nan, expected a finite number"),
+        "nulls": (pa.nulls(40, pa.timestamp("ns")), "row 1: t is missing"),
+        "words": (["now"] * 40, "row 1: t is 'now', expected a number (dates in text need"),
+    }
+    for fault, (column, says) in times.items():
+        yield Malformed(
+            name=f"parquet: times that are {fault}",
+            says=says,
+            arguments=("tabular", "--source", "t.parquet", "--schema", "s.yaml"),
+            files={"t.parquet": packed(t=column), "s.yaml": f"{SCHEMA}time: t\n".encode()},
+        )
     for fault, (content, says) in faults.items():
         yield Malformed(
             name=f"parquet: {fault}",
@@ -223,7 +398,7 @@ def _parquet() -> Iterator[Malformed]:
 
 def _schemas() -> Iterator[Malformed]:
     """Yield what can be wrong with the schema of a table."""
-    faults = {
+    faults: dict[str, tuple[str | bytes, str]] = {
         "no YAML": ("label: [y", "s.yaml"),
         "a list": ("- y\n- x\n", "expected fields"),
         "nothing": ("", "s.yaml"),
@@ -255,13 +430,75 @@ def _schemas() -> Iterator[Malformed]:
             "label: y\nmulti_valued: [c]\n",
             "text needs a separator in the schema",
         ),
+        "an empty separator": ("label: y\nmulti_valued: [{name: c, separator: ''}]\n", "separator"),
+        "an empty name": ("label: y\ndense: ['']\n", "s.yaml: dense"),
+        "an empty label": ("label: ''\ndense: [x]\n", "s.yaml: label"),
+        "an empty group": (f"{SCHEMA}group: ''\n", "s.yaml: group"),
+        "an empty delimiter": (f"{SCHEMA}delimiter: ''\n", "s.yaml: delimiter"),
+        "a delimiter that ends the line": (f'{SCHEMA}delimiter: "\\n"\n', "delimiter"),
+        "a delimiter that quotes": (f"{SCHEMA}delimiter: '\"'\n", "delimiter"),
+        "a delimiter beyond ASCII": (f"{SCHEMA}delimiter: '§'\n", "delimiter"),
+        "an empty time format": (f"{SCHEMA}time: {{name: y, format: ''}}\n", "time.format"),
+        "no time": (f"{SCHEMA}time: {{format: '%Y'}}\n", "time.name: missing"),
+        "a time format of nothing": (
+            f"{SCHEMA}time: {{name: c, format: '%'}}\n",
+            "row 2: c is 'a'",
+        ),
+        "a time format unheard of": (
+            f"{SCHEMA}time: {{name: c, format: '%Q'}}\n",
+            "row 2: c is 'a'",
+        ),
+        "two fractions of a second": (
+            f"{SCHEMA}time: {{name: c, format: '%S.%f.%f'}}\n",
+            "expected %f once, after",
+        ),
+        "a fraction without a point": (
+            f"{SCHEMA}time: {{name: c, format: '%S%f'}}\n",
+            "expected %f once, after",
+        ),
+        "a time that is a list": (f"{SCHEMA}time: [a, b]\n", "s.yaml: time"),
+        "an empty header": (f"{SCHEMA}header: []\n", "s.yaml: header"),
+        "a header of one text": (f"{SCHEMA}header: y\n", "s.yaml: header"),
+        "a header with a name twice": (f"{SCHEMA}header: [y, x, x]\n", "column 'x' appears twice"),
+        "a header without the label": (f"{SCHEMA}header: [a, x, c]\n", "column 'y' is missing"),
+        "a header that is too short": (f"{SCHEMA}header: [y, c]\n", "column 'x' is missing"),
+        "a header that is too long": (
+            f"{SCHEMA}header: [y, x, c, d]\n",
+            "t.csv, row 1: expected 4 columns, found 3",
+        ),
+        "a header in the file too": (f"{SCHEMA}header: [y, x, c]\n", "t.csv, row 1: x is 'x'"),
+        "a null value that is a number": (f"{SCHEMA}null_values: [0]\n", "s.yaml: null_values"),
+        "null values that take the label": (f"{SCHEMA}null_values: ['0']\n", "row 2: y is missing"),
+        "true values that are one text": (f"{SCHEMA}true_values: yes\n", "s.yaml: true_values"),
+        "an infinite missing": (DENSE.format("missing: .inf"), "s.yaml: dense.0.missing"),
+        "a missing of NaN": (DENSE.format("missing: .nan"), "s.yaml: dense.0.missing"),
+        "a missing beyond float32": (DENSE.format("missing: 1.0e+39"), "s.yaml: dense.0.missing"),
+        "a missing that is a word": (DENSE.format("missing: none"), "s.yaml: dense.0.missing"),
+        "a missing of 5,000 digits": (DENSE.format("missing: " + "9" * 5000), "s.yaml"),
+        "a log that is a word": (DENSE.format("log: maybe"), "s.yaml: dense.0.log"),
+        "a mapping for a name": ("label: y\ndense: [{name: {a: b}}]\n", "s.yaml: dense"),
+        "5,000 columns that are not there": (
+            "label: y\ncategorical: [" + ", ".join(f"n{n}" for n in range(5000)) + "]\n",
+            "column 'n0' is missing",
+        ),
+        "not UTF-8": (b"label: \xff\n", "s.yaml: byte 7 is not UTF-8 text"),
     }
+    for size in ("0", "1", "-5", "1.5", "2147483648", "9" * 5000, "", "ten", "١٢"):
+        for kind in ("hash", "codes", "vocabulary"):
+            if (kind, size) not in (("vocabulary", ""), ("codes", "1"), *_BIG_COUNTS):
+                faults[f"an encoding of {kind}:{size:.12}"] = (
+                    f"label: y\ncategorical: [{{name: c, encoding: '{kind}:{size}'}}]\n",
+                    f"encoding '{kind}:{size:.10}",
+                )
     for fault, (schema, says) in faults.items():
         yield Malformed(
             name=f"schema: {fault}",
             says=says,
             arguments=("tabular", "--source", "t.csv", "--schema", "s.yaml"),
-            files={"t.csv": text(TABLES[3].good), "s.yaml": schema.encode()},
+            files={
+                "t.csv": text(TABLES[3].good),
+                "s.yaml": schema if isinstance(schema, bytes) else schema.encode(),
+            },
         )
     yield Malformed(
         name="schema: not there",
@@ -274,6 +511,8 @@ def _schemas() -> Iterator[Malformed]:
 def _sources() -> Iterator[Malformed]:
     """Yield what can be wrong with the sources themselves."""
     good = {"train.tsv": text(TABLES[0].good)}
+    dated = {"y": [0, 1], "x": [1.0, 2.0], "c": ["a", "b"], "t": [date(2024, 1, 1)] * 2}
+    timed = _written(pa.table(dated))
     faults: dict[str, tuple[tuple[str, ...], str]] = {
         "not there": (("criteo", "--source", "gone.tsv"), "gone.tsv: there is no such file"),
         "not there to test on": (
@@ -282,6 +521,29 @@ def _sources() -> Iterator[Malformed]:
         ),
         "a directory without data": (("criteo", "--source", "empty"), "empty: has no file named"),
         "no directory": (("movielens", "--source", "train.tsv"), "there is no such directory"),
+        "a device": (
+            ("criteo", "--source", "/dev/zero"),
+            "/dev/zero: is a device or a pipe, expec",
+        ),
+        "a device as Parquet": (
+            ("tabular", "--schema", "s.yaml", "--source", "/dev/zero"),
+            "/dev/zero: is a device or a pipe, expected a file",
+        ),
+        "a name of 300 characters": (("criteo", "--source", "x" * 300), "File name too long"),
+        "below a file": (("criteo", "--source", "train.tsv/x"), "train.tsv/x"),
+        "a directory for a file": (("criteo", "--source", "fr"), "fr: has no file named like"),
+        "parts without rows": (
+            ("tabular", "--schema", "s.yaml", "--source", "parts"),
+            "has no rows",
+        ),
+        "parts of different columns": (
+            ("tabular", "--schema", "s.yaml", "--source", "mixed"),
+            "b.csv, row 1: column 'x' is missing",
+        ),
+        "parts of times of two kinds": (
+            ("tabular", "--schema", "time.yaml", "--source", "times"),
+            "b.parquet: column t holds dates, but numbers in",
+        ),
         "none given": (("criteo",), "criteo-kaggle is to be fetched by hand"),
         "none given, no such data set": (
             ("movielens", "--data-set", "movielens-2m"),
@@ -295,7 +557,18 @@ def _sources() -> Iterator[Malformed]:
         "to test on alone": (("criteo", "--test-source", "train.tsv"), "split train has no row"),
     }
     for fault, (arguments, says) in faults.items():
-        files = good | {"empty/README": b"hello", "fr/train.csv": text(TABLES[2].good)}
+        files = good | {
+            "empty/README": b"hello",
+            "fr/train.csv": text(TABLES[2].good),
+            "s.yaml": SCHEMA.encode(),
+            "parts/a.csv": b"",
+            "parts/dt=1/b.csv": b"y,x,c\n",
+            "mixed/a.csv": text(TABLES[3].good),
+            "mixed/b.csv": b"y,c\n0,a\n",
+            "time.yaml": f"{SCHEMA}time: t\n".encode(),
+            "times/a.csv": b"y,x,c,t\n0,1,a,1\n1,1,a,2\n",
+            "times/b.parquet": timed,
+        }
         yield Malformed(name=f"source: {fault}", says=says, arguments=arguments, files=files)
 
 
@@ -323,6 +596,24 @@ def _options() -> Iterator[Malformed]:
         "a negative seed": ((*criteo, "--split-seed", "-1"), "seed -1"),
         "no time to split by": ((*frappe, "--split", "time"), "these rows have no time"),
         "no files to split by": ((*criteo, "--split", "files"), "no source says which split"),
+        "an infinite share": ((*criteo, "--test", "inf"), "shares of at least 0"),
+        "a share of minus infinity": ((*criteo, "--valid", "-inf"), "shares of at least 0"),
+        "an encoding of 5,000 digits": (
+            (*criteo, "--encoding", "hash:" + "9" * 5000),
+            "encoding 'h",
+        ),
+        "an unknown encoding of 5,000 letters": (
+            (*criteo, "--encoding", "h" * 5000),
+            "encoding 'h",
+        ),
+        "a feature with an absurd table": (
+            (*criteo, "--feature", "C1=codes:" + "9" * 5000),
+            "encoding 'codes:999",
+        ),
+        "a negative number of rows": (("synthetic", "--rows", "-1"), "expected at least 1 row"),
+        "an absurd number of rows": (("synthetic", "--rows", "9" * 31), "rows"),
+        "a negative seed of synthetic rows": (("synthetic", "--seed", "-1"), "seed"),
+        "a threshold of NaN": (("movielens", "--source", ".", "--threshold", "nan"), ""),
         "no synthetic row": (("synthetic", "--rows", "0"), "expected at least 1 row"),
         "a synthetic split of one label": (("synthetic", "--rows", "3"), "has no"),
         "a source for synthetic": (("synthetic", "--source", "train.tsv"), "takes no source"),

@@ -118,6 +118,7 @@ def read_header(path: Path, form: TextFormat) -> tuple[str, ...]:
         raise DataError(f"{path}, row 1: is blank, expected the names of the columns")
     if max(map(len, names)) > _LONGEST_NAME:
         raise DataError(f"{path}, row 1: a column's name has more than {_LONGEST_NAME} characters")
+    check_columns(f"{path}, row 1", names, names)
     return tuple(names)
 
 

@@ -184,7 +184,7 @@ def _named(
     """Yield the wanted fields of each row below a header."""
     try:
         names = next(lines, [])
-    except (UnicodeDecodeError, csv.Error):
+    except (UnicodeDecodeError, csv.Error, OSError):
         raise DataError(f"{path}, row 1: not the names of columns") from None
     check_columns(path, names, wanted)
     places = [names.index(name) for name in wanted]

@@ -81,8 +81,12 @@ def read_each(
 
 
 def _expand(path: Path, patterns: Sequence[Pattern], split: str | None) -> list[Source]:
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file or directory")
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file or directory") from None
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
     if not path.is_dir() or not patterns:
         return [Source(path=path, split=split)]
     found = [

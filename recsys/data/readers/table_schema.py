@@ -121,6 +121,15 @@ class TableSchema(Frozen):
     true_values: tuple[str, ...] = ()
     false_values: tuple[str, ...] = ()
 
+    @field_validator("delimiter")
+    @classmethod
+    def _separates(cls, delimiter: str) -> str:
+        if not delimiter.isascii() or delimiter in '\0\r\n"':
+            raise ValueError(
+                f"found {delimiter!r}, expected an ASCII character that neither quotes nor ends"
+            )
+        return delimiter
+
     @model_validator(mode="after")
     def _has_features(self) -> TableSchema:
         names = [column.name for column in (*self.dense, *self.categorical, *self.multi_valued)]
