@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import pyarrow as pa
-import pyarrow.parquet
 import pytest
 
-from recsys.data.preparation import prepare
-from recsys.data.readers.movielens import MovieLens
-from recsys.data.readers.sources import Paths, find_sources
-from recsys.data.readers.table_schema import TableSchema
-from recsys.data.readers.tabular import PATTERNS, Tabular
-from recsys.data.splits import Split, SplitBy
 from recsys.errors import DataError
+from tests.support.preparing import LABELS, SCHEMA, prepared, write_parquet
 from tests.support.rows import lists_of
 from tests.support.shared import shared
-from tests.support.tables import write_atomic, write_latest, write_lines
-
-ALL_TRAIN = Split(by=SplitBy.FRACTION, valid=0, test=0)
-SCHEMA = {"label": "y", "categorical": ["c"]}
-LABELS = [0, 1, 0, 1]
-ROWS = ["y,c", "0,a", "1,b", "0,a", "1,"]
-
-
-def prepared(directory, source, schema=SCHEMA, split=ALL_TRAIN, test=None, name="log", **changes):
-    paths = Paths(train=[source], test=[test] if test else [])
-    reader = Tabular(find_sources(paths, PATTERNS), TableSchema.model_validate(schema | changes))
-    return prepare(reader, directory / name, split=split)
-
-
-def parquet(path, **columns):
-    pa.parquet.write_table(pa.table({"y": LABELS} | columns), path)
-    return path
-
-
-def compressed(content, codec):
-    stream = pa.BufferOutputStream()
-    with pa.CompressedOutputStream(stream, codec) as packed:
-        packed.write(content)
-    return stream.getvalue().to_pybytes()
-
+from tests.support.tables import write_lines
 
 # Categories
 
@@ -68,8 +37,8 @@ TEXT = ["u1", "u2", "u1", None]
 @pytest.mark.parametrize("use", ["categorical", "group"])
 def test_text_in_any_arrow_type_is_the_same_text(tmp_path, column, use):
     schema = SCHEMA if use == "categorical" else {"label": "y", "dense": ["y2"], "group": "c"}
-    plain = parquet(tmp_path / "plain.parquet", c=TEXT, y2=LABELS)
-    other = parquet(tmp_path / "other.parquet", c=column, y2=LABELS)
+    plain = write_parquet(tmp_path / "plain.parquet", c=TEXT, y2=LABELS)
+    other = write_parquet(tmp_path / "other.parquet", c=column, y2=LABELS)
 
     found = prepared(tmp_path, other, schema, name="found")
 
@@ -88,7 +57,7 @@ def test_text_in_any_arrow_type_is_the_same_text(tmp_path, column, use):
     ],
 )
 def test_a_category_of_parquet_is_the_same_as_that_of_csv(tmp_path, column, text):
-    source = parquet(tmp_path / "t.parquet", c=column)
+    source = write_parquet(tmp_path / "t.parquet", c=column)
     lines = write_lines(
         tmp_path / "t.csv", ["y,c", *(f"{y},{c}" for y, c in zip(LABELS, text, strict=True))]
     )
@@ -120,7 +89,7 @@ def test_a_version_is_no_whole_number(tmp_path):
 
 def test_a_text_of_megabytes_is_a_category_as_any_other(tmp_path):
     long = "z" * 3_000_000
-    source = parquet(tmp_path / "t.parquet", c=[long, "a", long, long + "y"])
+    source = write_parquet(tmp_path / "t.parquet", c=[long, "a", long, long + "y"])
 
     ids = prepared(tmp_path, source).ids[:, 0].tolist()
 
@@ -151,7 +120,7 @@ def test_labels_may_be_words_that_the_schema_names(tmp_path):
     "label", [pa.array(LABELS, pa.decimal128(3, 1)), pa.array(["0", "1", "0", "1"]), LABELS]
 )
 def test_labels_and_numbers_may_have_any_numeric_type(tmp_path, label):
-    source = parquet(tmp_path / "t.parquet", y=label, x=pa.array(label))
+    source = write_parquet(tmp_path / "t.parquet", y=label, x=pa.array(label))
 
     log = prepared(tmp_path, source, {"label": "y", "dense": ["x"]})
 
@@ -164,7 +133,7 @@ def test_nan_is_missing_as_null_is(tmp_path, suffix):
     if suffix == ".csv":
         write_lines(source, ["y,c,x", "0,a,1.5", "1,b,nan", "0,a,", "1,,NaN"])
     else:
-        parquet(source, c=["a", "b", "a", None], x=[1.5, math.nan, None, math.nan])
+        write_parquet(source, c=["a", "b", "a", None], x=[1.5, math.nan, None, math.nan])
     dense = {"name": "x", "missing": -2}
 
     assert prepared(tmp_path, source, dense=[dense]).dense[:, 0].tolist() == [1.5, -2, -2, -2]
@@ -186,7 +155,9 @@ def test_text_that_stands_for_null_is_missing(tmp_path):
 
 
 def test_integers_beyond_those_of_float64_are_numbers(tmp_path):
-    source = parquet(tmp_path / "t.parquet", x=pa.array([2**63, 1, 2**64 - 1, 0], pa.uint64()))
+    source = write_parquet(
+        tmp_path / "t.parquet", x=pa.array([2**63, 1, 2**64 - 1, 0], pa.uint64())
+    )
 
     log = prepared(tmp_path, source, {"label": "y", "dense": ["x"]})
 
@@ -222,7 +193,7 @@ X = [3, 2, 1, 0]
     ids=lambda at: str(at.type),
 )
 def test_times_keep_their_order_to_the_nanosecond(tmp_path, at):
-    source = parquet(tmp_path / "t.parquet", at=at, x=X)
+    source = write_parquet(tmp_path / "t.parquet", at=at, x=X)
 
     assert ordered_by(tmp_path, source, "at") == [0, 1, 2, 3]
 
@@ -264,8 +235,8 @@ def test_rows_are_split_by_fractions_of_a_second(tmp_path):
 
 def test_times_of_two_kinds_do_not_go_together(tmp_path):
     (tmp_path / "d").mkdir()
-    parquet(tmp_path / "d" / "1.parquet", c=TEXT, at=[1, 2, 3, 4])
-    dated = parquet(tmp_path / "d" / "2.parquet", c=TEXT, at=[datetime(2024, 1, 1)] * 4)
+    write_parquet(tmp_path / "d" / "1.parquet", c=TEXT, at=[1, 2, 3, 4])
+    dated = write_parquet(tmp_path / "d" / "2.parquet", c=TEXT, at=[datetime(2024, 1, 1)] * 4)
 
     with pytest.raises(DataError, match=r"2\.parquet: column at holds dates, but numbers in .*1\."):
         prepared(tmp_path, tmp_path / "d", time="at")
@@ -295,9 +266,9 @@ def test_dates_in_text_need_a_format(tmp_path):
 )
 def test_lists_in_text_may_have_brackets_and_empty_parts(tmp_path, separator, texts):
     bags = {"label": "y", "multi_valued": [{"name": "c", "separator": separator}]}
-    lists = parquet(tmp_path / "lists.parquet", c=[["a", "b"], ["b"], [], None])
+    lists = write_parquet(tmp_path / "lists.parquet", c=[["a", "b"], ["b"], [], None])
 
-    found = prepared(tmp_path, parquet(tmp_path / "t.parquet", c=texts), bags, name="found")
+    found = prepared(tmp_path, write_parquet(tmp_path / "t.parquet", c=texts), bags, name="found")
 
     assert [len(bag) for bag in lists_of(found.bags["c"])] == [2, 1, 0, 0]
     assert found.fingerprint == prepared(tmp_path, lists, bags).fingerprint
@@ -318,17 +289,17 @@ CODED = pa.DictionaryArray.from_arrays(pa.array([0, 1, 1], pa.uint32()), ["a", "
 )
 def test_lists_may_have_any_arrow_type(tmp_path, lists):
     bags = {"label": "y", "multi_valued": ["c"]}
-    plain = parquet(tmp_path / "plain.parquet", c=[["a", "b"], ["b"], [], None])
+    plain = write_parquet(tmp_path / "plain.parquet", c=[["a", "b"], ["b"], [], None])
 
-    found = prepared(tmp_path, parquet(tmp_path / "t.parquet", c=lists), bags, name="found")
+    found = prepared(tmp_path, write_parquet(tmp_path / "t.parquet", c=lists), bags, name="found")
 
     assert found.fingerprint == prepared(tmp_path, plain, bags).fingerprint
 
 
 def test_whole_numbers_in_lists_are_without_a_point(tmp_path):
     bags = {"label": "y", "multi_valued": ["c"]}
-    whole = parquet(tmp_path / "1.parquet", c=[[12], [7, 12], [], []])
-    floats = parquet(tmp_path / "2.parquet", c=[[12.0], [7.0, 12.0], [], []])
+    whole = write_parquet(tmp_path / "1.parquet", c=[[12], [7, 12], [], []])
+    floats = write_parquet(tmp_path / "2.parquet", c=[[12.0], [7.0, 12.0], [], []])
 
     found = prepared(tmp_path, floats, bags, name="found")
 
@@ -336,115 +307,13 @@ def test_whole_numbers_in_lists_are_without_a_point(tmp_path):
 
 
 def test_a_part_may_have_nothing_but_empty_lists(tmp_path):
-    parquet(tmp_path / "1.parquet", c=[[], [], [], []])
-    parquet(tmp_path / "2.parquet", c=pa.nulls(4))
-    parquet(tmp_path / "3.parquet", c=[["a"], [], ["a", "b"], None])
+    write_parquet(tmp_path / "1.parquet", c=[[], [], [], []])
+    write_parquet(tmp_path / "2.parquet", c=pa.nulls(4))
+    write_parquet(tmp_path / "3.parquet", c=[["a"], [], ["a", "b"], None])
 
     log = prepared(tmp_path, tmp_path, {"label": "y", "multi_valued": ["c"]})
 
     assert [len(bag) for bag in lists_of(log.bags["c"])] == [0] * 8 + [1, 0, 2, 0]
-
-
-# Files and directories
-
-
-@pytest.mark.parametrize("end", ["", "\n", "\n\n", "\r\n\r\n", ",\n", ",\n,\n\n"])
-@pytest.mark.parametrize("block_bytes", [1 << 21, 16])
-def test_blank_lines_at_the_end_are_no_rows(tmp_path, monkeypatch, end, block_bytes):
-    monkeypatch.setattr("recsys.data.readers.delimited._BLOCK_BYTES", block_bytes)
-    (tmp_path / "t.csv").write_text("y,c\n0,a\n1,b\n0,a\n1,x\n" + end, newline="")
-
-    assert len(prepared(tmp_path, tmp_path / "t.csv")) == 4
-
-
-@pytest.mark.parametrize("block_bytes", [1 << 21, 16])
-def test_a_blank_line_between_rows_is_refused(tmp_path, monkeypatch, block_bytes):
-    monkeypatch.setattr("recsys.data.readers.delimited._BLOCK_BYTES", block_bytes)
-    (tmp_path / "t.csv").write_text("y,c\n0,a\n1,b\n0,a\n1,x\n\n\n\n\n\n\n\n\n\n\n1,c\n0,c\n")
-
-    with pytest.raises(DataError, match=r"t\.csv, row (6: is blank|6: y is missing)"):
-        prepared(tmp_path, tmp_path / "t.csv")
-
-
-def test_the_schema_names_the_columns_of_a_file_without_a_header(tmp_path):
-    with_header = prepared(tmp_path, write_lines(tmp_path / "h.csv", ROWS), name="with")
-
-    log = prepared(tmp_path, write_lines(tmp_path / "t.csv", ROWS[1:]), header=["y", "c"])
-
-    assert log.fingerprint == with_header.fingerprint
-
-
-@pytest.mark.parametrize("name", ["t.csv.gz", "t.csv.zst", "t.csv", "t.tsv.zst"])
-@pytest.mark.parametrize("codec", ["gzip", "zstd"])
-def test_text_may_be_compressed_whatever_its_name(tmp_path, name, codec):
-    plain = prepared(tmp_path, write_lines(tmp_path / "plain.csv", ROWS), name="plain")
-    packed = compressed((tmp_path / "plain.csv").read_bytes(), codec)
-    (tmp_path / "d").mkdir()
-    (tmp_path / "d" / name).write_bytes(packed)
-
-    assert prepared(tmp_path, tmp_path / "d").fingerprint == plain.fingerprint
-
-
-@pytest.mark.parametrize("codec", ["gzip", "zstd"])
-@pytest.mark.parametrize("write", [write_atomic, write_latest])
-def test_every_file_of_movielens_may_be_compressed(tmp_path, codec, write):
-    plain, packed = write(tmp_path), tmp_path / "packed"
-    packed.mkdir()
-    suffix = {"gzip": ".gz", "zstd": ".zst"}[codec]
-    expected = prepare(MovieLens(plain), tmp_path / "expected", split=ALL_TRAIN)
-    for file in (path for path in plain.iterdir() if path.is_file()):
-        (packed / f"{file.name}{suffix}").write_bytes(compressed(file.read_bytes(), codec))
-
-    found = prepare(MovieLens(packed), tmp_path / "found", split=ALL_TRAIN)
-
-    assert found.fingerprint == expected.fingerprint
-
-
-def test_partitions_are_read_from_folders_and_name_a_column(tmp_path):
-    for day, rows in (("2024-01-02", ROWS[3:]), ("2024-01-01", ROWS[1:3])):
-        (tmp_path / "d" / f"dt={day}" / "region=a%2Fb").mkdir(parents=True)
-        file = tmp_path / "d" / f"dt={day}" / "region=a%2Fb" / "part-0.csv"
-        write_lines(file, ["y,c", *rows])
-    (tmp_path / "d" / "_temporary").mkdir()
-    (tmp_path / "d" / "_temporary" / "part-1.csv").write_text("broken")
-    (tmp_path / "d" / ".part-0.csv.crc").write_bytes(b"\0")
-    (tmp_path / "d" / "_SUCCESS").touch()
-    schema = {
-        "label": "y",
-        "categorical": ["c", "region"],
-        "time": {"name": "dt", "format": "%Y-%m-%d"},
-    }
-
-    log = prepared(tmp_path, tmp_path / "d", schema)
-
-    assert log.label.tolist() == [0, 1, 0, 1]
-    assert log.ids[:, 1].tolist() == [1, 1, 1, 1]
-
-
-def test_a_partition_of_null_is_missing(tmp_path):
-    for folder, rows in (("c=a", ["y", "0"]), ("c=__HIVE_DEFAULT_PARTITION__", ["y", "1"])):
-        (tmp_path / "d" / folder).mkdir(parents=True)
-        write_lines(tmp_path / "d" / folder / "t.csv", rows)
-
-    log = prepared(tmp_path, tmp_path / "d")
-
-    assert dict(zip(log.label.tolist(), log.ids[:, 0].tolist(), strict=True)) == {0: 1, 1: 0}
-
-
-def test_parts_without_rows_are_skipped_unless_all_are(tmp_path):
-    folder = tmp_path / "d"
-    folder.mkdir()
-    (folder / "a.csv").touch()
-    write_lines(folder / "b.csv", ["y,c"])
-    pa.parquet.write_table(pa.table({"y": pa.array([], pa.int64()), "c": []}), folder / "c.parquet")
-    (folder / "d.csv.gz").write_bytes(gzip.compress(b"y,c\n"))
-
-    with pytest.raises(DataError, match="has no rows"):
-        prepared(tmp_path, folder)
-    write_lines(folder / "e.csv", ROWS)
-    assert len(prepared(tmp_path, folder)) == 4
-    with pytest.raises(DataError, match=r"a\.csv: is empty"):
-        prepared(tmp_path, folder / "a.csv", name="alone")
 
 
 @pytest.mark.parametrize(
