@@ -140,6 +140,10 @@ def schema_cases() -> Iterator[Malformed]:
         ),
         "an empty separator": ("label: y\nmulti_valued: [{name: c, separator: ''}]\n", "separator"),
         "an empty name": ("label: y\ndense: ['']\n", "s.yaml: dense"),
+        "a name of 5,000 letters": (
+            f"label: {'y' * 5000}\ndense: [x]\n",
+            "s.yaml: label: found 'yy",
+        ),
         "an empty label": ("label: ''\ndense: [x]\n", "s.yaml: label"),
         "an empty group": (f"{SCHEMA}group: ''\n", "s.yaml: group"),
         "an empty delimiter": (f"{SCHEMA}delimiter: ''\n", "s.yaml: delimiter"),

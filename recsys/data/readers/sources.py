@@ -103,6 +103,10 @@ def _expand(path: Path, patterns: Sequence[Pattern], split: str | None) -> list[
     if not found:
         globs = ", ".join(pattern.glob.removeprefix("**/") for pattern in patterns)
         raise DataError(f"{path}: has no file named like {globs}")
+    files = {source.path for source in found}
+    for file in files:
+        if file.suffix in COMPRESSED and (plain := file.with_suffix("")) in files:
+            raise DataError(f"{file}: {plain.name} is there too, expected one of them")
     return found
 
 

@@ -32,7 +32,7 @@ from recsys.data.encoding import Encoding
 from recsys.errors import ConfigError
 from recsys.frozen import Frozen
 
-Name = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1, max_length=1000)]
 _LARGEST = 3e38
 """A float32 holds it"""
 

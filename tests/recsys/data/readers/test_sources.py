@@ -112,3 +112,11 @@ def test_parts_without_rows_are_skipped_unless_all_are(tmp_path):
     assert len(prepared(tmp_path, folder)) == 4
     with pytest.raises(DataError, match=r"a\.csv: is empty"):
         prepared(tmp_path, folder / "a.csv", name="alone")
+
+
+def test_a_file_beside_its_compressed_self_is_refused(tmp_path):
+    write_lines(tmp_path / "t.csv", ROWS)
+    (tmp_path / "t.csv.gz").write_bytes(compressed((tmp_path / "t.csv").read_bytes(), "gzip"))
+
+    with pytest.raises(DataError, match=r"t\.csv\.gz: t\.csv is there too, expected one of them"):
+        prepared(tmp_path, tmp_path)
