@@ -29,7 +29,8 @@ _FNV_OFFSET, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3
 _MIX = ((33, 0xFF51AFD7ED558CCD), (33, 0xC4CEB9FE1A85EC53))
 _LARGEST_TABLE = 2**31 - 1
 _LONG_BYTES = 4096  # of a text that is hashed by BLAKE2b: FNV-1a in NumPy takes 10 us a byte
-_CODED = pa.dictionary(pa.int32(), pa.string())
+CODED = pa.dictionary(pa.int32(), pa.string())
+"""The type of text that is encoded without a copy"""
 
 
 class Encoder(Protocol):
@@ -257,7 +258,7 @@ def _distinct(values: pa.Array) -> tuple[npt.NDArray[np.int32], pa.Array]:
 
     Two of the texts are equal where the source writes one value in two ways.
     """
-    if values.type != _CODED or values.dictionary.null_count:
+    if values.type != CODED or values.dictionary.null_count:
         values = pc.dictionary_encode(pc.cast(values, pa.string()))
     return pc.fill_null(values.indices, -1).to_numpy(), _canonical(values.dictionary)
 

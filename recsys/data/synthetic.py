@@ -198,8 +198,8 @@ def open_synthetic(request: Request) -> Synthetic:
     seed = Synthetic.seed if request.seed is None else request.seed
     if not 1 <= rows <= _MOST_ROWS or not 0 <= seed < 2**64:
         raise ConfigError(
-            f"rows {rows} and seed {seed}: expected at least 1 row and at most {_MOST_ROWS:,},"
-            " a seed from 0 on"
+            f"rows {rows} and seed {seed}: expected at least 1 row, a seed from 0 on,"
+            f" and at most {_MOST_ROWS:,} rows"
         )
     return Synthetic(rows=rows, seed=seed)
 

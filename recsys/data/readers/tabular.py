@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
+from recsys.data.encoding import CODED
 from recsys.data.readers.delimited import TextFormat, check_columns, check_file, read_text
 from recsys.data.readers.reader import Categorical, Chunk, Columns, Origin, Source, Traits
 from recsys.data.readers.request import Request
@@ -24,6 +25,7 @@ from recsys.data.readers.values import (
     numbers,
     signed_log,
     texts,
+    with_words,
 )
 from recsys.errors import ConfigError, DataError
 
@@ -122,27 +124,20 @@ class Tabular:
         dense = np.empty((batch.num_rows, len(schema.dense)), np.float32)
         for number, column in enumerate(schema.dense):
             found = numbers(
-                batch[column.name],
+                with_words(batch[column.name], schema.true_values, schema.false_values),
                 column.name,
                 origin,
                 missing=column.missing,
                 hint="; missing: 0 in the schema would take it for 0",
-                true=schema.true_values,
-                false=schema.false_values,
             )
             dense[:, number] = signed_log(found) if column.log else found
+        clicks = with_words(batch[schema.label], schema.true_values, schema.false_values)
         return Chunk(
             origin=origin,
-            label=labels(
-                batch[schema.label],
-                schema.label,
-                origin,
-                true=schema.true_values,
-                false=schema.false_values,
-            ),
+            label=labels(clicks, schema.label, origin),
             dense=dense,
             categorical=(
-                *(texts(batch[c.name], c.name, origin) for c in schema.categorical),
+                *(_categories(batch[c.name], c.name, origin) for c in schema.categorical),
                 *(_lists(batch[c.name], c, origin) for c in schema.multi_valued),
             ),
             group=texts(batch[schema.group], schema.group, origin) if schema.group else None,
@@ -168,6 +163,10 @@ def _read_parquet(path: Path, wanted: Sequence[str]) -> Iterator[tuple[Origin, p
         raise DataError(f"{path}: not a whole Parquet file ({_one_line(error)})") from None
     if first_row == 1:
         raise NoRowsError(f"{path}: has no rows")
+
+
+def _categories(column: pa.Array, name: str, origin: Origin) -> pa.Array:
+    return column if column.type == CODED else texts(column, name, origin)
 
 
 def _lists(column: pa.Array, wanted: MultiValuedColumn, origin: Origin) -> pa.Array:

@@ -27,16 +27,9 @@ def shown(value: object) -> str:
     return _short.repr(value)
 
 
-def labels(
-    column: pa.Array,
-    name: str,
-    origin: Origin,
-    *,
-    true: Sequence[str] = (),
-    false: Sequence[str] = (),
-) -> npt.NDArray[np.float32]:
-    """Return labels, float32 [n]; DataError for anything but 0, 1, true, false and these words."""
-    found = numbers(column, name, origin, true=true, false=false)
+def labels(column: pa.Array, name: str, origin: Origin) -> npt.NDArray[np.float32]:
+    """Return labels, float32 [n]; DataError for anything but 0 or 1 (true and false are fine)."""
+    found = numbers(column, name, origin)
     bad = np.flatnonzero((found != 0) & (found != 1))
     if len(bad):
         raise DataError(f"{origin.at(int(bad[0]))}: {name} is {found[bad[0]]:g}, expected 0 or 1")
@@ -51,23 +44,16 @@ def numbers(
     missing: float | None = None,
     expected: str = "a number",
     hint: str = "",
-    true: Sequence[str] = (),
-    false: Sequence[str] = (),
 ) -> npt.NDArray[np.float64]:
     """Return numbers, float64 [n], with ``missing`` for null and, where it is given, for NaN.
 
-    True is 1 and false is 0, as Booleans and as the words ``true`` and ``false`` beside true and
-    false. Raises DataError unless all are finite, as float32 too; its message says what was
-    ``expected``, and ends with ``hint`` where a value is missing.
+    True is 1 and false is 0, as Booleans and in text. Raises DataError unless all are finite, as
+    float32 too; its message says what was ``expected`` and, of a missing number, ``hint``.
     """
-
-    def convert(part: pa.Array) -> pa.Array:
-        return _to_float(part, (*_TRUE, *true), (*_FALSE, *false))
-
     try:
-        values = convert(column)
+        values = _to_float(column)
     except pa.ArrowInvalid:
-        row = first_failing(convert, column)
+        row = first_failing(_to_float, column)
         raise DataError(
             f"{origin.at(row)}: {name} is {shown(column[row].as_py())}, expected {expected}"
         ) from None
@@ -111,6 +97,16 @@ def cast(column: pa.Array, wanted: pa.DataType, name: str, origin: Origin) -> pa
         ) from None
 
 
+def with_words(column: pa.Array, true: Sequence[str], false: Sequence[str]) -> pa.Array:
+    """Return text with the words for true as 1 and those for false as 0; others are unchanged."""
+    if pa.types.is_dictionary(column.type):
+        column = pc.cast(column, column.type.value_type)
+    if pa.types.is_string(column.type):
+        for words, number in ((true, "1"), (false, "0")):
+            column = pc.if_else(pc.is_in(column, pa.array(words, pa.string())), number, column)
+    return column
+
+
 def signed_log(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return ``sign(x) ln(1 + |x|)``: tame for counts, and defined for all numbers."""
     return np.copysign(np.log1p(np.abs(values)), values)
@@ -129,7 +125,7 @@ def first_failing(convert: Callable[[pa.Array], Any], values: pa.Array) -> int:
     return good
 
 
-def _to_float(column: pa.Array, true: Sequence[str], false: Sequence[str]) -> pa.Array:
+def _to_float(column: pa.Array) -> pa.Array:
     """Return the column as float64; ArrowInvalid where a value is not a number."""
     if pa.types.is_dictionary(column.type):
         column = pc.cast(column, column.type.value_type)
@@ -141,6 +137,4 @@ def _to_float(column: pa.Array, true: Sequence[str], false: Sequence[str]) -> pa
         # Integers beyond 2^53, such as nanoseconds since 1970, are rounded.
         return pc.cast(column, pa.float64(), safe=not pa.types.is_integer(column.type))
     except pa.ArrowInvalid:
-        for words, number in ((true, "1"), (false, "0")):
-            column = pc.if_else(pc.is_in(column, pa.array(words, column.type)), number, column)
-        return pc.cast(column, pa.float64())
+        return pc.cast(with_words(column, _TRUE, _FALSE), pa.float64())
