@@ -19,7 +19,7 @@ from analysis.prediction_files.measures import (
     auc_units,
     difference_measures,
 )
-from analysis.prediction_files.reading import open_predictions
+from analysis.prediction_files.reading import open_predictions, with_common_keys
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +81,7 @@ def compare_files(
     """
     if len(paths) < 2:
         raise ResultsError(f"{len(paths)} prediction file, expected two or more")
-    files = [open_predictions(path) for path in paths]
+    files = with_common_keys([open_predictions(path) for path in paths])
     with spilled(files, scratch=scratch) as parts:
         cut = parts.base_rate if threshold is None else threshold
         accurate = accuracy_measures(parts)

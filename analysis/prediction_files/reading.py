@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +31,18 @@ SHORTEST_CSV_ROW = 6
 class PredictionFile:
     """A file with a row an example: ``example``, ``label``, ``prediction``, ``group``, ``weight``.
 
-    ``columns`` are those of these that it has; ``most_rows`` bounds its rows from above.
+    ``types`` holds those of these columns that it has, with the type that each is brought to, or
+    None where it cannot be; ``most_rows`` bounds its rows from above.
     """
 
     path: Path
-    columns: tuple[str, ...]
+    types: Mapping[str, pa.DataType | None]
     most_rows: int
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it has."""
+        return tuple(self.types)
 
     def place(self, index: int) -> str:
         """Return how a person finds the row of this index, counted from 0."""
@@ -45,7 +53,7 @@ class PredictionFile:
     def batches(self) -> Iterator[pa.Table]:
         """Yield the rows in order, with the column ``row``: their index from 0.
 
-        Keys are int64 or string; label and weight float64, prediction float32 or float64.
+        Keys are int64, uint64 or string; label and weight float64, prediction float32 or float64.
 
         Raises:
             ResultsError: a row has a missing value, a label other than 0 or 1, a prediction outside
@@ -66,7 +74,7 @@ class PredictionFile:
 
     def _raw_batches(self) -> Iterator[pa.RecordBatch]:
         if _is_csv(self.path):
-            yield from _open_csv(self.path, self.columns)
+            yield from _open_csv(self.path, self.types)
         else:
             with _open_parquet(self.path) as file:
                 yield from file.iter_batches(BATCH_ROWS, columns=list(self.columns))
@@ -74,12 +82,11 @@ class PredictionFile:
     def _typed(self, batch: pa.RecordBatch) -> pa.Table:
         arrays = {}
         for name in self.columns:
-            array = batch.column(name)
-            kind = _kind(name, array.type)
+            array, kind = batch.column(name), self.types[name]
             if kind is None:
                 expected = "integers or strings" if name in KEYS else "numbers"
                 raise ResultsError(
-                    f"{self.path}: column {name} holds {array.type}, expected {expected}"
+                    f"{self.path}: column {name} holds {array.type!s:.80}, expected {expected}"
                 )
             arrays[name] = array.cast(kind)
         return pa.table(arrays)
@@ -118,17 +125,44 @@ def open_predictions(path: Path) -> PredictionFile:
     try:
         if _is_csv(path):
             names = csv.open_csv(path).schema.names
-            most_rows = path.stat().st_size // SHORTEST_CSV_ROW + 1
+            most_rows = _text_bytes(path) // SHORTEST_CSV_ROW + 1
         else:
             with _open_parquet(path) as file:
-                names, most_rows = file.schema_arrow.names, file.metadata.num_rows
+                schema, names = file.schema_arrow, file.schema_arrow.names
+                most_rows = file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
         raise ResultsError(f"{path}: {_first_line(error)}, expected Parquet or CSV") from None
     missing = [name for name in NEEDED if name not in names]
     if missing:
         raise ResultsError(f"{path}: has no column {missing[0]}, found {listed(names)}")
-    columns = tuple(name for name in (*NEEDED, *OPTIONAL) if name in names)
-    return PredictionFile(path=path, columns=columns, most_rows=most_rows)
+    columns = [name for name in (*NEEDED, *OPTIONAL) if name in names]
+    for name in columns:
+        if names.count(name) > 1:
+            raise ResultsError(f"{path}: column {name} appears twice")
+    types = {
+        name: _csv_type(path, name) if _is_csv(path) else _kind(name, schema.field(name).type)
+        for name in columns
+    }
+    return PredictionFile(path=path, types=types, most_rows=most_rows)
+
+
+def with_common_keys(files: Sequence[PredictionFile]) -> list[PredictionFile]:
+    """Return the files with keys of types that can be compared.
+
+    Integers become unsigned where one file's are; those of CSV, which has no types, become strings
+    where another file's keys are strings.
+    """
+    files = list(files)
+    for name in KEYS:
+        kinds = {file.types[name] for file in files if name in file.types}
+        for number, file in enumerate(files):
+            if name not in file.types or None in kinds:
+                continue
+            common = pa.uint64() if pa.uint64() in kinds else pa.int64()
+            if pa.string() in kinds:
+                common = pa.string() if _is_csv(file.path) else file.types[name]
+            files[number] = replace(file, types={**file.types, name: common})
+    return files
 
 
 def _is_probability(values: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -147,29 +181,37 @@ _GOOD = {"prediction": _is_probability, "label": _is_label, "weight": _is_weight
 
 
 def _kind(name: str, found: pa.DataType) -> pa.DataType | None:
-    """Return the type that a column is brought to, None if it cannot be."""
+    """Return the type that a column of Parquet is brought to, None if it cannot be."""
     if pa.types.is_dictionary(found):
         found = found.value_type
     if name in KEYS:
         if pa.types.is_integer(found):
-            return pa.int64()
-        texts = pa.types.is_string(found) or pa.types.is_large_string(found)
-        return pa.string() if texts else None
+            return pa.uint64() if pa.types.is_uint64(found) else pa.int64()
+        unfit = pa.types.is_floating(found) or pa.types.is_nested(found)
+        return None if unfit or pa.types.is_boolean(found) else pa.string()
     if name == "prediction" and pa.types.is_float32(found):
         return pa.float32()
-    numeric = pa.types.is_floating(found) or pa.types.is_integer(found)
-    return pa.float64() if numeric or pa.types.is_boolean(found) else None
+    numeric = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean, pa.types.is_decimal)
+    return pa.float64() if any(fits(found) for fits in numeric) else None
 
 
-def _open_csv(path: Path, columns: tuple[str, ...]) -> csv.CSVStreamingReader:
+def _csv_type(path: Path, name: str) -> pa.DataType:
+    """Return the first type that a column's values have, by the first block of the file."""
+    others = (pa.float64(), pa.bool_()) if name == "label" else (pa.float64(),)
+    kinds = (pa.int64(), pa.uint64(), pa.string()) if name in KEYS else others
+    for kind in kinds:
+        with suppress(pa.ArrowException, OSError):
+            _open_csv(path, {name: kind})
+            return kind
+    return kinds[0]
+
+
+def _open_csv(path: Path, types: Mapping[str, pa.DataType | None]) -> csv.CSVStreamingReader:
     # Threads would lose the number of the row that a message names.
     return csv.open_csv(
         path,
         read_options=csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES),
-        convert_options=csv.ConvertOptions(
-            include_columns=list(columns),
-            column_types={name: pa.float64() for name in columns if name not in KEYS},
-        ),
+        convert_options=csv.ConvertOptions(include_columns=list(types), column_types=dict(types)),
     )
 
 
@@ -178,8 +220,15 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
 
 
 def _is_csv(path: Path) -> bool:
-    return path.suffix.lower() == ".csv"
+    """Tell whether a file is CSV, which Arrow decompresses by its name."""
+    return re.search(r"\.csv(\.gz|\.zst)?$", path.name.lower()) is not None
+
+
+def _text_bytes(path: Path) -> int:
+    """Return the length of a text file, for which that of a compressed one is multiplied."""
+    ratio = 1 if path.suffix.lower() == ".csv" else 20
+    return path.stat().st_size * ratio
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+    return f"{str(error).splitlines()[0]:.300}"

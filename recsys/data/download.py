@@ -1,55 +1,69 @@
 """Public data sets: where they are, how to know them, under which terms.
 
-Downloads are checked against their published checksum and appear in the cache whole or not at all.
+The cache keeps the archives. Each is limited in size while it is downloaded, and checked against
+its SHA-256 before every use.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
 from recsys.calls import nearest
 from recsys.errors import DataError
-from recsys.names import is_inner
 
 _TIMEOUT_S = 4.0  # of one connection attempt and of one read: an unreachable site is soon known
+_DEADLINE_S = 1800.0  # of a whole download
 _BLOCK_BYTES = 1 << 20
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wheel:
-    """Files that a Python package carries along; ``sha256`` (hex) is that of the package."""
+class Archive:
+    """A ZIP that holds the files of a data set in one ``folder``.
 
-    requirement: str
+    It has exactly ``size`` bytes and the SHA-256 ``sha256`` (hex).
+    """
+
+    size: int
     sha256: str
     folder: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wheel(Archive):
+    """A Python package that carries the files along, such as ``recbole==1.2.1``."""
+
+    requirement: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataSet:
     """A public data set.
 
-    ``md5`` (hex) is the published checksum of the archive at ``url``, a ZIP with one folder. A
-    data set without one has to be fetched by hand, most often because its terms are to be accepted.
+    One without a ``url`` of its ``archive`` has to be fetched by hand, most often because its terms
+    are to be accepted.
     """
 
     name: str
     page: str
     terms: str
     url: str | None = None
-    md5: str | None = None
+    archive: Archive | None = None
     mirror: Wheel | None = None
 
 
@@ -65,9 +79,14 @@ DATA_SETS = {
             page="https://grouplens.org/datasets/movielens/100k/",
             terms=_GROUPLENS_TERMS,
             url="https://files.grouplens.org/datasets/movielens/ml-100k.zip",
-            md5="0e33842e24a9c977be4e0107933c0723",
+            archive=Archive(
+                size=4_924_029,
+                sha256="50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+                folder="ml-100k",
+            ),
             mirror=Wheel(
                 requirement="recbole==1.2.1",
+                size=2_130_151,
                 sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
                 folder="recbole/dataset_example/ml-100k",
             ),
@@ -77,14 +96,22 @@ DATA_SETS = {
             page="https://grouplens.org/datasets/movielens/1m/",
             terms=_GROUPLENS_TERMS,
             url="https://files.grouplens.org/datasets/movielens/ml-1m.zip",
-            md5="c4d9eecfca2ab87c1945afe126590906",
+            archive=Archive(
+                size=5_917_549,
+                sha256="a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
+                folder="ml-1m",
+            ),
         ),
         DataSet(
             name="movielens-10m",
             page="https://grouplens.org/datasets/movielens/10m/",
             terms=_GROUPLENS_TERMS,
             url="https://files.grouplens.org/datasets/movielens/ml-10m.zip",
-            md5="ce571fd55effeba0271552578f2648bd",
+            archive=Archive(
+                size=65_566_137,
+                sha256="813c411ccb6122564edfe752e7f80c4dcc5aa25fa94c93622f6877a7ba252862",
+                folder="ml-10M100K",
+            ),
         ),
         DataSet(
             name="criteo-kaggle",
@@ -119,85 +146,114 @@ def find_data_set(name: str) -> DataSet:
 
 
 def obtain(data_set: DataSet, cache: Path, say: Say) -> Path:
-    """Return the directory of a data set in ``cache``, downloaded if it is not there yet.
+    """Return a directory in ``cache`` with the files of a data set, downloaded where necessary.
 
-    Where its site cannot be reached and a mirror is known, the mirror serves, and ``say`` hears
-    of it. Raises DataError if the data set is to be fetched by hand, cannot be had, or is not what
+    Where its site cannot be reached and a mirror is known, the mirror serves, and ``say`` is told.
+    Raises DataError if the data set is to be fetched by hand, cannot be downloaded, or is not what
     its checksum says.
     """
-    name = data_set.name
-    if data_set.url is None or data_set.md5 is None:
+    name, kept, place = data_set.name, cache / f"{data_set.name}.zip", cache / data_set.name
+    if data_set.url is None or data_set.archive is None:
         raise DataError(
             f"data set {name} is to be fetched by hand from {data_set.page} ({data_set.terms});"
             " then give its files as --source"
         )
-    place = cache / name
-    if place.is_dir():
-        say(f"{name}: from {place}")
-        return place
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix=f".{name}.") as scratch:
-        try:
-            say(f"{name}: downloading {data_set.url} ({data_set.terms})")
-            found = _from_site(data_set.url, data_set.md5, Path(scratch))
-        except (OSError, HTTPException) as error:
-            reason = getattr(error, "reason", None) or error
-            if data_set.mirror is None:
-                raise DataError(f"{data_set.url}: cannot be had ({reason})") from None
-            say(
-                f"{name}: the site cannot be reached ({reason});"
-                f" reading the copy that the package {data_set.mirror.requirement} carries"
-            )
-            found = _from_wheel(data_set.mirror, Path(scratch))
-        found.rename(place)
-    return place
+    known = [archive for archive in (data_set.archive, data_set.mirror) if archive]
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        if kept.is_file():
+            digest = _sha256(kept)
+            for archive in known:
+                if digest == archive.sha256:
+                    say(f"{name}: from {kept}")
+                    return _unpacked(kept, archive, place)
+            say(f"{name}: {kept} is damaged")
+        with tempfile.TemporaryDirectory(dir=cache, prefix=f".{name}.") as scratch:
+            file, archive = _downloaded(data_set, data_set.url, data_set.archive, scratch, say)
+            if (found := _sha256(file)) != archive.sha256:
+                source = archive.requirement if isinstance(archive, Wheel) else data_set.url
+                raise DataError(f"{source}: its SHA-256 is {found}, expected {archive.sha256}")
+            file.replace(kept)
+        return _unpacked(kept, archive, place)
+    except OSError as error:
+        raise DataError(f"{error.filename or cache}: {error.strerror or error}") from None
 
 
-def _from_site(url: str, md5: str, scratch: Path) -> Path:
-    """Download and unpack an archive; OSError if the site does not answer or breaks off."""
-    archive = scratch / "archive.zip"
-    digest = hashlib.md5(usedforsecurity=False)
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer, archive.open("wb") as file:
-        announced = answer.headers.get("Content-Length")
-        while block := answer.read(_BLOCK_BYTES):
-            digest.update(block)
-            file.write(block)
-        received = file.tell()
-    if announced is not None and received < int(announced):
-        raise OSError(f"broke off after {received} of {announced} bytes")
-    if digest.hexdigest() != md5:
-        raise DataError(f"{url}: its MD5 is {digest.hexdigest()}, expected {md5}")
-    with zipfile.ZipFile(archive) as packed:
-        outside = [name for name in packed.namelist() if not is_inner(name.removesuffix("/"))]
-        if outside:
-            raise DataError(f"{url}: holds {outside[0]!a:.200}, expected names inside a folder")
-        packed.extractall(scratch / "unpacked")
-    folders = [path for path in (scratch / "unpacked").iterdir() if path.is_dir()]
-    if len(folders) != 1:
-        raise DataError(f"{url}: holds {len(folders)} folders, expected one")
-    return folders[0]
+def _downloaded(
+    data_set: DataSet, url: str, archive: Archive, scratch: str, say: Say
+) -> tuple[Path, Archive]:
+    """Return a file from the site, or from the mirror, and which archive it should be."""
+    file = Path(scratch, "archive.zip")
+    try:
+        say(f"{data_set.name}: downloading {url} ({data_set.terms})")
+        _from_site(url, archive.size, file)
+        return file, archive
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        if data_set.mirror is None:
+            raise DataError(f"{url}: cannot be had ({reason})") from None
+        say(
+            f"{data_set.name}: the site cannot be reached ({reason});"
+            f" reading the copy that the package {data_set.mirror.requirement} carries"
+        )
+        return _from_wheel(data_set.mirror, Path(scratch)), data_set.mirror
+
+
+def _from_site(url: str, size: int, file: Path) -> None:
+    """Download ``size`` bytes; OSError if the site does not answer, breaks off or is too slow."""
+    started, received = time.monotonic(), 0
+    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer, file.open("wb") as target:
+        while block := answer.read1(_BLOCK_BYTES):
+            received += target.write(block)
+            if received > size:
+                raise DataError(f"{url}: has more than the {size:,} bytes expected")
+            if time.monotonic() - started > _DEADLINE_S:
+                raise OSError(f"not done after {_DEADLINE_S:g} s")
+    if received < size:
+        raise OSError(f"broke off after {received} of {size} bytes")
 
 
 def _from_wheel(wheel: Wheel, scratch: Path) -> Path:
-    """Let pip download a package, without its dependencies, and take the folder out of it."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    """Let pip download a package, without its dependencies and with a limit on its size."""
+    limit = wheel.size + _BLOCK_BYTES
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir"]
     command += ["--only-binary=:all:", "--dest", str(scratch), wheel.requirement]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_DEADLINE_S,
+            preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit)),
+        )
+    except subprocess.TimeoutExpired:
+        raise DataError(f"package {wheel.requirement} cannot be had either: no answer") from None
     archives = sorted(scratch.glob("*.whl"))
     if done.returncode or not archives:
         last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
         raise DataError(f"package {wheel.requirement} cannot be had either: {last}")
-    with archives[0].open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != wheel.sha256:
-        raise DataError(
-            f"package {wheel.requirement}: its SHA-256 is {found}, expected {wheel.sha256}"
-        )
-    folder = scratch / "folder"
-    folder.mkdir()
-    with zipfile.ZipFile(archives[0]) as packed:
+    return archives[0]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _unpacked(file: Path, archive: Archive, place: Path) -> Path:
+    """Write the files of a checked archive to ``place``, each atomically, and return it."""
+    place.mkdir(exist_ok=True)
+    prefix = f"{archive.folder}/"
+    with zipfile.ZipFile(file) as packed, tempfile.TemporaryDirectory(dir=place) as scratch:
         for name in packed.namelist():
-            if name.startswith(f"{wheel.folder}/") and not name.endswith("/"):
-                with packed.open(name) as source, (folder / Path(name).name).open("wb") as target:
+            if (
+                name.startswith(prefix)
+                and "/" not in (plain := name.removeprefix(prefix))
+                and plain
+            ):
+                partial = Path(scratch, plain)
+                with packed.open(name) as source, partial.open("wb") as target:
                     shutil.copyfileobj(source, target)
-    return folder
+                partial.replace(place / plain)
+    return place

@@ -2,11 +2,13 @@
 
 Every table keeps row 0 for what is missing and for what is out of the vocabulary. Values are taken
 as text and hashed to 64 bits by FNV-1a with a final mixing (that of MurmurHash3), which depends on
-nothing but the text: not on the process, the platform, or how the data is cut into chunks.
+nothing but the text: not on the process, the platform, or how the data is cut into chunks. Files
+differ in how they write one value: 12.0 counts as 12, and True and TRUE count as true.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.data.readers.values import first_failing
+from recsys.data.readers.values import first_failing, shown
 from recsys.errors import ConfigError, DataError
 
 Words = npt.NDArray[np.uint64]
@@ -26,6 +28,9 @@ Place = Callable[[int], str]
 _FNV_OFFSET, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 _MIX = ((33, 0xFF51AFD7ED558CCD), (33, 0xC4CEB9FE1A85EC53))
 _LARGEST_TABLE = 2**31 - 1
+_LONG_BYTES = 4096  # of a text that is hashed by BLAKE2b: FNV-1a in NumPy takes 10 us a byte
+CODED = pa.dictionary(pa.int32(), pa.string())
+"""The type of text that is encoded without a copy"""
 
 
 class Encoder(Protocol):
@@ -90,13 +95,13 @@ class Codes:
 
     def encode(self, values: pa.Array, name: str, place: Place) -> Ids:
         """Return the table row of each value, int32 [n]; DataError for any other value."""
-        given = _none_if_empty(values)
+        given = values if pa.types.is_integer(values.type) else _decoded(values)
         try:
             codes = pc.cast(given, pa.int64())
         except pa.ArrowInvalid:
             row = first_failing(lambda part: pc.cast(part, pa.int64()), given)
             raise DataError(
-                f"{place(row)}: {name} is {given[row].as_py()!r}, expected an integer code"
+                f"{place(row)}: {name} is {shown(given[row].as_py())}, expected an integer code"
             ) from None
         in_table = pc.and_(pc.greater_equal(codes, 0), pc.less(codes, self.cardinality - 1))
         beyond = np.flatnonzero(~pc.fill_null(in_table, True).to_numpy(zero_copy_only=False))
@@ -124,7 +129,7 @@ class Encoding:
     def parse(cls, text: str) -> Encoding:
         """Return the encoding written as ``text``; ConfigError if it is none."""
         kind, _, size = text.partition(":")
-        number = int(size) if size.isascii() and size.isdigit() else None
+        number = int(size) if size.isascii() and size.isdigit() and len(size) < 20 else None
         if kind == "vocabulary" and (not size or number):
             return cls(kind=kind, size=number or 1)
         if kind == "hash" and number and 2 <= number <= _LARGEST_TABLE:
@@ -132,7 +137,7 @@ class Encoding:
         if kind == "codes" and number and number < _LARGEST_TABLE:
             return cls(kind=kind, size=number)
         raise ConfigError(
-            f"encoding {text!r}: expected hash:ROWS (at least 2), vocabulary, vocabulary:COUNT"
+            f"encoding {shown(text)}: expected hash:ROWS (at least 2), vocabulary, vocabulary:COUNT"
             " or codes:N"
         )
 
@@ -227,8 +232,13 @@ def hash_text(texts: pa.Array) -> Words:
     data = np.frombuffer(data_buffer or b"", np.uint8)
     lengths = np.diff(ends)
     words = np.full(length, _FNV_OFFSET)
-    longer = np.arange(length)
-    for place in range(int(lengths.max())):
+    for long in np.flatnonzero(lengths > _LONG_BYTES):
+        digest = hashlib.blake2b(
+            data[ends[long] : ends[long + 1]].tobytes(), digest_size=8
+        ).digest()
+        words[long] = np.frombuffer(digest, "<u8")[0]
+    longer = np.flatnonzero(lengths <= _LONG_BYTES)
+    for place in range(int(lengths[longer].max(initial=0))):
         longer = longer[lengths[longer] > place]
         words[longer] = (words[longer] ^ data[ends[longer] + place]) * _FNV_PRIME
     for shift, factor in _MIX:
@@ -244,20 +254,30 @@ def _by_distinct_value(values: pa.Array, row_of: Callable[[Words], Ids]) -> Ids:
 
 
 def _distinct(values: pa.Array) -> tuple[npt.NDArray[np.int32], pa.Array]:
-    """Return for each value its index among the distinct texts (-1: missing), and those texts."""
-    if not pa.types.is_dictionary(values.type):
+    """Return for each value its index among the distinct texts (-1: missing), and those texts.
+
+    Two of the texts are equal where the source writes one value in two ways.
+    """
+    if values.type != CODED or values.dictionary.null_count:
         values = pc.dictionary_encode(pc.cast(values, pa.string()))
-    return pc.fill_null(values.indices, -1).to_numpy(), pc.cast(values.dictionary, pa.string())
+    return pc.fill_null(values.indices, -1).to_numpy(), _canonical(values.dictionary)
+
+
+def _canonical(texts: pa.Array) -> pa.Array:
+    """Return 12 for 12.0, as pandas writes integers where one is missing, and true for True."""
+    if pc.any(pc.match_substring(texts, ".0")).as_py():
+        texts = pc.replace_substring_regex(texts, r"^(-?[0-9]+)\.0+$", r"\1")
+    words = pc.is_in(texts, pa.array(["True", "TRUE", "False", "FALSE"]))
+    return pc.if_else(words, pc.utf8_lower(texts), texts) if pc.any(words).as_py() else texts
+
+
+def _decoded(values: pa.Array) -> pa.Array:
+    """Return the values as text, the empty text as missing."""
+    indices, distinct = _distinct(values)
+    return pc.if_else(pc.equal(distinct, ""), None, distinct).take(
+        pa.array(indices, mask=indices < 0)
+    )
 
 
 def _not_empty(texts: pa.Array) -> npt.NDArray[np.bool_]:
     return np.asarray(pc.not_equal(texts, "").to_numpy(zero_copy_only=False), np.bool_)
-
-
-def _none_if_empty(values: pa.Array) -> pa.Array:
-    """Return the values with the empty text as missing."""
-    if pa.types.is_dictionary(values.type):
-        values = pc.cast(values, pa.string())
-    if pa.types.is_string(values.type):
-        return pc.if_else(pc.equal(values, ""), None, values)
-    return values

@@ -36,6 +36,7 @@ Floats = npt.NDArray[np.float64]
 _LATENT = 3
 _CHUNK_ROWS = 1 << 15
 _ROW_STREAM, _TRUTH_STREAM = 0, 1
+_MOST_ROWS = 10**10
 
 
 @dataclass(frozen=True)
@@ -195,8 +196,11 @@ def open_synthetic(request: Request) -> Synthetic:
     """Return the default truth with the number of rows and the seed that are asked for."""
     rows = Synthetic.rows if request.rows is None else request.rows
     seed = Synthetic.seed if request.seed is None else request.seed
-    if rows < 1 or not 0 <= seed < 2**64:
-        raise ConfigError(f"rows {rows} and seed {seed}: expected at least 1 row, a seed from 0 on")
+    if not 1 <= rows <= _MOST_ROWS or not 0 <= seed < 2**64:
+        raise ConfigError(
+            f"rows {rows} and seed {seed}: expected at least 1 row, a seed from 0 on,"
+            f" and at most {_MOST_ROWS:,} rows"
+        )
     return Synthetic(rows=rows, seed=seed)
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 
 from jobs.benchmark.compare import write_predictions
 from jobs.command import BAD_INPUT, guarded
 from jobs.compare import compare
 from tests.support.predictions import predictions, write_all
+from tests.support.tables import compressed
 
 
 def refusal(capsys, *arguments: object, **options: object) -> str:
@@ -247,3 +252,107 @@ def test_a_bad_option_is_named(tmp_path, capsys, options, message):
 def test_the_benchmarks_files_can_be_compared(tmp_path, capsys):
     compare(write_predictions(tmp_path, rows=500, files=2, seed=0))
     assert "500 examples in" in capsys.readouterr().out
+
+
+def compared(capsys, *paths: Path) -> str:
+    """Return the line of the relative PD."""
+    compare(list(paths))
+    return next(line for line in capsys.readouterr().out.splitlines() if "relative PD" in line)
+
+
+LARGE = 2**64 - 1000
+
+
+@pytest.mark.parametrize("column", ["example", "group"])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        lambda values: values.astype("uint64") + np.uint64(LARGE),
+        lambda values: (values.astype("uint64") + np.uint64(LARGE)).where(values % 2 == 0, values),
+        lambda values: -values,
+        lambda values: pd.to_datetime("2000-01-01") + pd.to_timedelta(values, "D"),
+        lambda values: (pd.to_datetime("2000-01-01") + pd.to_timedelta(values, "D")).dt.date,
+        lambda values: "k" + values.astype(str),
+        lambda values: values.astype(str).astype("category"),
+        lambda values: values.map(Decimal),
+    ],
+    ids=["uint64", "mixed", "negative", "time", "date", "text", "categorical", "decimal"],
+)
+def test_keys_of_every_kind_compare_as_small_integers_do(tmp_path, capsys, key, kind, column):
+    tables = predictions(2)
+    expected = compared(capsys, *write_all(tmp_path, tables))
+    others = [table.assign(**{column: key(table[column])}) for table in tables]
+
+    assert compared(capsys, *write_all(tmp_path, others, kind)) == expected
+
+
+@pytest.mark.parametrize(
+    "types", [("uint64", "int64"), ("int64", "uint64"), ("uint32", "int8"), ("str", "category")]
+)
+def test_keys_may_have_different_integer_types_in_two_files(tmp_path, capsys, types):
+    tables = predictions(2, rows=100)
+    expected = compared(capsys, *write_all(tmp_path, tables))
+    others = [
+        table.assign(example=table["example"].astype(str).astype(kind))
+        if kind in ("str", "category")
+        else table.astype({"example": kind})
+        for table, kind in zip(tables, types, strict=True)
+    ]
+
+    assert compared(capsys, *write_all(tmp_path, others)) == expected
+
+
+def test_keys_of_csv_go_with_those_of_parquet(tmp_path, capsys):
+    tables = predictions(2)
+    expected = compared(capsys, *write_all(tmp_path, tables))
+    texts = [table.assign(example=table["example"].astype(str)) for table in tables]
+    (as_csv,) = write_all(tmp_path, texts[:1], "csv")
+
+    assert compared(capsys, as_csv, write_all(tmp_path, texts)[1]) == expected
+    assert compared(capsys, as_csv, write_all(tmp_path, tables)[1]) == expected
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_labels_may_be_booleans(tmp_path, capsys, kind):
+    tables = predictions(2)
+    expected = compared(capsys, *write_all(tmp_path, tables))
+
+    found = write_all(tmp_path, [table.astype({"label": bool}) for table in tables], kind)
+
+    assert compared(capsys, *found) == expected
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("gzip", "gz"), ("zstd", "zst")])
+def test_csv_may_be_compressed_and_end_with_blank_lines(tmp_path, capsys, codec, suffix):
+    plain = write_all(tmp_path, predictions(2), "csv")
+    expected = compared(capsys, *plain)
+    packed = [path.with_name(f"{path.name}.{suffix}") for path in plain]
+    for path, file in zip(plain, packed, strict=True):
+        file.write_bytes(compressed(path.read_bytes() + b"\n\n", codec))
+
+    assert compared(capsys, *packed) == expected
+    assert compared(capsys, plain[0], packed[1]) == expected
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_column_that_appears_twice_is_refused(tmp_path, capsys, kind):
+    paths = write_all(tmp_path, predictions(2), kind)
+    table = pd.read_parquet(paths[1]) if kind == "parquet" else pd.read_csv(paths[1])
+    twice = pa.table(
+        [*pa.Table.from_pandas(table).columns, pa.array(table["label"])], [*table.columns, "label"]
+    )
+    if kind == "csv":
+        pa.csv.write_csv(twice, paths[1])
+    else:
+        pa.parquet.write_table(twice, paths[1])
+
+    assert refusal(capsys, paths) == f"soloist: {paths[1]}: column label appears twice"
+
+
+def test_negative_and_unsigned_keys_do_not_go_together(tmp_path, capsys):
+    tables = predictions(2)
+    tables[0]["example"] = tables[0]["example"].astype("uint64")
+    tables[1]["example"] = -tables[1]["example"]
+
+    assert "not in range" in refusal(capsys, write_all(tmp_path, tables))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +32,19 @@ def run(tmp_path, monkeypatch):
     app = typer.Typer()
     app.command()(guarded(prepare))
     return lambda *arguments: CliRunner().invoke(app, ["--output", "log", *arguments])
+
+
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory):
+    """A click log that was prepared before, to be replaced."""
+    log = tmp_path_factory.mktemp("earlier") / "log"
+    prepare("synthetic", log, rows=100)
+    return log
+
+
+def contents_of(directory):
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return names_in(directory), {path: path.read_bytes() for path in files}
 
 
 def names_in(directory):
@@ -98,23 +112,31 @@ def test_an_output_that_links_to_a_large_disk_is_written_there(run, tmp_path):
     assert (tmp_path / "log").is_symlink()
 
 
-def test_the_corpus_has_more_than_100_cases_of_different_names():
-    assert len({case.name for case in CORPUS}) == len(CORPUS) > 100
+def test_the_corpus_has_more_than_230_cases_of_different_names():
+    assert len({case.name for case in CORPUS}) == len(CORPUS) > 230
 
 
 @pytest.mark.parametrize("case", CORPUS, ids=lambda case: case.name)
-def test_malformed_input_is_refused_in_one_line_and_leaves_nothing(run, tmp_path, case):
+def test_malformed_input_is_refused_in_one_line_and_leaves_all_as_it_was(
+    run, tmp_path, earlier, case
+):
+    shutil.copytree(earlier, tmp_path / "log")
     case.write(tmp_path)
-    before = names_in(tmp_path)
+    before = contents_of(tmp_path)
 
-    result = run(*case.arguments)
+    result = (
+        run("--replace", *case.arguments)
+        if "--output" not in case.arguments
+        else run(*case.arguments)
+    )
 
     assert result.exit_code == 2, result.output
     assert result.stderr.startswith("soloist: ")
     assert result.stderr.count("\n") == 1
     assert case.says in result.stderr
+    assert len(result.stderr) < 1000
     assert result.stdout == ""
-    assert names_in(tmp_path) == before
+    assert contents_of(tmp_path) == before
 
 
 @pytest.mark.parametrize("case", CORPUS[:: len(CORPUS) // 3], ids=lambda case: case.name)

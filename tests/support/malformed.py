@@ -6,109 +6,28 @@ Run as a script, it prints them.
 from __future__ import annotations
 
 import gzip
-import io
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
+from datetime import date
 
 import pyarrow as pa
-import pyarrow.parquet
 
-from tests.support.tables import AVAZU_COLUMNS, GENRES_100K, criteo_line
-
-FRAPPE = "label,user,item,daytime,weekday,isweekend,homework,cost,weather,country,city"
-SCHEMA = "label: y\ndense: [x]\ncategorical: [c]\n"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Malformed:
-    """Files to write, the arguments to prepare them with, and what the one line has to say."""
-
-    name: str
-    says: str
-    arguments: tuple[str, ...]
-    files: dict[str, bytes] = field(default_factory=dict)
-
-    def write(self, directory: Path) -> None:
-        """Write the files."""
-        for name, content in self.files.items():
-            (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            (directory / name).write_bytes(content)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """How a reader's text files look: a header (or none) and a row with a given label."""
-
-    reader: str
-    file: str
-    label: str
-    header: str | None
-    row: Callable[[object], str]
-    arguments: tuple[str, ...] = ()
-    files: dict[str, bytes] = field(default_factory=dict)
-
-    @property
-    def good(self) -> list[str]:
-        """Rows that can be prepared."""
-        head = [self.header] if self.header else []
-        return [*head, *(self.row(number % 2) for number in range(40))]
-
-    def case(self, fault: str, says: str, content: bytes, name: str | None = None) -> Malformed:
-        """Return the case of a file with this content."""
-        file = name or self.file
-        return Malformed(
-            name=f"{self.reader}: {fault}",
-            says=says,
-            arguments=(self.reader, "--source", file, *self.arguments),
-            files={file: content, **self.files},
-        )
-
-
-TABLES = (
-    Table(
-        reader="criteo",
-        file="train.tsv",
-        label="label",
-        header=None,
-        row=lambda label: criteo_line(label, [1], ["a"]),
-    ),
-    Table(
-        reader="avazu",
-        file="train.csv",
-        label="click",
-        header=",".join(AVAZU_COLUMNS),
-        row=lambda label: f"1,{label},14102100" + ",x" * (len(AVAZU_COLUMNS) - 3),
-    ),
-    Table(
-        reader="frappe",
-        file="train.csv",
-        label="label",
-        header=FRAPPE,
-        row=lambda label: f"{label}" + ",1" * 10,
-        arguments=("--split", "fraction"),
-    ),
-    Table(
-        reader="tabular",
-        file="t.csv",
-        label="y",
-        header="y,x,c",
-        row=lambda label: f"{label},1.5,a",
-        arguments=("--schema", "s.yaml"),
-        files={"s.yaml": SCHEMA.encode()},
-    ),
-)
+from tests.support.malformed_cases import SCHEMA, TABLES, Malformed, Table, text
+from tests.support.malformed_tables import parquet_cases, schema_cases, written
+from tests.support.tables import GENRES_100K, compressed
 
 
 def corpus() -> list[Malformed]:
     """Return all cases."""
     cases = [case for table in TABLES for case in _bad_text(table)]
-    return [*cases, *_movielens(), *_parquet(), *_schemas(), *_sources(), *_options(), *_output()]
-
-
-def text(lines: list[str]) -> bytes:
-    """Return lines as the content of a file."""
-    return "".join(f"{line}\n" for line in lines).encode()
+    return [
+        *cases,
+        *_movielens(),
+        *parquet_cases(),
+        *schema_cases(),
+        *_sources(),
+        *_options(),
+        *_output(),
+    ]
 
 
 def _bad_text(table: Table) -> Iterator[Malformed]:
@@ -131,12 +50,33 @@ def _bad_text(table: Table) -> Iterator[Malformed]:
         "a label of 0.5": (table.row(0.5), f"{label} is 0.5, expected 0 or 1"),
         "no label": (table.row(""), f"{label} is missing, expected a number"),
         "a label of NaN": (table.row("nan"), f"{label} is nan, expected a finite number"),
+        "an infinite label": (table.row("inf"), f"{label} is inf, expected a finite number"),
+        "a label beyond float64": (table.row("1e999"), f"{label} is "),
+        "a label of 5,000 digits": (table.row("1" * 5000), f"{label} is "),
+        "a label of 5,000 letters": (table.row("y" * 5000), f"{label} is 'yyyy"),
+        "a label of yes and no": (table.row("True False"), f"{label} is 'True False', expected a"),
     }
     for fault, (row, says) in bad_rows.items():
         lines = [*good[:at], row, *good[at:]]
         yield table.case(fault, f"{table.file}, row {at + 1}: {says}", text(lines))
     whole = text(good)
     packed = gzip.compress(whole, mtime=0)
+    frame = compressed(whole, "zstd")
+    long = table.row("z" * 5_000_000)
+    half = len(good) // 2
+    yield table.case("a cut zstd", "t.zst", frame[:-20], "t.zst")
+    yield table.case("no zstd", "t.zst: damaged zstd", whole, "t.zst")
+    yield table.case("a row of 5 MB", "a row is longer than 2 MiB", text([*good, long]))
+    yield table.case("only blank lines", "", b"\n\n\r\n")
+    yield table.case("UTF-16", "t.txt", "\n".join(good).encode("utf-16"), "t.txt")
+    yield table.case("NUL bytes", "t.txt", bytes(1_000_000), "t.txt")
+    yield table.case(
+        "a cut last row", f"row {len(good)}: expected", whole.rpartition(delimiter.encode())[0]
+    )
+    yield table.case("a gzip in a gzip", "t.gz", gzip.compress(packed, mtime=0), "t.gz")
+    yield table.case(
+        "a blank line between rows", f"row {half + 1}", text([*good[:half], "", *good[half:]])
+    )
     yield table.case("an empty file", f"{table.file}: is empty", b"")
     yield table.case("no positive", "has no positive", text([r for r in good if r != good[-1]]))
     yield table.case("no negative", "has no negative", text([r for r in good if r != good[-2]]))
@@ -151,6 +91,14 @@ def _bad_text(table: Table) -> Iterator[Malformed]:
             "no label column", f"column '{label}' is missing", text([lacking, *good[1:]])
         )
         yield table.case("a blank header", "row 1: is blank", text(["", *good]))
+        wide = ",".join([lacking, *(f"column{number}" for number in range(5000))])
+        yield table.case(
+            "5,000 columns and not the label", f"column '{label}' is missing", text([wide])
+        )
+        yield table.case(
+            "a name of 100 kB", "name has more than 1000", text([f"{good[0]},{'n' * 10**5}"])
+        )
+        yield table.case("a BOM alone", "row 1: is blank", b"\xef\xbb\xbf\n")
         twice = f"{good[0]},{good[0].split(',')[-1]}"
         yield table.case("a column twice", "appears twice", text([twice, *good[1:]]))
 
@@ -174,6 +122,13 @@ def _movielens() -> Iterator[Malformed]:
         "an age that is a word": ("u.user", b"1|old|M|x|1\n", "u.user, row 1: age is 'old'"),
         "a short user": ("u.user", b"1|24|M\n", "u.user, row 1: expected 5 columns"),
         "a short movie": ("u.item", b"10|Heat\n", "u.item, row 1: expected 24 columns"),
+        "an age of 5,000 digits": ("u.user", b"1|-1|M|writer|1\n", "u.user, row 1: age is '-1'"),
+        "a device for users": ("u.user", b"", "u.user: is empty"),
+        "ratings that are not UTF-8": ("u.data", b"1\t10\t4\t\xff\n", "row 1: not UTF-8 text"),
+        "a rating of NaN": ("u.data", b"1\t10\tnan\t3\n", "row 1: rating is nan"),
+        "a time of words": ("u.data", b"1\t10\t4\tnow\n", "row 1: time is 'now'"),
+        "an infinite time": ("u.data", b"1\t10\t4\tinf\n", "row 1: time is inf"),
+        "no user": ("u.data", b"\t10\t4\t3\n", "row 1: user"),
         "all liked": ("u.data", good["ml/u.data"].replace(b"\t1\t", b"\t5\t"), "has no"),
     }
     for fault, (file, content, says) in faults.items():
@@ -184,6 +139,7 @@ def _movielens() -> Iterator[Malformed]:
             + (("--threshold", "1") if fault == "all liked" else ()),
             files=good | {f"ml/{file}": content},
         )
+    yield from _atomic()
     yield Malformed(
         name="movielens: an incomplete form",
         says="ml: no form of MovieLens",
@@ -192,88 +148,75 @@ def _movielens() -> Iterator[Malformed]:
     )
 
 
-def _parquet() -> Iterator[Malformed]:
-    """Yield what can be wrong with Parquet."""
-
-    def packed(**columns: object) -> bytes:
-        good = {"y": [0, 1] * 20, "x": [1.5] * 40, "c": ["a"] * 40}
-        buffer = io.BytesIO()
-        pa.parquet.write_table(pa.table(good | columns), buffer)
-        return buffer.getvalue()
-
-    faults = {
-        "cut": (packed()[:-30], "t.parquet: not a whole Parquet file"),
-        "text": (b"y,x,c\n0,1,a\n", "t.parquet: not a whole Parquet file"),
-        "empty": (b"", "t.parquet: is empty"),
-        "a label of 2": (packed(y=[0, 2] * 20), "t.parquet, row 2: y is 2, expected 0 or 1"),
-        "a label missing": (packed(y=[0, 1, None, 1] * 10), "t.parquet, row 3: y is missing"),
-        "a label of text": (packed(y=["a", "b"] * 20), "t.parquet, row 1: y is 'a'"),
-        "a label of structs": (packed(y=[{"a": 1}] * 40), "column y is struct"),
-        "a dense NaN": (packed(x=[1.0, float("nan")] * 20), "t.parquet, row 2: x is nan"),
-        "a category of lists": (packed(c=[["a"]] * 40), "column c is list"),
-    }
-    for fault, (content, says) in faults.items():
-        yield Malformed(
-            name=f"parquet: {fault}",
-            says=says,
-            arguments=("tabular", "--source", "t.parquet", "--schema", "s.yaml"),
-            files={"t.parquet": content, "s.yaml": SCHEMA.encode()},
-        )
-
-
-def _schemas() -> Iterator[Malformed]:
-    """Yield what can be wrong with the schema of a table."""
-    faults = {
-        "no YAML": ("label: [y", "s.yaml"),
-        "a list": ("- y\n- x\n", "expected fields"),
-        "nothing": ("", "s.yaml"),
-        "a field misspelt": (
-            SCHEMA.replace("categorical", "categoricl"),
-            "did you mean 'categorical'",
+def _atomic() -> Iterator[Malformed]:
+    """Yield what can be wrong with RecBole's files."""
+    good = {
+        "rb/ml.inter": text(
+            ["user_id:token\titem_id:token\trating:float\ttimestamp:float"]
+            + [f"1\t10\t{1 + row % 5}\t{row}" for row in range(40)]
         ),
-        "an unknown field": (f"{SCHEMA}zzzz: 1\n", "s.yaml: zzzz: unknown, expected one of"),
-        "no label": ("dense: [x]\n", "s.yaml: label: missing"),
-        "no feature": ("label: y\n", "no feature"),
-        "a field twice": (f"{SCHEMA}dense: [x]\n", "stands here twice"),
-        "a column twice": (f"{SCHEMA}multi_valued: [c]\n", "column 'c' has two uses"),
-        "the label as a feature": ("label: y\ndense: [y]\n", "column 'y' has two uses"),
-        "an option misspelt": (
-            "label: y\ndense: [{name: x, mising: 0}]\n",
-            "did you mean 'missing'",
+        "rb/ml.user": text(
+            [
+                "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token",
+                "1\t24\tM\twriter\t12345",
+            ]
         ),
-        "an unknown encoding": (
-            "label: y\ncategorical: [{name: c, encoding: onehot}]\n",
-            "encoding 'onehot': expected hash:ROWS",
-        ),
-        "a number for a name": ("label: y\ndense: [3]\n", "s.yaml: dense"),
-        "a long delimiter": (f"{SCHEMA}delimiter: ';;'\n", "s.yaml: delimiter"),
-        "a column that is not there": (
-            SCHEMA.replace("[x]", "[price]"),
-            "column 'price' is missing",
-        ),
-        "a separator that is not there": (
-            "label: y\nmulti_valued: [c]\n",
-            "text needs a separator in the schema",
+        "rb/ml.item": text(
+            [
+                "item_id:token\tmovie_title:token_seq\trelease_year:token\tgenre:token_seq",
+                "10\tHeat\t1995\tDrama",
+            ]
         ),
     }
-    for fault, (schema, says) in faults.items():
+    faults = {
+        "no header of ratings": ("ml.inter", b"1\t10\t5\t3\n", "column 'user_id:token' is missing"),
+        "another header of ratings": (
+            "ml.inter",
+            good["rb/ml.inter"].replace(b"rating:", b"stars:"),
+            "column 'rating:float' is missing",
+        ),
+        "a header alone": (
+            "ml.inter",
+            text(good["rb/ml.inter"].decode().split("\n")[:1]),
+            "no rows",
+        ),
+        "no genres": (
+            "ml.item",
+            good["rb/ml.item"].replace(b"genre:", b"kind:"),
+            "ml.item: column 'genre' is missing",
+        ),
+        "genres twice": (
+            "ml.item",
+            good["rb/ml.item"].replace(b"movie_title:", b"class:"),
+            "ml.item: column 'genre' appears twice",
+        ),
+        "an empty table of movies": ("ml.item", b"", "ml.item: is empty"),
+        "a header of movies alone": ("ml.item", good["rb/ml.item"].partition(b"\n")[0], "no rows"),
+        "a blank table of movies": ("ml.item", b"\n\n", "ml.item: column 'item_id' is missing"),
+        "an age in words": (
+            "ml.user",
+            good["rb/ml.user"].replace(b"24", b"old"),
+            "ml.user, row 2: age is 'old'",
+        ),
+        "users that are not UTF-8": ("ml.user", b"\xff\n", "ml.user, row 1: not the names of col"),
+        "a short user": ("ml.user", good["rb/ml.user"] + b"2\t3\n", "row 3: expected 5 columns"),
+        "a damaged table of users": ("ml.user", b"\x1f\x8bnot gzip at all", "ml.user, row 1"),
+        "two files of ratings": ("ml2.inter", b"", "2 files named *.inter, expected one"),
+    }
+    for fault, (file, content, says) in faults.items():
         yield Malformed(
-            name=f"schema: {fault}",
+            name=f"atomic: {fault}",
             says=says,
-            arguments=("tabular", "--source", "t.csv", "--schema", "s.yaml"),
-            files={"t.csv": text(TABLES[3].good), "s.yaml": schema.encode()},
+            arguments=("movielens", "--source", "rb", "--split", "time"),
+            files=good | {f"rb/{file}": content},
         )
-    yield Malformed(
-        name="schema: not there",
-        says="s.yaml: No such file",
-        arguments=("tabular", "--source", "t.csv", "--schema", "s.yaml"),
-        files={"t.csv": text(TABLES[3].good)},
-    )
 
 
 def _sources() -> Iterator[Malformed]:
     """Yield what can be wrong with the sources themselves."""
     good = {"train.tsv": text(TABLES[0].good)}
+    dated = {"y": [0, 1], "x": [1.0, 2.0], "c": ["a", "b"], "t": [date(2024, 1, 1)] * 2}
+    timed = written(pa.table(dated))
     faults: dict[str, tuple[tuple[str, ...], str]] = {
         "not there": (("criteo", "--source", "gone.tsv"), "gone.tsv: there is no such file"),
         "not there to test on": (
@@ -282,6 +225,29 @@ def _sources() -> Iterator[Malformed]:
         ),
         "a directory without data": (("criteo", "--source", "empty"), "empty: has no file named"),
         "no directory": (("movielens", "--source", "train.tsv"), "there is no such directory"),
+        "a device": (
+            ("criteo", "--source", "/dev/zero"),
+            "/dev/zero: is a device or a pipe, expec",
+        ),
+        "a device as Parquet": (
+            ("tabular", "--schema", "s.yaml", "--source", "/dev/zero"),
+            "/dev/zero: is a device or a pipe, expected a file",
+        ),
+        "a name of 300 characters": (("criteo", "--source", "x" * 300), "File name too long"),
+        "below a file": (("criteo", "--source", "train.tsv/x"), "train.tsv/x"),
+        "a directory for a file": (("criteo", "--source", "fr"), "fr: has no file named like"),
+        "parts without rows": (
+            ("tabular", "--schema", "s.yaml", "--source", "parts"),
+            "has no rows",
+        ),
+        "parts of different columns": (
+            ("tabular", "--schema", "s.yaml", "--source", "mixed"),
+            "b.csv, row 1: column 'x' is missing",
+        ),
+        "parts of times of two kinds": (
+            ("tabular", "--schema", "time.yaml", "--source", "times"),
+            "b.parquet: column t holds dates, but numbers in",
+        ),
         "none given": (("criteo",), "criteo-kaggle is to be fetched by hand"),
         "none given, no such data set": (
             ("movielens", "--data-set", "movielens-2m"),
@@ -295,7 +261,18 @@ def _sources() -> Iterator[Malformed]:
         "to test on alone": (("criteo", "--test-source", "train.tsv"), "split train has no row"),
     }
     for fault, (arguments, says) in faults.items():
-        files = good | {"empty/README": b"hello", "fr/train.csv": text(TABLES[2].good)}
+        files = good | {
+            "empty/README": b"hello",
+            "fr/train.csv": text(TABLES[2].good),
+            "s.yaml": SCHEMA.encode(),
+            "parts/a.csv": b"",
+            "parts/dt=1/b.csv": b"y,x,c\n",
+            "mixed/a.csv": text(TABLES[3].good),
+            "mixed/b.csv": b"y,c\n0,a\n",
+            "time.yaml": f"{SCHEMA}time: t\n".encode(),
+            "times/a.csv": b"y,x,c,t\n0,1,a,1\n1,1,a,2\n",
+            "times/b.parquet": timed,
+        }
         yield Malformed(name=f"source: {fault}", says=says, arguments=arguments, files=files)
 
 
@@ -323,6 +300,24 @@ def _options() -> Iterator[Malformed]:
         "a negative seed": ((*criteo, "--split-seed", "-1"), "seed -1"),
         "no time to split by": ((*frappe, "--split", "time"), "these rows have no time"),
         "no files to split by": ((*criteo, "--split", "files"), "no source says which split"),
+        "an infinite share": ((*criteo, "--test", "inf"), "shares of at least 0"),
+        "a share of minus infinity": ((*criteo, "--valid", "-inf"), "shares of at least 0"),
+        "an encoding of 5,000 digits": (
+            (*criteo, "--encoding", "hash:" + "9" * 5000),
+            "encoding 'h",
+        ),
+        "an unknown encoding of 5,000 letters": (
+            (*criteo, "--encoding", "h" * 5000),
+            "encoding 'h",
+        ),
+        "a feature with an absurd table": (
+            (*criteo, "--feature", "C1=codes:" + "9" * 5000),
+            "encoding 'codes:999",
+        ),
+        "a negative number of rows": (("synthetic", "--rows", "-1"), "expected at least 1 row"),
+        "an absurd number of rows": (("synthetic", "--rows", "9" * 31), "rows"),
+        "a negative seed of synthetic rows": (("synthetic", "--seed", "-1"), "seed"),
+        "a threshold of NaN": (("movielens", "--source", ".", "--threshold", "nan"), ""),
         "no synthetic row": (("synthetic", "--rows", "0"), "expected at least 1 row"),
         "a synthetic split of one label": (("synthetic", "--rows", "3"), "has no"),
         "a source for synthetic": (("synthetic", "--source", "train.tsv"), "takes no source"),

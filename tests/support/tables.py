@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 RATINGS = (
     # user, item, rating, time: hours 0, 1, 2, ... of 1 January 1970
@@ -45,6 +46,14 @@ def write_lines(path: Path, lines: Iterable[str], encoding: str = "utf-8") -> Pa
     """Write lines and return the path."""
     path.write_bytes("".join(f"{line}\n" for line in lines).encode(encoding))
     return path
+
+
+def compressed(content: bytes, codec: str) -> bytes:
+    """Return content compressed by ``gzip`` or ``zstd``."""
+    stream = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(stream, codec) as packed:
+        packed.write(content)
+    return stream.getvalue().to_pybytes()
 
 
 def write_100k(directory: Path) -> Path:

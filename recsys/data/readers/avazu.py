@@ -16,11 +16,13 @@ import pyarrow.compute as pc
 from recsys.data.readers.delimited import TextFormat, read_text
 from recsys.data.readers.reader import Categorical, Chunk, Columns, Origin, Source, Traits
 from recsys.data.readers.request import Request
-from recsys.data.readers.sources import Pattern
-from recsys.data.readers.values import first_failing, labels
+from recsys.data.readers.sources import COMPRESSED, Pattern, read_each
+from recsys.data.readers.values import first_failing, labels, shown
 from recsys.errors import DataError
 
-PATTERNS = (Pattern(glob="train"), Pattern(glob="train.csv"), Pattern(glob="train*.gz"))
+PATTERNS = tuple(
+    Pattern(glob=glob) for glob in ("train", "train.csv", *(f"train*{c}" for c in COMPRESSED[1:]))
+)
 
 _AS_GIVEN = (
     *("C1", "banner_pos", "site_id", "site_domain", "site_category"),
@@ -61,29 +63,31 @@ class Avazu:
 
     def row_count(self) -> int:
         """Return the number of rows."""
-        return sum(
-            batch.num_rows
-            for source in self._sources
-            for _, batch in read_text(source.path, TextFormat(), ("click",))
-        )
+        return sum(batch.num_rows for _, (_, batch) in self._batches(("click",)))
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the rows of all files."""
-        wanted = ("click", "hour", *_AS_GIVEN)
-        for source in self._sources:
-            for origin, batch in read_text(source.path, TextFormat(), wanted, coded=_AS_GIVEN):
-                hours = _hours(batch["hour"], origin)
-                yield Chunk(
-                    origin=origin,
-                    label=labels(batch["click"], "click", origin),
-                    dense=np.empty((batch.num_rows, 0), np.float32),
-                    categorical=(
-                        *(batch[name] for name in _AS_GIVEN),
-                        pc.hour(hours),
-                        pc.day_of_week(hours),
-                    ),
-                    split=source.split,
-                )
+        for source, (origin, batch) in self._batches(("click", "hour", *_AS_GIVEN)):
+            hours = _hours(batch["hour"], origin)
+            yield Chunk(
+                origin=origin,
+                label=labels(batch["click"], "click", origin),
+                dense=np.empty((batch.num_rows, 0), np.float32),
+                categorical=(
+                    *(batch[name] for name in _AS_GIVEN),
+                    pc.hour(hours),
+                    pc.day_of_week(hours),
+                ),
+                split=source.split,
+            )
+
+    def _batches(
+        self, wanted: tuple[str, ...]
+    ) -> Iterator[tuple[Source, tuple[Origin, pa.RecordBatch]]]:
+        return read_each(
+            self._sources,
+            lambda source: read_text(source.path, TextFormat(), wanted, coded=_AS_GIVEN),
+        )
 
 
 def _hours(column: pa.Array, origin: Origin) -> pa.Array:
@@ -97,7 +101,7 @@ def _hours(column: pa.Array, origin: Origin) -> pa.Array:
     except pa.ArrowInvalid:
         row = first_failing(convert, column)
         raise DataError(
-            f"{origin.at(row)}: hour is {column[row].as_py()!r}, expected YYMMDDHH"
+            f"{origin.at(row)}: hour is {shown(column[row].as_py())}, expected YYMMDDHH"
         ) from None
     if hours.null_count:
         row = pc.index(hours.is_null(), True).as_py()

@@ -17,7 +17,7 @@ import pyarrow as pa
 from recsys.data.readers.delimited import TextFormat, count_lines, read_text
 from recsys.data.readers.reader import Categorical, Chunk, Columns, Origin, Source, Traits
 from recsys.data.readers.request import Request
-from recsys.data.readers.sources import Pattern
+from recsys.data.readers.sources import COMPRESSED, Pattern, read_each
 from recsys.data.readers.values import labels, numbers, signed_log
 
 NUMERICAL = tuple(f"I{i}" for i in range(1, 14))
@@ -25,8 +25,7 @@ CATEGORICAL = tuple(f"C{i}" for i in range(1, 27))
 PATTERNS = (
     Pattern(glob="train.txt*"),
     Pattern(glob="day_*"),
-    Pattern(glob="*.tsv"),
-    Pattern(glob="*.tsv.gz"),
+    *(Pattern(glob=f"*.tsv{packed}") for packed in COMPRESSED),
 )
 
 _COLUMNS = ("label", *NUMERICAL, *CATEGORICAL)
@@ -66,19 +65,22 @@ class Criteo:
 
     def row_count(self) -> int:
         """Return the number of lines: far cheaper than reading the rows."""
-        return sum(count_lines(source.path) for source in self._sources)
+        return sum(n for _, n in read_each(self._sources, lambda each: [count_lines(each.path)]))
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the rows of all files."""
-        for source in self._sources:
-            for origin, batch in read_text(source.path, _FORM, _COLUMNS, coded=CATEGORICAL):
-                yield Chunk(
-                    origin=origin,
-                    label=labels(batch["label"], "label", origin),
-                    dense=_log_counts(batch, origin),
-                    categorical=tuple(batch[name] for name in CATEGORICAL),
-                    split=source.split,
-                )
+
+        def read(source: Source) -> Iterator[tuple[Origin, pa.RecordBatch]]:
+            return read_text(source.path, _FORM, _COLUMNS, coded=CATEGORICAL)
+
+        for source, (origin, batch) in read_each(self._sources, read):
+            yield Chunk(
+                origin=origin,
+                label=labels(batch["label"], "label", origin),
+                dense=_log_counts(batch, origin),
+                categorical=tuple(batch[name] for name in CATEGORICAL),
+                split=source.split,
+            )
 
 
 def _log_counts(batch: pa.RecordBatch, origin: Origin) -> npt.NDArray[np.float32]:

@@ -1,37 +1,44 @@
-"""Streams delimited text, plain or gzip, as Arrow batches in bounded memory."""
+"""Streams delimited text, plain or compressed, as Arrow batches in bounded memory."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
 from recsys.calls import listed, nearest
 from recsys.data.readers.reader import Origin
+from recsys.data.readers.sources import NoRowsError
 from recsys.errors import DataError
 
 _BLOCK_BYTES = 1 << 21  # stays in the cache: larger blocks are slower and take more memory
 _COUNTED_BYTES = 1 << 22
-_GZIP_MAGIC = b"\x1f\x8b"
+_LONGEST_NAME = 1000
+_CODECS = ((".gz", b"\x1f\x8b", "gzip"), (".zst", b"\x28\xb5\x2f\xfd", "zstd"))
+"""Name, first bytes and Arrow's name of each compression"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextFormat:
     """How rows are written: ``names`` are the columns, or None where a header names them.
 
-    The delimiter is one character, or one that stands twice (``::``).
+    The delimiter is one character, or one that stands twice (``::``). Fields equal to one of
+    ``null_values`` are missing, as empty ones are.
     """
 
     delimiter: str = ","
     names: tuple[str, ...] | None = None
     quoted: bool = True
+    null_values: tuple[str, ...] = ()
 
 
 def read_text(
@@ -39,18 +46,20 @@ def read_text(
 ) -> Iterator[tuple[Origin, pa.RecordBatch]]:
     """Yield the ``wanted`` columns as text, some thousand rows at a time; empty fields are null.
 
-    Columns in ``coded`` come dictionary-encoded. Raises DataError for a file that is missing,
-    empty, damaged or cut, for a row with a wrong number of columns and for a missing column.
+    Columns in ``coded`` come dictionary-encoded. Blank lines at the end are no rows. Raises
+    DataError for a file that is missing, empty, damaged or cut, for a row with a wrong number of
+    columns and for a missing column.
     """
     names = form.names or read_header(path, form)
-    check_columns(path, names, wanted)
+    check_columns(path if form.names else f"{path}, row 1", names, wanted)
     if len(form.delimiter) == 2:  # to Arrow, an empty column lies between any two
         names = tuple(part for name in names for part in (name, f"after {name}"))[:-1]
     text, code = pa.string(), pa.dictionary(pa.int32(), pa.string())
     first_row = 1 if form.names else 2
-    rows = 0
+    rows = kept = 0
+    blank = None
     try:
-        with _open(path) as stream:
+        with open_bytes(path) as stream:
             batches = pa.csv.open_csv(
                 stream,
                 # One thread: only then does a parse error tell its row.
@@ -70,26 +79,32 @@ def read_text(
                     include_columns=list(wanted),
                     column_types={name: code if name in coded else text for name in wanted},
                     strings_can_be_null=True,
-                    null_values=[""],
+                    null_values=["", *form.null_values],
                 ),
             )
             for batch in batches:
                 origin = Origin(path=path, first_row=first_row + rows)
+                rows += batch.num_rows
+                filled = _rows_before_blank(batch)
+                if filled and blank:
+                    raise DataError(f"{blank}: is blank")
+                if filled < batch.num_rows:
+                    blank = blank or origin.at(filled)
                 if form.quoted:
                     _check_quotes(batch, origin)
-                if batch.num_rows:
-                    yield origin, batch
-                rows += batch.num_rows
+                if filled:
+                    kept += filled
+                    yield origin, batch.slice(0, filled)
     except (pa.ArrowInvalid, OSError) as error:
         raise _data_error(path, error, len(form.delimiter)) from None
-    if rows == 0:
-        raise DataError(f"{path}: has no rows")
+    if not kept:
+        raise NoRowsError(f"{path}: has no rows")
 
 
 def read_header(path: Path, form: TextFormat) -> tuple[str, ...]:
     """Return the column names in the first row."""
     try:
-        with _open(path) as stream:
+        with open_bytes(path) as stream:
             line = io.BufferedReader(stream).readline(_BLOCK_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise DataError(f"{path}, row 1: not UTF-8 text") from None
@@ -101,31 +116,36 @@ def read_header(path: Path, form: TextFormat) -> tuple[str, ...]:
         raise DataError(f"{path}, row 1: not the names of columns ({error})") from None
     if not names:
         raise DataError(f"{path}, row 1: is blank, expected the names of the columns")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}, row 1: column {twice[0]!r} appears twice")
+    if max(map(len, names)) > _LONGEST_NAME:
+        raise DataError(f"{path}, row 1: a column's name has more than {_LONGEST_NAME} characters")
+    check_columns(f"{path}, row 1", names, names)
     return tuple(names)
 
 
 def count_lines(path: Path) -> int:
-    """Return the number of rows of a file without a header, by its line ends."""
-    lines, last = 0, b"\n"
+    """Return the number of rows of a file without a header: its lines up to the last not blank."""
+    ends, ends_before_text = 0, -1
     try:
-        with _open(path) as stream:
+        with open_bytes(path) as stream:
             while block := stream.read(_COUNTED_BYTES):
-                lines += block.count(b"\n")
-                last = block[-1:]
+                text = block.rstrip(b"\r\n")
+                if text:
+                    ends_before_text = ends + text.count(b"\n")
+                ends += block.count(b"\n")
     except OSError as error:
         raise _data_error(path, error) from None
-    return lines + (last != b"\n")
+    return ends_before_text + 1
 
 
-def check_columns(path: Path, names: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raise DataError if a wanted column is missing, naming the nearest one that is there."""
+def check_columns(place: Path | str, names: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raise DataError if a wanted column is missing, naming the nearest one, or there twice."""
+    counts = Counter(names)
     for name in wanted:
-        if name not in names:
+        if counts[name] > 1:
+            raise DataError(f"{place}: column {name!r} appears twice")
+        if name not in counts:
             hint = nearest(name, names) or f", it has {listed(names)}"
-            raise DataError(f"{path}: column {name!r} is missing{hint}")
+            raise DataError(f"{place}: column {name!r} is missing{hint}")
 
 
 def check_file(path: Path) -> None:
@@ -133,20 +153,37 @@ def check_file(path: Path) -> None:
     try:
         if not path.exists():
             raise DataError(f"{path}: there is no such file")
-        if path.is_dir():
-            raise DataError(f"{path}: is a directory, expected a file")
+        if not path.is_file():
+            kind = "a directory" if path.is_dir() else "a device or a pipe"
+            raise DataError(f"{path}: is {kind}, expected a file")
         if path.stat().st_size == 0:
-            raise DataError(f"{path}: is empty")
+            raise NoRowsError(f"{path}: is empty")
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
 
 
-def _open(path: Path) -> pa.NativeFile:
-    """Open a file for reading, through gzip if its name or its first bytes say so."""
+def open_bytes(path: Path) -> pa.NativeFile:
+    """Open a file for reading, decompressed if its name or its first bytes say so."""
     check_file(path)
+    return pa.input_stream(str(path), compression=_codec(path))
+
+
+def _codec(path: Path) -> str | None:
     with path.open("rb") as file:
-        packed = file.read(2) == _GZIP_MAGIC or path.suffix == ".gz"
-    return pa.input_stream(str(path), compression="gzip" if packed else None)
+        start = file.read(4)
+    by_content = [codec for _, magic, codec in _CODECS if start.startswith(magic)]
+    by_name = [codec for suffix, _, codec in _CODECS if path.suffix == suffix]
+    return next(iter(by_content + by_name), None)
+
+
+def _rows_before_blank(batch: pa.RecordBatch) -> int:
+    """Return the number of rows without the last ones that are blank, if any are."""
+    if not all(column.null_count for column in batch.columns):
+        return int(batch.num_rows)
+    filled = np.zeros(batch.num_rows, bool)
+    for column in batch.columns:
+        filled |= column.is_valid().to_numpy(zero_copy_only=False)
+    return int(np.flatnonzero(filled)[-1]) + 1 if filled.any() else 0
 
 
 def _check_quotes(batch: pa.RecordBatch, origin: Origin) -> None:
@@ -163,11 +200,15 @@ def _data_error(path: Path, error: Exception, delimiter_length: int = 1) -> Data
     """Return what Arrow or the system says was wrong, in one line that names the row."""
     text = str(error).splitlines()[0]
     if "Truncated compressed stream" in text:
-        return DataError(f"{path}: the gzip stream is cut off before its end")
+        return DataError(f"{path}: the {_codec(path)} stream is cut off before its end")
     if "zlib inflate failed" in text:
         return DataError(f"{path}: damaged gzip ({text.partition(': ')[2]})")
-    if "Could not skip initial" in text:
-        return DataError(f"{path}: has no rows")
+    if "ZSTD" in text:
+        return DataError(f"{path}: damaged zstd ({text.partition(': ')[2]})")
+    if "Could not skip initial" in text or "Empty CSV file" in text:
+        return NoRowsError(f"{path}: has no rows")
+    if "straddling" in text:
+        return DataError(f"{path}: a row is longer than {_BLOCK_BYTES >> 20} MiB")
     if "Row #" in text:
         row, _, rest = text.partition("Row #")[2].partition(": ")
         if "invalid UTF8" in rest:

@@ -7,7 +7,7 @@ named like train, valid and test are the splits.
 from __future__ import annotations
 
 from recsys.data.readers.request import Request
-from recsys.data.readers.sources import Pattern
+from recsys.data.readers.sources import COMPRESSED, Pattern
 from recsys.data.readers.table_schema import CategoricalColumn, TableSchema
 from recsys.data.readers.tabular import Tabular
 
@@ -18,7 +18,7 @@ CATEGORICAL = (
 PATTERNS = tuple(
     Pattern(glob=f"*{split}*.csv{suffix}", split=split)
     for split in ("train", "valid", "test")
-    for suffix in ("", ".gz")
+    for suffix in COMPRESSED
 )
 
 _SCHEMA = TableSchema(

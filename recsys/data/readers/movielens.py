@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from recsys.data.readers.movielens_tables import (
 )
 from recsys.data.readers.reader import Categorical, Chunk, Columns, Origin, Traits
 from recsys.data.readers.request import Request
+from recsys.data.readers.sources import COMPRESSED
 from recsys.data.readers.values import numbers
 from recsys.errors import ConfigError, DataError
 
@@ -61,14 +62,6 @@ _FORMS = (
         items=("movies.dat", dat_items),
     ),
     _Form(
-        name="10m",  # as 1m, but nothing is told about users
-        ratings="ratings.dat",
-        text=TextFormat(delimiter="::", names=_PLAIN, quoted=False),
-        columns=_PLAIN,
-        users=None,
-        items=("movies.dat", dat_items),
-    ),
-    _Form(
         name="latest",
         ratings="ratings.csv",
         text=TextFormat(),
@@ -84,6 +77,11 @@ _FORMS = (
         users=("*.user", atomic_users),
         items=("*.item", atomic_items),
     ),
+)
+_WITHOUT_USERS = tuple(
+    replace(form, users=None, name="10m" if form.name == "1m" else form.name)
+    for form in _FORMS
+    if form.name in ("1m", "atomic")  # of MovieLens-10M and 20M nothing is told about users
 )
 
 
@@ -183,20 +181,26 @@ def _find(directory: Path) -> tuple[_Form, Path]:
     """Return the form that lies in ``directory`` and its file of ratings."""
     if not directory.is_dir():
         raise DataError(f"{directory}: there is no such directory")
-    for form in _FORMS:
-        files = [form.ratings, form.items[0], *([form.users[0]] if form.users else [])]
-        if all(any(directory.glob(name)) for name in files):
+    forms = (*_FORMS, *_WITHOUT_USERS)
+    for form in forms:
+        if all(_matching(directory, name) for name in _files(form)):
             return form, _only(directory, form.ratings)
-    forms = "; ".join(
-        ", ".join([form.ratings, form.items[0], *([form.users[0]] if form.users else [])])
-        for form in _FORMS
-    )
-    raise DataError(f"{directory}: no form of MovieLens; expected one of: {forms}")
+    expected = "; ".join(", ".join(_files(form)) for form in forms)
+    raise DataError(f"{directory}: no form of MovieLens; expected one of: {expected}")
+
+
+def _files(form: _Form) -> list[str]:
+    return [form.ratings, form.items[0], *([form.users[0]] if form.users else [])]
+
+
+def _matching(directory: Path, pattern: str) -> list[Path]:
+    found = (sorted(directory.glob(pattern + packed)) for packed in COMPRESSED)
+    return next(filter(None, found), [])
 
 
 def _only(directory: Path, pattern: str) -> Path:
-    """Return the one file of this name."""
-    found = sorted(directory.glob(pattern))
+    """Return the one file of this name, which may be compressed."""
+    found = _matching(directory, pattern)
     if len(found) != 1:
         raise DataError(f"{directory}: {len(found)} files named {pattern}, expected one")
     return found[0]

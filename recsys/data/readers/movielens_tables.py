@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import TextIO
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.data.readers.delimited import check_columns, check_file
+from recsys.data.readers.delimited import check_columns, open_bytes
 from recsys.data.readers.reader import Origin
 from recsys.errors import DataError
 
@@ -67,7 +68,7 @@ def dat_users(path: Path) -> SideTable:
 
 def atomic_users(path: Path) -> SideTable:
     """Read ``*.user``: a header, then tab-separated user, age, gender, occupation, zip code."""
-    wanted = ("user_id:token", "age:token", "gender:token", "occupation:token", "zip_code:token")
+    wanted = ("user_id", "age", "gender", "occupation", "zip_code")
     with _text(path) as file:
         rows = _named(path, _tabbed(file), wanted)
         return _table(path, ((user, _person(path, row, *told)) for row, (user, *told) in rows))
@@ -102,8 +103,11 @@ def csv_items(path: Path) -> SideTable:
 
 
 def atomic_items(path: Path) -> SideTable:
-    """Read ``*.item``: a header, then item, title, year and genres separated by spaces."""
-    wanted = ("item_id:token", "release_year:token", "class:token_seq")
+    """Read ``*.item``: a header, then item, title, year and genres separated by spaces.
+
+    RecBole names the genres of MovieLens-100K ``class``, those of the others ``genre``.
+    """
+    wanted = ("item_id", "release_year", "genre")
     with _text(path) as file:
         rows = _named(path, _tabbed(file), wanted)
         return _table(
@@ -153,8 +157,7 @@ def _table(path: Path, rows: Iterator[tuple[str, dict[str, Value]]]) -> SideTabl
 
 
 def _text(path: Path, encoding: str = "utf-8-sig") -> TextIO:
-    check_file(path)
-    return path.open(encoding=encoding, newline="")
+    return io.TextIOWrapper(io.BufferedReader(open_bytes(path)), encoding=encoding, newline="")
 
 
 def _lines(path: Path, delimiter: str, columns: int) -> Iterator[tuple[int, list[str]]]:
@@ -165,8 +168,14 @@ def _lines(path: Path, delimiter: str, columns: int) -> Iterator[tuple[int, list
 
 
 def _tabbed(file: TextIO) -> Iterator[list[str]]:
-    """Yield the fields of each line; in atomic files a quote is a character like any other."""
-    return (line.rstrip("\r\n").split("\t") for line in file)
+    """Yield the fields of each line; in atomic files a quote is a character like any other.
+
+    The header is ``NAME:TYPE``, of which the names count.
+    """
+    names = next(file, "").rstrip("\r\n").split("\t")
+    plain = [name.partition(":")[0] for name in names]
+    yield ["genre" if name == "class" else name for name in plain]
+    yield from (line.rstrip("\r\n").split("\t") for line in file)
 
 
 def _named(
@@ -174,8 +183,8 @@ def _named(
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield the wanted fields of each row below a header."""
     try:
-        names = next(lines)
-    except (UnicodeDecodeError, csv.Error):
+        names = next(lines, [])
+    except (UnicodeDecodeError, csv.Error, OSError):
         raise DataError(f"{path}, row 1: not the names of columns") from None
     check_columns(path, names, wanted)
     places = [names.index(name) for name in wanted]
@@ -190,11 +199,12 @@ def _counted(
     row = first_row
     try:
         for line in lines:
-            if len(line) != columns:
+            if len(line) == columns:
+                yield row, line
+            elif any(line):
                 raise DataError(f"{path}, row {row}: expected {columns} columns, found {len(line)}")
-            yield row, line
             row += 1
     except UnicodeDecodeError:
         raise DataError(f"{path}, row {row}: not UTF-8 text") from None
-    except csv.Error as error:
-        raise DataError(f"{path}, row {row}: {error}") from None
+    except (csv.Error, OSError) as error:
+        raise DataError(f"{path}, row {row}: {str(error).splitlines()[0]}") from None

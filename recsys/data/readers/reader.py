@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,10 +29,16 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """One input file, and the split that it is, where sources are splits."""
+    """One input file, and the split that it is, where sources are splits.
+
+    A file found in a directory is a ``part``; its ``partition`` holds the columns that the names
+    of its folders give (``dt=2024-01-01``), as in Hive.
+    """
 
     path: Path
     split: str | None = None
+    part: bool = False
+    partition: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

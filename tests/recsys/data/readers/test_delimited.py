@@ -94,7 +94,14 @@ def test_what_is_no_table_is_refused(tmp_path, content, message):
 
 @pytest.mark.parametrize(
     ("content", "lines"),
-    [(b"1\n2\n", 2), (b"1\n2", 2), (b"\n", 1), (gzip.compress(b"1\n2", mtime=0), 2)],
+    [
+        (b"1\n2\n", 2),
+        (b"1\n2", 2),
+        (b"\n", 0),
+        (b"1\r\n\r\n\n", 1),
+        (b"1\n\n2\n", 3),
+        (gzip.compress(b"1\n2", mtime=0), 2),
+    ],
 )
 def test_lines_are_counted_with_or_without_a_last_end(tmp_path, content, lines):
     (tmp_path / "t").write_bytes(content)

@@ -175,3 +175,35 @@ def test_a_doubled_delimiter_counts_as_one(tmp_path):
 
     with pytest.raises(DataError, match=r"ratings\.dat, row 2: expected 4 columns, found 3"):
         prepare(MovieLens(tmp_path), tmp_path / "log")
+
+
+@pytest.mark.parametrize("name", ["class:token_seq", "genre:token_seq", "genre:token"])
+def test_recbole_names_genres_in_two_ways(tmp_path, name):
+    (tmp_path / "atomic").mkdir()
+    expected = prepare(MovieLens(write_atomic(tmp_path)), tmp_path / "expected", split=ALL_TRAIN)
+    movies = (tmp_path / "ml.item").read_text().replace("class:token_seq", name)
+    write_atomic(tmp_path / "atomic")
+    (tmp_path / "atomic" / "ml.item").write_text(movies)
+
+    found = prepare(MovieLens(tmp_path / "atomic"), tmp_path / "found", split=ALL_TRAIN)
+
+    assert found.fingerprint == expected.fingerprint
+
+
+def test_recbole_tells_nothing_of_the_users_of_large_sets(tmp_path):
+    (write_atomic(tmp_path) / "ml.user").unlink()
+
+    columns = MovieLens(tmp_path).columns
+
+    assert [c.name for c in columns.categorical] == ["user", "item", "year", "genres", "hour"]
+
+
+def test_blank_lines_at_the_end_of_a_table_are_no_rows(tmp_path):
+    expected = prepare(MovieLens(write_latest(tmp_path)), tmp_path / "expected", split=ALL_TRAIN)
+    for name in ("ratings.csv", "movies.csv"):
+        with (tmp_path / name).open("a") as file:
+            file.write("\n\n")
+
+    found = prepare(MovieLens(tmp_path), tmp_path / "found", split=ALL_TRAIN)
+
+    assert found.fingerprint == expected.fingerprint
