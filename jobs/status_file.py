@@ -11,9 +11,7 @@ from types import TracebackType
 
 from analysis.writing import write_whole
 from distrib.folder import Folder
-from distrib.json_values import from_json
-from distrib.status import Status
-from recsys.json_files import expecting, parse_json
+from distrib.status import Running, Status
 
 STATUS = "status.json"
 _EVERY_S = 1.0
@@ -79,10 +77,16 @@ class StatusFile:
 
 def read_status(directory: Path) -> Told | None:
     """Return what the driver told last; None where none runs, and ended as it should."""
-    path = directory / STATUS
     try:
-        content = path.read_bytes()
+        value = json.loads((directory / STATUS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    with expecting("what a driver tells", path):
-        return from_json(Told, parse_json(content, path))
+    status = value["status"]
+    running = tuple(
+        Running(**(each | {"trials": tuple(each["trials"])})) for each in status["running"]
+    )
+    return Told(
+        began_s=value["began_s"],
+        told_s=value["told_s"],
+        status=Status(**(status | {"running": running})),
+    )
