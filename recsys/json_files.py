@@ -41,7 +41,7 @@ def expecting(what: str, name: object, *more: type[Exception]) -> Iterator[None]
     except faults as error:
         reason = first_line(error)
         if not isinstance(error, ConfigError | DataError):
-            reason = f"{type(error).__name__}: {reason}"
+            reason = f"{type(error).__name__} {reason}"
         raise DataError(f"{name}: not {what} ({reason})") from None
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.distributed._shard.sharded_tensor.api import ShardedTensor
 from torch.distributed.checkpoint.api import CheckpointException
@@ -36,7 +37,7 @@ from distrib.sync.account import Progress
 from distrib.sync.sharded import ShardedArm
 from distrib.sync.tensors import Distributed
 from recsys.errors import DataError
-from recsys.json_files import expecting, read_json
+from recsys.json_files import expecting, first_line, read_json
 from recsys.module import Arm
 
 FORMAT = 2
@@ -212,9 +213,15 @@ def read_arm(place: Path, arm: Arm) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
             load(state, storage_reader=HuggingFaceStorageReader(str(place)), no_dist=True)
-    except (CheckpointException, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DataError(f"{place}: not a checkpoint of this arm ({reason})") from None
+    except (
+        CheckpointException,
+        LookupError,
+        RuntimeError,
+        SafetensorError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise DataError(f"{place}: not a checkpoint of this arm ({first_line(error)})") from None
 
 
 def table_key(name: str) -> str:

@@ -267,6 +267,7 @@ ADD, SIZE = b"torch.ops.aten.add.Tensor", b"Integer(6)"
         {GRAPH: lambda _: swapped(SIZE, b"Pow(Integer(9), Integer(999999999))")},
         {GRAPH: lambda _: swapped(ADD, b"torch.os.system")},
         {GRAPH: lambda _: swapped(ADD, b"torch.ops.load_library")},
+        {GRAPH: lambda _: swapped(ADD, b"torch.ops.aten.__dict__.clear")},
         {GRAPH: lambda _: swapped(ADD, b"torch.ops.aten.from_file.default")},
         {GRAPH: lambda _: swapped(ADD, b"_operator.methodcaller")},
         {GRAPH: lambda _: swapped(b"builtins.tuple", b"collections.namedtuple")},
