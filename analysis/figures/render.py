@@ -2,14 +2,14 @@
 
 Charts hold no colours. Each theme is a Vega-Lite config, which gives the series their colours and
 defines these mark styles: ``muted`` (reference lines), ``front`` (a broad pale line), ``hollow``
-(an outlined marker) and ``label`` (text on a plot).
+(an outlined marker), ``label`` (text on a plot) and ``halo`` (the background of such a text).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,13 @@ class Theme:
     series: tuple[str, ...]
 
     @property
+    def variables(self) -> dict[str, str]:
+        """The colours as CSS variables without their dashes."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        series = named.pop("series")
+        return named | {f"series-{number}": colour for number, colour in enumerate(series)}
+
+    @property
     def config(self) -> Spec:
         """The Vega-Lite config of this theme."""
         guides = {"labelColor": self.ink, "titleColor": self.ink, "titleFontWeight": "normal"}
@@ -65,19 +72,23 @@ class Theme:
             "range": {"category": list(self.series), "symbol": list(MARKERS)},
             "axis": guides
             | sizes
-            | {"gridColor": self.grid, "domainColor": self.muted, "tickColor": self.muted},
-            "legend": guides | sizes | {"labelLimit": 240, "symbolStrokeWidth": 2},
+            | {"gridColor": self.grid, "domainColor": self.muted, "tickColor": self.muted}
+            | {"labelFlush": False, "labelOverlap": "greedy"},
+            "axisX": {"tickCount": 8},
+            "legend": guides
+            | sizes
+            | {"labelLimit": 240, "symbolStrokeWidth": 0, "symbolOpacity": 1},
             "header": guides | sizes,
-            "title": {"color": self.ink, "anchor": "start", "fontSize": 14, "fontWeight": 600},
-            "line": {"strokeWidth": 2},
-            "point": {"filled": True, "size": 70},
-            "rule": {"strokeWidth": 1},
+            "title": {"color": self.ink, "anchor": "start", "fontSize": 14},
+            "mark": {"color": self.series[1]},
+            "point": {"filled": True, "size": 70, "opacity": 1},
+            "rule": {"color": self.series[1]},
             "style": {
-                "muted": {"stroke": self.muted, "strokeWidth": 1},
-                "front": {"stroke": self.muted, "strokeWidth": 7, "opacity": 0.35},
-                "hollow": {"fill": self.panel, "strokeWidth": 2},
-                "label": {"fill": self.ink, "fontSize": 11},
-                "panel": {"fill": self.panel},
+                "muted": {"color": self.muted, "strokeWidth": 1},
+                "front": {"color": self.muted, "strokeWidth": 7, "opacity": 0.35},
+                "hollow": {"color": self.panel, "strokeWidth": 2},
+                "label": {"color": self.ink},
+                "halo": {"color": self.panel, "stroke": self.panel, "strokeWidth": 5},
             },
         }
 
@@ -131,6 +142,11 @@ THEMES = {
     # Thin lines on black look darker than their colour is.
     "dark": _theme("#101316", "#181c20", "#e9ecef", "#353c43", TEXT_CONTRAST),
 }
+#: The page's theme: CSS variables, which follow the reader's colour scheme and the printer.
+PAGE = Theme(
+    **{name: f"var(--{name})" for name in THEMES["light"].variables if "series" not in name},
+    series=tuple(f"var(--series-{number})" for number in range(len(COLOURS))),
+)
 
 
 def by_series(field: str, names: Sequence[str], *, legend: alt.Legend | None) -> dict[str, Any]:
@@ -155,21 +171,26 @@ def known(value: float) -> float | None:
 
 
 def embed(chart: alt.TopLevelMixin) -> Spec:
-    """Return a chart's Vega-Lite specification without a theme, for the page."""
+    """Return a chart's Vega-Lite specification without theme and title."""
     spec: Spec = chart.to_dict()
-    return {key: each for key, each in spec.items() if key not in ("$schema", "config")}
+    return {key: each for key, each in spec.items() if key not in ("$schema", "config", "title")}
 
 
 def themed(chart: alt.TopLevelMixin, theme: Theme = THEMES["light"]) -> Spec:
     """Return a chart's Vega-Lite specification with a theme."""
-    return embed(chart) | {"config": theme.config, "padding": 12}
+    return chart.to_dict() | {"config": theme.config, "padding": 12}
 
 
-def save(chart: alt.TopLevelMixin, directory: Path, name: str) -> list[Path]:
-    """Write a chart as NAME.png and NAME.svg in the light theme, atomically; return the paths."""
-    spec = themed(chart)
-    png = vl_convert.vegalite_to_png(spec, scale=PNG_SCALE)
-    svg = vl_convert.vegalite_to_svg(spec)
+def save(chart: alt.TopLevelMixin | Spec, directory: Path, name: str) -> list[Path]:
+    """Write NAME.png and NAME.svg in the light theme, atomically; return their paths.
+
+    A figure is an Altair chart or, where Vega-Lite lacks a transform, a Vega specification.
+    """
+    if isinstance(chart, dict):
+        svg = vl_convert.vega_to_svg(chart)
+    else:
+        svg = vl_convert.vegalite_to_svg(themed(chart))
+    png = vl_convert.svg_to_png(svg, scale=PNG_SCALE)
     return [
         write_whole(directory / f"{name}.png", lambda path: path.write_bytes(png)),
         write_whole(directory / f"{name}.svg", lambda path: path.write_text(svg, "utf-8")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from analysis.intervals import Comparison
 from analysis.summary import ArmSummary, Summary
@@ -41,68 +41,40 @@ class Column:
     bounded: bool = False
 
 
+def _column(name: str, heading: str, shown: Shown | None = None, **others: Any) -> Column:
+    return Column(name=name, heading=heading, shown=shown, **others)
+
+
+_LESS: dict[str, Any] = {"better": "less"}
+_MEASURED: dict[str, Any] = {"better": "less", "bounded": True}
+_MORE: dict[str, Any] = {"better": "more", "bounded": True}
+
 COLUMNS = (
-    Column(name="arm", heading="arm"),
-    Column(name="relative_pd", heading="relative PD", shown=_percent, better="less", bounded=True),
-    Column(
-        name="relative_pd_vs_baseline",
-        heading="relative PD ÷ baseline",
-        shown=_fixed(2),
-        better="less",
-        bounded=True,
-    ),
-    Column(name="log_loss", heading="log loss", shown=_fixed(4), better="less", bounded=True),
-    Column(
-        name="log_loss_vs_baseline",
-        heading="log loss − baseline",
-        shown=_signed,
-        better="less",
-        bounded=True,
-    ),
-    Column(name="serve_lookups", heading="lookups, serve", shown=_fixed(1), better="less"),
-    Column(
-        name="serve_lookups_vs_baseline",
-        heading="lookups, serve ÷ baseline",
-        shown=_fixed(2),
-        better="less",
-    ),
-    Column(name="train_lookups", heading="lookups, train", shown=_fixed(1), better="less"),
-    Column(
-        name="train_lookups_vs_baseline",
-        heading="lookups, train ÷ baseline",
-        shown=_fixed(2),
-        better="less",
-    ),
-    Column(name="swap_rate", heading="swap rate", shown=_percent, better="less", bounded=True),
-    Column(
-        name="ranking_loss", heading="ranking loss", shown=_fixed(4), better="less", bounded=True
-    ),
-    Column(name="gauc", heading="GAUC", shown=_fixed(4), better="more", bounded=True),
-    Column(name="auc", heading="AUC", shown=_fixed(4), better="more", bounded=True),
-    Column(name="ne", heading="NE", shown=_fixed(4), better="less", bounded=True),
-    Column(name="serve_lookup_bytes", heading="bytes, serve", shown=_fixed(0), better="less"),
-    Column(name="parameters", heading="parameters", shown=_fixed(0), better="less"),
-    Column(
-        name="train_examples_per_second",
-        heading="training examples/s",
-        shown=_fixed(0),
-        better="more",
-        bounded=True,
-    ),
-    Column(
-        name="serve_us_per_example",
-        heading="serving, µs an example",
-        shown=_fixed(2),
-        better="less",
-        bounded=True,
-    ),
-    Column(name="activation", heading="activation"),
-    Column(name="beta", heading="β", shown=_plain),
-    Column(name="components", heading="components", shown=_plain),
-    Column(name="replicas", heading="replicas", shown=_plain),
+    _column("arm", "arm"),
+    _column("relative_pd", "relative PD", _percent, **_MEASURED),
+    _column("relative_pd_vs_baseline", "relative PD ÷ baseline", _fixed(2), **_MEASURED),
+    _column("log_loss", "log loss", _fixed(4), **_MEASURED),
+    _column("log_loss_vs_baseline", "log loss − baseline", _signed, **_MEASURED),
+    _column("serve_lookups", "lookups, serve", _fixed(1), **_LESS),
+    _column("serve_lookups_vs_baseline", "lookups, serve ÷ baseline", _fixed(2), **_LESS),
+    _column("train_lookups", "lookups, train", _fixed(1), **_LESS),
+    _column("train_lookups_vs_baseline", "lookups, train ÷ baseline", _fixed(2), **_LESS),
+    _column("swap_rate", "swap rate", _percent, **_MEASURED),
+    _column("ranking_loss", "ranking loss", _fixed(4), **_MEASURED),
+    _column("gauc", "GAUC", _fixed(4), **_MORE),
+    _column("auc", "AUC", _fixed(4), **_MORE),
+    _column("ne", "NE", _fixed(4), **_MEASURED),
+    _column("serve_lookup_bytes", "bytes, serve", _fixed(0), **_LESS),
+    _column("parameters", "parameters", _fixed(0), **_LESS),
+    _column("train_examples_per_second", "training examples/s", _fixed(0), **_MORE),
+    _column("serve_us_per_example", "serving, µs an example", _fixed(2), **_MEASURED),
+    _column("activation", "activation"),
+    _column("beta", "β", _plain),
+    _column("components", "components", _plain),
+    _column("replicas", "replicas", _plain),
 )
 
-#: What a settled or open comparison with the baseline is marked with; a colour is never alone.
+#: Marks of a comparison with the baseline; colour is never the only sign.
 MARKS = {"better": "▼", "worse": "▲", "open": "?"}
 
 
