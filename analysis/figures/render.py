@@ -73,7 +73,7 @@ class Theme:
             "axis": guides
             | sizes
             | {"gridColor": self.grid, "domainColor": self.muted, "tickColor": self.muted}
-            | {"labelFlush": False, "labelOverlap": "greedy"},
+            | {"labelFlush": False, "labelOverlap": "greedy", "labelSeparation": 8},
             "axisX": {"tickCount": 8},
             "legend": guides
             | sizes

@@ -97,17 +97,8 @@ def pd_accuracy(summary: Summary) -> Figure | Absent:
 
     Where no group has both labels the change of the log loss takes its place.
     """
-    ranked = not math.isnan(summary.arms[0].versus_baseline.ranking_loss.interval.value)
-    points = _known(
-        Point(
-            arm=each,
-            x=_change(each.versus_baseline.ranking_loss.interval)
-            if ranked
-            else each.versus_baseline.log_loss.interval,
-            y=in_percent(each.measured.relative_pd),
-        )
-        for each in summary.arms
-    )
+    points = accuracy_points(summary)
+    ranked = _is_ranked(summary)
     quantity = "change of ranking loss (1 − GAUC), %" if ranked else "difference of log loss, nats"
     title = "Prediction difference and accuracy"
     if len(points) < 2:
@@ -132,6 +123,24 @@ def pd_accuracy(summary: Summary) -> Figure | Absent:
             *(Under(points=each, style="muted") for each in families(points)),
         ],
     )
+
+
+def accuracy_points(summary: Summary) -> list[Point]:
+    """Return the arms with what they change in ranking loss, or in log loss."""
+    return _known(
+        Point(
+            arm=each,
+            x=_change(each.versus_baseline.ranking_loss.interval)
+            if _is_ranked(summary)
+            else each.versus_baseline.log_loss.interval,
+            y=in_percent(each.measured.relative_pd),
+        )
+        for each in summary.arms
+    )
+
+
+def _is_ranked(summary: Summary) -> bool:
+    return not math.isnan(summary.arms[0].versus_baseline.ranking_loss.interval.value)
 
 
 def pd_lookups(summary: Summary) -> Figure | Absent:
