@@ -57,10 +57,8 @@ def legend(chrome: Chrome, chart: str) -> str:
 
 def panels(chrome: Chrome, chart: str) -> str:
     """Return the titles of a chart's panels."""
-    titles = (
-        f"#{chart} .role-column-title text, #{chart} .role-header text, #{chart} .role-title text"
-    )
-    return " ".join(each.text for each in chrome.find_elements(By.CSS_SELECTOR, titles))
+    titles = chrome.find_elements(By.CSS_SELECTOR, f"#{chart} .role-title-text text")
+    return " ".join(each.text for each in titles)
 
 
 def heading(chrome: Chrome, name: str) -> WebElement:
@@ -229,7 +227,7 @@ def test_an_arm_is_added_to_every_chart_of_lines_by_keyboard(chrome, page):
     ActionChains(chrome).send_keys(Keys.SPACE).perform()
 
     assert before == ["relu smelu_1 relu_ensemble"] * 3
-    after = ["relu smelu_1 swish relu_ensemble"] * 3
+    after = ["relu smelu_1 relu_ensemble swish"] * 3
     assert awaited(chrome, lambda: drawn() == after)
 
 
@@ -275,10 +273,10 @@ def test_head_and_names_stay_while_the_table_scrolls(chrome, page):
 
 
 COLOURS = (
-    "const fill = (selector) => getComputedStyle(document.querySelector(selector));"
-    "return [fill('body').backgroundColor, fill('#pd_progress .background').fill,"
-    "fill('#pd_progress .role-axis-label text').fill,"
-    "fill('#pd_progress .mark-line path').stroke]"
+    "const style = (selector) => getComputedStyle(document.querySelector(selector));"
+    "return [style('body').backgroundColor, style('#pd_progress svg').backgroundColor,"
+    "style('#pd_progress .role-axis-label text').fill,"
+    "style('#pd_progress .mark-line path').stroke]"
 )
 
 
