@@ -1,4 +1,4 @@
-# make setup | demo | findings | test | lint | clean | lock
+# make setup | demo | findings | reference | test | lint | clean | lock
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ RESULTS := results/movielens
 export RAY_USAGE_STATS_ENABLED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo findings test browser lint clean lock
+.PHONY: setup demo findings reference test browser lint clean lock
 .DELETE_ON_ERROR:
 
 setup: $(INSTALLED) ## an environment in .venv with everything pinned; does nothing the second time
@@ -31,6 +31,9 @@ demo: $(MOVIELENS)/meta.json ## real data, every kind of arm, the trade-off tabl
 
 findings: setup $(MOVIELENS)/meta.json ## experiments on the paper's conditions, into docs/findings.md
 	$(BIN)/python -m jobs.findings
+
+reference: setup ## the reference of all experiment fields, into docs/experiment-reference.md
+	$(BIN)/python -m jobs.reference
 
 $(MOVIELENS)/meta.json: | $(INSTALLED)
 	$(BIN)/soloist prepare movielens --output $(MOVIELENS)

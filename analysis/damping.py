@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.errors import ResultsError
 from analysis.results import ArmResults
 
 _CONFIG = "config.json"
@@ -86,21 +85,14 @@ def _trained(arm: ArmResults) -> Trained | None:
     configs = {trial.replica: trial.document(_CONFIG) for trial in arm.done if trial.has(_CONFIG)}
     if not configs:
         return None
-    try:
-        recipe = configs[min(configs)]["recipe"]
-        engine = recipe["engine"]
-        if "delta_scale" not in engine or engine.get("store") == "shared_memory":
-            return None
-        rest = recipe | {"engine": engine | {"delta_scale": None}}
-        return Trained(
-            arm=arm,
-            scale=float(engine["delta_scale"]),
-            alike=json.dumps(rest, sort_keys=True),
-            seeds={number: config["seeds"] for number, config in configs.items()},
-            is_stale=int(engine["workers"]) > 1,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ResultsError(
-            f"{arm.done[0].directory / _CONFIG}: {type(error).__name__} {error}, expected what a"
-            " sweep writes"
-        ) from None
+    recipe = configs[min(configs)]["recipe"]
+    engine = recipe["engine"]
+    if engine.get("delta_scale") is None or engine.get("store") == "shared_memory":
+        return None
+    return Trained(
+        arm=arm,
+        scale=engine["delta_scale"],
+        alike=json.dumps(recipe | {"engine": engine | {"delta_scale": None}}, sort_keys=True),
+        seeds={number: config["seeds"] for number, config in configs.items()},
+        is_stale=engine.get("workers", 1) != 1,
+    )

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from analysis import text
 from analysis.findings.words import difference_words, ratio_words
 from analysis.intervals import FEWEST_REPLICAS, Comparison, Interval
 from analysis.summary import ArmSummary, Measured, SourceSummary, Summary
 
-#: A log that is no terminal has no width of its own; the table fits this one.
-WIDTH = 120
 #: The source of irreproducibility that is rounding alone.
 ARITHMETIC = "arithmetic"
-
-_LATEX = {"&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "±": r"$\pm$", "÷": r"$\div$", "−": "$-$"}
 
 
 class Verdict(StrEnum):
@@ -78,8 +77,41 @@ def page(summary: Summary) -> Page:
     )
 
 
-def as_terminal(shown: Page) -> Group:
-    """Return the page for rich, about 120 columns wide."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TerminalPage:
+    """The page for rich: a narrow terminal has comparisons below what they compare.
+
+    Where that does not suffice, one column less. No number is cut, and a name is wrapped at most.
+    """
+
+    shown: Page
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the widest table that fits, and the notes."""
+        layouts = (_ALL, _STACKED, _FEWEST)
+        tables = [_terminal_table(self.shown, layout) for layout in layouts]
+        unlimited = options.update(max_width=sys.maxsize)
+        fitting = (
+            each
+            for each in tables
+            if Measurement.get(console, unlimited, each).maximum <= options.max_width
+        )
+        yield next(fitting, tables[-1])
+        yield from (Text(note) for note in self.shown.notes)
+
+
+#: Indices of the headings of each column of a table: of several, one is shown below the other.
+_ALL = ((0,), (1,), (2,), (3,), (4,), (5,), (6,))
+_STACKED = ((0,), (1, 2), (3,), (4, 5), (6,))
+_FEWEST = ((0,), (1, 2), (4, 5), (6,))
+
+
+def as_terminal(shown: Page) -> TerminalPage:
+    """Return the page for rich, at most about 120 columns wide."""
+    return TerminalPage(shown=shown)
+
+
+def _terminal_table(shown: Page, columns: Sequence[tuple[int, ...]]) -> Table:
     table = Table(
         title=shown.title,
         box=SIMPLE_HEAD,
@@ -87,49 +119,55 @@ def as_terminal(shown: Page) -> Group:
         pad_edge=False,
         collapse_padding=True,
     )
-    for heading in shown.headings:
-        first = heading == shown.headings[0]
+    for column in columns:
+        is_name = column == (0,)
         table.add_column(
-            heading, justify="left" if first else "right", overflow="fold", no_wrap=not first
+            "\n".join(shown.headings[each] for each in column),
+            justify="left" if is_name else "right",
+            overflow="fold",
+            no_wrap=not is_name,
         )
     for number, row in enumerate(shown.rows):
-        cells = [Text(cell.text, style=str(cell.verdict)) for cell in row]
+        cells = [
+            Text("\n").join(Text(row[each].text, style=str(row[each].verdict)) for each in column)
+            for column in columns
+        ]
         table.add_row(*cells, style="bold" if number == shown.baseline else None)
-    return Group(table, *(Text(note) for note in shown.notes))
+    return table
 
 
 def as_markdown(shown: Page) -> str:
     """Return the page in Markdown."""
     lines = [
-        f"# {shown.title}",
+        f"# {text.as_markdown(shown.title)}",
         "",
         _markdown_row(shown.headings),
         _markdown_row(["---"] + ["---:"] * (len(shown.headings) - 1)),
     ]
     for number, row in enumerate(shown.rows):
-        texts = [cell.text.replace("|", "\\|") for cell in row]
+        cells = [text.as_markdown(cell.text) for cell in row]
         lines.append(
-            _markdown_row([f"**{text}**" if number == shown.baseline else text for text in texts])
+            _markdown_row([f"**{cell}**" if number == shown.baseline else cell for cell in cells])
         )
-    return "\n".join([*lines, "", *(f"- {note}" for note in shown.notes), ""])
+    return "\n".join([*lines, "", *(f"- {text.as_markdown(note)}" for note in shown.notes), ""])
 
 
 def as_latex(shown: Page) -> str:
     """Return the page as a LaTeX table; it needs the package booktabs."""
-    rows = [" & ".join(_escaped(cell.text) for cell in row) + r" \\" for row in shown.rows]
+    rows = [" & ".join(text.as_latex(cell.text) for cell in row) + r" \\" for row in shown.rows]
     return "\n".join(
         [
             r"\begin{table}",
-            rf"\caption{{{_escaped(shown.title)}}}",
+            rf"\caption{{{text.as_latex(shown.title)}}}",
             rf"\begin{{tabular}}{{l{'r' * (len(shown.headings) - 1)}}}",
             r"\toprule",
-            " & ".join(_escaped(heading) for heading in shown.headings) + r" \\",
+            " & ".join(text.as_latex(heading) for heading in shown.headings) + r" \\",
             r"\midrule",
             *rows,
             r"\bottomrule",
             r"\end{tabular}",
             "",
-            *(f"{_escaped(note)}\n" for note in shown.notes),
+            *(f"{text.as_latex(note)}\n" for note in shown.notes),
             r"\end{table}",
             "",
         ]
@@ -195,10 +233,10 @@ def _row(summary: ArmSummary, *, is_baseline: bool, ranked: bool) -> tuple[Cell,
 
 
 def _signed(interval: Interval) -> str:
-    text = plus_minus(interval)
+    shown = plus_minus(interval)
     if math.isnan(interval.value):
-        return text
-    return f"+{text}" if interval.value >= 0 else text.replace("-", "−", 1)
+        return shown
+    return f"+{shown}" if interval.value >= 0 else shown.replace("-", "−", 1)
 
 
 def _verdict(comparison: Comparison, *, none: float) -> Verdict:
@@ -237,7 +275,7 @@ def _floor(source: SourceSummary) -> str:
     found = source.relative_pd
     if math.isnan(found.value):
         return f"its relative PD is not known, {found.reason}"
-    meaning = ", the floor of what this study can tell apart" if source.source == ARITHMETIC else ""
+    meaning = ", caused by floating-point order alone" if source.source == ARITHMETIC else ""
     return f"relative PD {percent(found, 3)}{meaning}"
 
 
@@ -335,9 +373,3 @@ def _undefined(summary: Summary) -> Iterator[str]:
 
 def _markdown_row(texts: tuple[str, ...] | list[str]) -> str:
     return f"| {' | '.join(texts)} |"
-
-
-def _escaped(text: str) -> str:
-    for found, meant in _LATEX.items():
-        text = text.replace(found, meant)
-    return text

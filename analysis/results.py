@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from analysis.errors import ResultsError
+from analysis.files import (
+    Config,
+    CostFile,
+    Manifest,
+    ManifestArm,
+    Provenance,
+    Staleness,
+    Strict,
+    read_json,
+    read_table,
+)
+from analysis.text import listed, shortened
 
 Floats = NDArray[np.float64]
+Value = TypeVar("Value")
 
 MANIFEST = "sweep.json"
 DONE = "DONE"
+_DOCUMENTS: dict[str, type[Strict]] = {
+    "config.json": Config,
+    "cost.json": CostFile,
+    "provenance.json": Provenance,
+    "staleness.json": Staleness,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,35 +51,24 @@ class Trial:
     replica: int
 
     def table(self, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
-        """Return a Parquet file of the trial, or say which column it lacks."""
-        path = self.directory / name
-        try:
-            # To pyarrow, a relative path with a colon is a URI.
-            return pq.read_table(path.absolute(), columns=list(columns)).to_pandas()
-        except FileNotFoundError:
-            raise ResultsError(f"{path}: not there, though the trial is marked {DONE}") from None
-        except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
-            first_line = str(error).splitlines()[0]
-            raise ResultsError(
-                f"{path}: {first_line}; expected Parquet with columns {', '.join(columns)}"
-            ) from None
+        """Return columns of a Parquet file of the trial, checked by its schema."""
+        return self._there(name, lambda path: read_table(path, columns))
 
     def document(self, name: str) -> dict[str, Any]:
-        """Return a JSON file of the trial."""
-        return _read_json(self.directory / name)
+        """Return a JSON file of the trial, checked by its schema."""
+        found = self._there(name, lambda path: read_json(path, _DOCUMENTS[name]))
+        return found.model_dump(exclude_unset=True)
 
     def has(self, name: str) -> bool:
         """Tell whether the trial left a file of that name, which not every engine does."""
         return (self.directory / name).exists()
 
-    def numbers(self, name: str) -> dict[str, float]:
-        """Return a flat JSON file of numbers of the trial."""
-        path = self.directory / name
-        value = _read_json(path)
-        wrong = next((key for key, each in value.items() if not _is_number(each)), None)
-        if wrong is not None:
-            raise ResultsError(f"{path}: {wrong} is {value[wrong]!r}, expected a number")
-        return {key: float(each) for key, each in value.items()}
+    def _there(self, name: str, read: Callable[[Path], Value]) -> Value:
+        try:
+            return read(self.directory / name)
+        except FileNotFoundError:
+            path = self.directory / name
+            raise ResultsError(f"{path}: not there, though the trial is marked {DONE}") from None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +89,12 @@ class Predictions:
     def probabilities(self) -> Floats:
         """``(M, N)``; in float64 none rounds to 1 before logit 36."""
         return 1.0 / (1.0 + np.exp(-self.logits))
+
+    @property
+    def diverged(self) -> tuple[int, ...]:
+        """The replicas that predict NaN or infinity."""
+        pairs = zip(self.replicas, self.logits, strict=True)
+        return tuple(replica for replica, logits in pairs if not np.isfinite(logits).all())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +119,12 @@ class Trials:
         """Return the served predictions of all finished replicas; they are not kept.
 
         Raises:
-            ResultsError: no trial is finished, or replicas saw different examples or labels.
+            ResultsError: no trial is finished, two replicas are one trial, or they saw different
+                examples or labels.
         """
         if not self.done:
             raise ResultsError(f"{self.name}: none of its {self.planned} trials is finished")
+        _refuse_the_same(self.done)
         columns = ("example", "group", "label", "logit")
         tables = [trial.table("predictions.parquet", columns) for trial in self.done]
         first, shared = tables[0], ["example", "group", "label"]
@@ -133,17 +149,21 @@ class Trials:
     @cached_property
     def devices(self) -> tuple[str, ...]:
         """The kinds of device that finished replicas were trained on, such as cpu and cuda."""
-        return tuple(sorted({_device(trial.directory / "provenance.json") for trial in self.done}))
+        told = (trial.document("provenance.json")["machine"]["device"] for trial in self.done)
+        return tuple(sorted({device.split(":")[0] for device in told}))
 
     @cached_property
     def cost(self) -> pd.DataFrame:
         """One row a finished replica: the numbers of ``cost.json``."""
-        return pd.DataFrame([trial.numbers("cost.json") for trial in self.done])
+        return pd.DataFrame([trial.document("cost.json") for trial in self.done])
 
     def read_progress(self) -> dict[int, Floats]:
         """Return logits ``(M, n)`` of the examples watched, by number of examples trained on.
 
         Holds the points that all finished replicas reached; empty where one kept none.
+
+        Raises:
+            ResultsError: a file is damaged, or replicas watched different examples.
         """
         name = "progress_predictions.parquet"
         if not self.done or not all(trial.has(name) for trial in self.done):
@@ -157,6 +177,12 @@ class Trials:
             for trial in self.done
         ]
         common = sorted(set.intersection(*(set(each) for each in points)))
+        for examples, (trial, each) in product(common, zip(self.done, points, strict=True)):
+            if not np.array_equal(each[examples]["example"], points[0][examples]["example"]):
+                raise ResultsError(
+                    f"{trial.directory / name}: example: found other examples after {examples}"
+                    f" than in {self.done[0].directory / name}, expected the same"
+                )
         return {
             examples: np.stack([each[examples]["logit"].to_numpy(np.float64) for each in points])
             for examples in common
@@ -188,7 +214,7 @@ class Trials:
         total: Counter[int] = Counter()
         for trial in self.done:
             if trial.has("staleness.json"):
-                total.update(_histogram(trial))
+                total.update(trial.document("staleness.json")["updates"]["histogram"])
         return dict(sorted(total.items()))
 
 
@@ -230,50 +256,41 @@ def read_sweep(directory: Path | str) -> SweepResults:
     path = directory / MANIFEST
     if not path.exists():
         raise ResultsError(f"{directory}: has no {MANIFEST}, expected the output of a sweep")
-    manifest = _read_json(path)
-    try:
-        arms = tuple(_arm(directory, entry) for entry in manifest["arms"])
-        sources = tuple(
-            _trials(directory, entry["source"], entry["trials"]) for entry in manifest["sources"]
-        )
-        experiment, varied = manifest["experiment"], tuple(manifest["varied"])
-        named = manifest["baseline"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ResultsError(
-            f"{path}: {type(error).__name__} {error}, expected what a sweep writes"
-        ) from None
-    baseline = next((arm for arm in arms if arm.name == named), None)
+    manifest = read_json(path, Manifest)
+    arms = tuple(_arm(directory, arm) for arm in manifest.arms)
+    baseline = next((arm for arm in arms if arm.name == manifest.baseline), None)
     if baseline is None:
-        names = ", ".join(arm.name for arm in arms)
-        raise ResultsError(f"{path}: baseline {named!r} is no arm, expected one of {names}")
+        found = shortened(repr(manifest.baseline), 60)
+        names = listed(arm.name for arm in arms)
+        raise ResultsError(f"{path}: baseline {found} is no arm, expected one of {names}")
     return SweepResults(
         directory=directory,
-        experiment=experiment,
+        experiment=manifest.experiment,
         baseline=baseline,
-        varied=varied,
+        varied=manifest.varied,
         arms=arms,
-        sources=sources,
+        sources=tuple(_trials(directory, each.source, each.trials) for each in manifest.sources),
     )
 
 
-def _arm(directory: Path, entry: dict[str, Any]) -> ArmResults:
-    trials = _trials(directory, entry["name"], entry["trials"])
+def _arm(directory: Path, arm: ManifestArm) -> ArmResults:
+    trials = _trials(directory, arm.name, arm.trials)
     return ArmResults(
         name=trials.name,
         places=trials.places,
         done=trials.done,
-        kind=str(entry["kind"]),
-        model=str(entry["model"]),
-        activation=str(entry["activation"]),
-        beta=float("nan") if entry["beta"] is None else float(entry["beta"]),
-        components=int(entry["components"]),
-        conditions=entry.get("conditions", {}),
+        kind=arm.kind,
+        model=arm.model,
+        activation=arm.activation,
+        beta=math.nan if arm.beta is None else arm.beta,
+        components=arm.components,
+        conditions=arm.conditions,
     )
 
 
-def _trials(directory: Path, name: str, places: list[str]) -> Trials:
+def _trials(directory: Path, name: str, places: tuple[str, ...]) -> Trials:
     return Trials(
-        name=str(name),
+        name=name,
         places=tuple(directory / place for place in places),
         done=tuple(
             Trial(directory=directory / place, replica=number)
@@ -283,35 +300,15 @@ def _trials(directory: Path, name: str, places: list[str]) -> Trials:
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ResultsError(f"{path}: not there, expected a JSON object") from None
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: {error}, expected a JSON object") from None
-    if not isinstance(value, dict):
-        raise ResultsError(f"{path}: holds {type(value).__name__}, expected a JSON object")
-    return value
-
-
-def _histogram(trial: Trial) -> dict[int, int]:
-    name = "staleness.json"
-    try:
-        found = trial.document(name)["updates"]["histogram"]
-        return {int(updates): int(count) for updates, count in found.items()}
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise ResultsError(
-            f"{trial.directory / name}: expected updates.histogram, a count for each staleness"
-        ) from None
-
-
-def _device(path: Path) -> str:
-    machine = _read_json(path).get("machine")
-    if not isinstance(machine, dict) or "device" not in machine:
-        raise ResultsError(f"{path}: has no machine.device, expected the device trained on")
-    return str(machine["device"]).split(":")[0]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _refuse_the_same(trials: tuple[Trial, ...]) -> None:
+    """Refuse replicas that are one trial, linked or copied: they have nothing to differ in."""
+    first: dict[str, Trial] = {}
+    for trial in trials:
+        name = "config.json"
+        told = trial.document(name) if trial.has(name) else str(trial.directory.resolve())
+        other = first.setdefault(json.dumps(told, sort_keys=True), trial)
+        if other is not trial:
+            raise ResultsError(
+                f"{trial.directory}: found the same trial as {other.directory}, expected replicas"
+                " that differ in a seed"
+            )

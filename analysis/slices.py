@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pandas as pd
 from numpy.typing import NDArray
 
 from analysis import estimators, intervals
 from analysis.errors import ResultsError
+from analysis.files import column_titles, read_table
 from analysis.intervals import Interval
 from analysis.results import Predictions, SweepResults
 
@@ -54,7 +54,7 @@ class Sliced:
 
 
 def slice_sweep(sweep: SweepResults) -> tuple[Sliced | Missing, ...]:
-    """Return relative PD by slice, of all arms that have two finished replicas.
+    """Return relative PD by slice, of all arms with two finished replicas and finite predictions.
 
     Every arm's examples are cut alike: by the baseline's mean prediction, and by how often their
     group and item occur in the training examples, which the sweep noted in ``slices.parquet``.
@@ -62,10 +62,10 @@ def slice_sweep(sweep: SweepResults) -> tuple[Sliced | Missing, ...]:
     Raises:
         ResultsError: a file is not what a sweep writes.
     """
-    arms = [arm for arm in sweep.arms if len(arm.done) > 1]
+    arms = [arm for arm in sweep.arms if len(arm.done) > 1 and not arm.read_predictions().diverged]
     if not arms:
         return (Missing(title="slices", reason="no arm has two finished replicas"),)
-    reference = sweep.baseline if sweep.baseline.done else arms[0]
+    reference = sweep.baseline if sweep.baseline in arms else arms[0]
     cuts = tuple(_slicings(sweep.directory, reference.read_predictions()))
     found: dict[str, dict[str, tuple[Interval, ...]]] = defaultdict(dict)
     for arm in arms:
@@ -128,37 +128,26 @@ def _slicings(directory: Path, reference: Predictions) -> Iterator[Slicing | Mis
         yield Missing(title="activity of the user", reason=reason)
         yield Missing(title="popularity of the item", reason=reason)
         return
-    table, names = _read(path, reference.example)
+    names = {name: told for name, told in column_titles(path).items() if name in (GROUP, ITEM)}
+    table = _read(path, reference.example, tuple(names))
     if GROUP in names:
-        yield by_count(f"training examples of the {names[GROUP]}", table[GROUP])
+        yield by_count(f"training examples of the {names[GROUP]}", table[GROUP].to_numpy())
     else:
         reason = "the click log has no groups, such as users"
         yield Missing(title="activity of the user", reason=reason)
     if ITEM in names:
-        yield by_count(f"training examples of the {names[ITEM]} shown", table[ITEM])
+        yield by_count(f"training examples of the {names[ITEM]} shown", table[ITEM].to_numpy())
     else:
         reason = "the experiment does not name the feature that holds the item: data.item"
         yield Missing(title="popularity of the item", reason=reason)
 
 
-def _read(path: Path, examples: Integers) -> tuple[dict[str, Integers], dict[str, str]]:
-    """Return the counts of ``examples`` by column, and the feature that each column counts."""
-    try:
-        found = pq.read_table(path.absolute())  # to pyarrow, a relative path with a colon is a URI
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ResultsError(f"{path}: {str(error).splitlines()[0]}; expected Parquet") from None
-    metadata = found.schema.metadata or {}
-    names = {
-        column: metadata[column.encode()].decode()
-        for column in (GROUP, ITEM)
-        if column in found.column_names and column.encode() in metadata
-    }
-    columns = {name: found[name].to_numpy() for name in ("example", *names)}
-    place = np.searchsorted(columns["example"], examples)
-    within = place < len(columns["example"])
-    if not within.all() or not np.array_equal(columns["example"][place], examples):
-        raise ResultsError(f"{path}: lacks examples that the trials were evaluated on")
-    return {name: columns[name][place] for name in names}, names
+def _read(path: Path, examples: Integers, counts: tuple[str, ...]) -> pd.DataFrame:
+    """Return the columns of counts, a row for each of ``examples``."""
+    table = read_table(path, ("example", *counts)).set_index("example")
+    if not np.isin(examples, table.index).all():
+        raise ResultsError(f"{path}: example: lacks examples that the trials were evaluated on")
+    return table.loc[examples]
 
 
 def _span(counts: Integers) -> str:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.errors import ResultsError
+from analysis.files import Count, Label, Number, OrNaN, read_json
 from analysis.results import Trial, Trials
 from analysis.writing import write_whole
 
@@ -38,9 +38,9 @@ class Prices:
     Where a process has a GPU both are added: give no price for cores where the GPU's includes them.
     """
 
-    per_core_hour: float | None = None
-    per_gpu_hour: float | None = None
-    currency: str = ""
+    per_core_hour: Number | None = None
+    per_gpu_hour: Number | None = None
+    currency: Label = ""
 
     @property
     def known(self) -> bool:
@@ -73,13 +73,13 @@ class Spent:
     ``basis`` says what hours rest on: ``2 finished trials``, ``a probe of 24 batches``.
     """
 
-    arm: str
-    trials: int
-    lookups: float
-    core_hours: float
-    gpu_hours: float
-    money: float
-    basis: str
+    arm: Label
+    trials: Count
+    lookups: OrNaN
+    core_hours: OrNaN
+    gpu_hours: OrNaN
+    money: OrNaN
+    basis: Label
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,22 +99,17 @@ def usage(trial: Trial) -> Usage | None:
     """
     if not all(trial.has(name) for name in _NEEDED):
         return None
-    cost, provenance = trial.numbers("cost.json"), trial.document("provenance.json")
-    try:
-        examples = float(trial.table("progress.parquet", ("examples",))["examples"].max())
-        engine = trial.document("config.json")["recipe"]["engine"]
-        seconds = examples / cost["train_examples_per_second"] * _processes(engine)
-        on_gpu = str(provenance["machine"]["device"]).startswith("cuda")
-        return Usage(
-            examples=examples,
-            lookups=examples * cost["train_lookups"],
-            core_seconds=seconds * provenance["threads"],
-            gpu_seconds=seconds if on_gpu else 0.0,
-        )
-    except (KeyError, TypeError) as error:
-        raise ResultsError(
-            f"{trial.directory}: {type(error).__name__} {error}, expected what a trial writes"
-        ) from None
+    cost, provenance = trial.document("cost.json"), trial.document("provenance.json")
+    examples = float(trial.table("progress.parquet", ("examples",))["examples"].max())
+    engine = trial.document("config.json")["recipe"]["engine"]
+    seconds = examples / cost["train_examples_per_second"] * _processes(engine)
+    on_gpu = provenance["machine"]["device"].startswith("cuda")
+    return Usage(
+        examples=examples,
+        lookups=examples * cost["train_lookups"],
+        core_seconds=seconds * provenance.get("threads", math.nan),
+        gpu_seconds=seconds if on_gpu else 0.0,
+    )
 
 
 def actual(arms: Iterable[Trials], prices: Prices) -> tuple[Spent, ...]:
@@ -179,18 +174,9 @@ def read_spending(directory: Path) -> Spending | None:
     """
     path = directory / FILE
     try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
-        return Spending(
-            prices=Prices(**contents["prices"]),
-            estimated=tuple(_from_json(row) for row in contents["estimated"]),
-            actual=tuple(_from_json(row) for row in contents["actual"]),
-        )
+        return read_json(path, Spending)
     except FileNotFoundError:
         return None
-    except (KeyError, TypeError, ValueError) as error:
-        raise ResultsError(
-            f"{path}: {type(error).__name__} {error}, expected what a sweep writes"
-        ) from None
 
 
 def _spent(arm: str, trials: int, told: Sequence[Usage], prices: Prices) -> Spent:
@@ -208,9 +194,10 @@ def _spent(arm: str, trials: int, told: Sequence[Usage], prices: Prices) -> Spen
 
 def _processes(engine: dict[str, Any]) -> float:
     """Return how many processes train; NaN where their number may change on the way."""
-    if engine["name"] not in _OF_WORKERS:
+    if engine.get("name") not in _OF_WORKERS:
         return 1.0
-    return float(engine["workers"]) if isinstance(engine["workers"], int) else math.nan
+    workers = engine.get("workers")
+    return float(workers) if isinstance(workers, int) else math.nan
 
 
 def _as_json(row: Spent) -> dict[str, Any]:
@@ -218,8 +205,3 @@ def _as_json(row: Spent) -> dict[str, Any]:
         key: None if isinstance(value, float) and math.isnan(value) else value
         for key, value in asdict(row).items()
     }
-
-
-def _from_json(row: dict[str, Any]) -> Spent:
-    known: dict[str, Any] = {k: math.nan if v is None else v for k, v in row.items()}
-    return Spent(**known)

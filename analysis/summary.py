@@ -191,13 +191,8 @@ def _sample(found: Predictions | None) -> Sample | str:
     """Return the replicas' predictions, or why there is nothing to measure."""
     if found is None:
         return "no trial is finished"
-    diverged = [
-        replica
-        for replica, logits in zip(found.replicas, found.logits, strict=True)
-        if not np.isfinite(logits).all()
-    ]
-    if diverged:
-        return f"replica {diverged[0]} predicts NaN or infinity"
+    if found.diverged:
+        return f"replica {found.diverged[0]} predicts NaN or infinity"
     return estimators.sample(found.labels, found.probabilities, found.group, found.replicas)
 
 
@@ -258,11 +253,7 @@ def _counted(arm: ArmResults) -> Counted:
 
 
 def _costs(arm: ArmResults, column: str) -> pd.Series:
-    if not arm.done:
-        return pd.Series(dtype=np.float64)
-    if column not in arm.cost:
-        raise ResultsError(f"{arm.done[0].directory / 'cost.json'}: has no {column}")
-    return arm.cost[column]
+    return arm.cost[column] if arm.done else pd.Series(dtype=np.float64)
 
 
 def _same_evaluation(

@@ -12,6 +12,7 @@ from analysis.intervals import Interval
 from analysis.presentation import Page, as_latex, as_markdown, page
 from analysis.results import read_sweep
 from analysis.summary import ArmSummary, Counted, Measured, Summary, summarize
+from analysis.text import without_formulas
 from analysis.writing import write_whole
 
 NAME = "tradeoff"
@@ -49,7 +50,7 @@ def write_table(summary: Summary, directory: Path) -> list[Path]:
     shown: Page = page(summary)
     writers: dict[str, Callable[[Path], object]] = {
         "parquet": lambda path: table.to_parquet(path, index=False),
-        "csv": lambda path: table.to_csv(path, index=False),
+        "csv": lambda path: without_formulas(table).to_csv(path, index=False),
         "md": lambda path: path.write_text(as_markdown(shown), encoding="utf-8"),
         "tex": lambda path: path.write_text(as_latex(shown), encoding="utf-8"),
     }

@@ -16,26 +16,30 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from typer import Argument, Context, Option
 
+from cluster.upload import NOT_UPLOADED, check_upload
 from jobs.cli import BENCHMARK, JOBS
-from jobs.command import FAILED, FORWARDED, INTERRUPTED, STYLE, guarded
+from jobs.command import FAILED, FORWARDED, INTERRUPTED, STYLE, guarded, terminal
+from recsys.credentials import holds_credentials, redacted
 from recsys.errors import ConfigError
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
 
 _Answer = TypeVar("_Answer")
-_NOT_FOR_THE_CLUSTER = ["/data/", "/results/", ".git/", ".venv/"]
 _STOP_S = 30
 """How long a job has to cancel what runs before Ray kills it."""
 
 _POLL_S = 0.5
 _PATIENCE_S = 60.0
 """So long a cluster that answered before may not answer: a connection may be forwarded anew"""
+_ANSWER_S = 20.0
+"""How long a dashboard has to answer at first"""
 _WIDE = 200
+_URL = "RAY_API_SERVER_ADDRESS"
+"""What Ray prefers to any address that it is passed"""
 
 _HELP = """Run a job on a Ray cluster.
 
@@ -61,7 +65,7 @@ class _Settings:
 def make_app() -> typer.Typer:
     """Return the command line: every job by its name, beside ``list``, ``follow`` and ``stop``."""
     app = typer.Typer(help=_HELP, no_args_is_help=True, **STYLE)
-    app.callback()(_settings)
+    app.callback()(guarded(_settings))
     for name, summary in {**JOBS, "benchmark": BENCHMARK}.items():
         app.command(name, help=summary, context_settings=FORWARDED, rich_help_panel="Jobs")(
             _submission(name)
@@ -112,8 +116,8 @@ def _settings(
     ] = None,
 ) -> None:
     if address is not None:
-        # Ray prefers the environment to what it is told.
-        os.environ["RAY_API_SERVER_ADDRESS"] = address
+        _check_url("--address", address)
+        os.environ[_URL] = address
     context.obj = _Settings(
         working_dir=working_dir, identifier=identifier, no_wait=no_wait, gpus=gpus
     )
@@ -130,6 +134,12 @@ def _run_on_cluster(name: str, arguments: list[str], settings: _Settings) -> Non
     uploaded = settings.working_dir
     if not uploaded.is_dir():
         raise ConfigError(f"--working-dir {uploaded}: not there, expected a directory")
+    for word in filter(holds_credentials, arguments):
+        raise ConfigError(
+            f"{word}: found credentials, which Ray shows to all users of the cluster; expected "
+            "them in the environment of its nodes, such as AWS_ACCESS_KEY_ID"
+        )
+    check_upload(uploaded, arguments)
     with _cluster() as client:
         job = client.submit_job(
             entrypoint=shlex.join(["python", "-m", f"jobs.{name.replace('-', '_')}", *arguments]),
@@ -137,7 +147,7 @@ def _run_on_cluster(name: str, arguments: list[str], settings: _Settings) -> Non
             entrypoint_num_gpus=settings.gpus,
             runtime_env={
                 "working_dir": str(uploaded),
-                "excludes": _NOT_FOR_THE_CLUSTER,
+                "excludes": NOT_UPLOADED,
                 "env_vars": {"PYTHONUNBUFFERED": "1", "RAY_JOB_STOP_WAIT_TIME_S": str(_STOP_S)},
             },
         )
@@ -154,9 +164,9 @@ def list_jobs() -> None:
     for job in found:
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime((job.start_time or 0) / 1000))
         code = "" if job.driver_exit_code is None else str(job.driver_exit_code)
-        table.add_row(job.submission_id or job.job_id, job.status, code, started, job.entrypoint)
-    console = Console()
-    (console if console.is_terminal else Console(width=_WIDE)).print(table)
+        name, command = job.submission_id or job.job_id, redacted(job.entrypoint)
+        table.add_row(name, job.status, code, started, command)
+    terminal(width=_WIDE).print(table)
 
 
 def follow(job: Annotated[str, Argument(metavar="ID")]) -> None:
@@ -251,20 +261,55 @@ def _ended(client: JobSubmissionClient, job: str) -> JobDetails:
 @contextmanager
 def _cluster() -> Iterator[JobSubmissionClient]:
     """Connect; what the cluster refuses becomes one line."""
-    from ray.exceptions import AuthenticationError
+    from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 
-    logging.disable(logging.INFO)  # Ray tells of every upload
+    logging.disable(logging.INFO)  # Ray logs every upload
     try:
+        os.environ[_URL] = _dashboard()
         yield JobSubmissionClient()
-    except (AuthenticationError, ConnectionError, RuntimeError, ValueError) as error:
+    except (RayError, ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigError(f"the cluster: {_one_line(error)}") from None
     finally:
         logging.disable(logging.NOTSET)
 
 
+def _dashboard() -> str:
+    """Return the URL of the dashboard that the environment names, once it answers.
+
+    Raises:
+        ConfigError: the environment names something else, or no cluster of that address answers.
+        ConnectionError: no dashboard answers.
+    """
+    import requests
+    from ray.dashboard.utils import ray_address_to_api_server_url
+
+    from distrib.session import answering
+
+    field = _URL if os.environ.get(_URL) else "RAY_ADDRESS"
+    url = os.environ.get(field) or "local"
+    if url == "local":
+        try:
+            url = ray_address_to_api_server_url(answering("auto"))
+        except ConfigError:
+            url = "http://127.0.0.1:8265"  # perhaps forwarded from another machine
+    elif field != _URL and "://" not in url:
+        url = ray_address_to_api_server_url(answering(url))
+    _check_url(field, url)
+    try:
+        requests.get(f"{url.rstrip('/')}/api/version", timeout=_ANSWER_S)
+    except requests.RequestException:
+        raise ConnectionError(f"Failed to connect to Ray at address: {url}.") from None
+    return url
+
+
+def _check_url(field: str, url: str) -> None:
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"{field} {url}: expected http://HOST:8265")
+
+
 def _one_line(error: Any) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in redacted(str(error)).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 
 

@@ -12,6 +12,7 @@ from distrib.remote import Results
 from distrib.results import trial_directory
 from distrib.status import ERROR
 from distrib.trial import Trial
+from recsys.credentials import redacted
 
 _log = logging.getLogger(__name__)
 
@@ -33,17 +34,18 @@ class Failure:
 def write_failure(results: Results, title: str, trial: Trial, reason: str, text: str) -> Failure:
     """Leave the reason and, below it, the traceback in the trial's directory.
 
-    The next try's result replaces the directory. Where it cannot be sent to a URI, it is here.
+    The next try's result replaces the directory. Where it cannot be sent to a URI, it is here;
+    where it cannot be written, as on a full disk, nothing else is stopped for it.
     """
-    place = trial_directory(results.directory, trial)
-    place.mkdir(parents=True, exist_ok=True)
-    report = place / ERROR
-    report.write_text(f"{reason}\n\n{text}")
+    reason = redacted(reason)
+    report = trial_directory(results.directory, trial) / ERROR
     named = f"{results}/{report.relative_to(results.directory).as_posix()}"
     try:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(f"{reason}\n\n{redacted(text)}")
         results.send_file(report)
     except OSError as error:
-        _log.warning("%s: could not be sent (%s); it is here: %s", named, error, report)
+        _log.warning("%s: could not be written or sent (%s); locally: %s", named, error, report)
         named = str(report)
     return Failure(title=title, trial=trial, reason=reason, report=report, named=named)
 

@@ -6,6 +6,7 @@ seconds to load TorchRec; what is a user's own or uses a GPU gets a fresh one, a
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,7 +59,9 @@ def _train_group(
     except (ConfigError, DataError) as error:
         return stopped_by(error, Ending.BAD_INPUT)
     except Exception as error:
-        return stopped_by(error, Ending.OWN_ERROR)
+        # A full disk is full for each replica alone too: trained again, it would be for nothing.
+        is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return stopped_by(error, Ending.BAD_INPUT if is_full else Ending.OWN_ERROR)
     return None
 
 

@@ -17,12 +17,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from distrib.folder import Folder, without_secrets
+from distrib.folder import Folder, inside
 from distrib.results import DONE, RUNS, trial_directory, write_trial
 from distrib.status import ERROR
 from distrib.trial import Trial, TrialResult
+from recsys.credentials import without_credentials
 from recsys.errors import ConfigError, DataError
 
 _TRIALS = "trials"
@@ -48,7 +49,7 @@ class Results:
 
     def __str__(self) -> str:
         """Return the place for a person, without keys."""
-        return str(self.directory) if self.uri is None else without_secrets(self.uri)
+        return str(self.directory) if self.uri is None else without_credentials(self.uri)
 
     @property
     def place(self) -> Path | str:
@@ -72,20 +73,32 @@ class Results:
         # A network's file system remembers what was not there, until it is listed again.
         return place in place.parent.glob("*") and _is_done(place)
 
-    def fetch(self, wanted: Wanted = everything) -> None:
+    def fetch(self, wanted: Wanted = everything, *, beside: bool = True) -> None:
         """Have in the directory what lies at the URI: finished trials, failures, what is beside.
 
         Checkpoints stay there: whoever goes on from one fetches it. Called again, it fetches no
-        finished trial twice, and drops what is gone there.
+        finished trial twice, and drops what is gone there. Without ``beside``, only the folder of
+        trials is listed, and fetched.
+
+        Raises:
+            DataError: what lies there would lead out of the directory.
         """
         if self.uri is None:
             return
         folder = Folder(self.uri)
-        names = folder.files()
-        finished = {name.removesuffix(f"/{DONE}") for name in names if name.endswith(f"/{DONE}")}
+        if beside:
+            names = folder.files()
+        else:
+            names = [f"{_TRIALS}/{each}" for each in Folder(self.uri, _TRIALS).files()]
+        finished = {
+            name.removesuffix(f"/{DONE}")
+            for name in names
+            if PurePosixPath(name).match(f"{_TRIALS}/*/{DONE}")
+        }
         for place in finished:
-            if not _is_done(self.directory / place):
-                _fetch_trial(Folder(self.uri, place), self.directory / place, wanted)
+            here = inside(self.directory, place)
+            if not _is_done(here):
+                _fetch_trial(Folder(self.uri, place), here, wanted)
         for name in names:
             place, _, file = name.rpartition("/")
             is_beside = not name.startswith((f"{_TRIALS}/", f"{RUNS}/"))
@@ -95,6 +108,12 @@ class Results:
         for path in self.directory.glob("*"):
             if path.is_file() and path.name not in names:
                 path.unlink()
+
+    def drop(self, name: str) -> None:
+        """Delete a file beside the trials, here and at the URI; it need not be there."""
+        (self.directory / name).unlink(missing_ok=True)
+        if self.uri is not None:
+            Folder(self.uri).delete(name)
 
     def send(self) -> None:
         """Send what this machine made beside the trials: the manifest, the report, failures."""
@@ -106,7 +125,7 @@ class Results:
         """Send a file of the directory, unless it lies at the URI as it is."""
         if self.uri is not None and path.stat().st_mtime_ns != _AS_FETCHED[1]:
             name = path.relative_to(self.directory).as_posix()
-            Folder(self.uri).write(name, path.read_bytes())
+            Folder(self.uri).write(name, inside(self.directory, name).read_bytes())
             os.utime(path, ns=_AS_FETCHED)
 
 
@@ -149,7 +168,7 @@ def _prepare(results: Results, uri: str, *, writes: bool, wanted: Wanted) -> Non
         first = str(error).splitlines()[0]
         expected = "written" if writes else "read"
         raise ConfigError(
-            f"{without_secrets(uri)}: {first}; expected a place that can be {expected}"
+            f"{without_credentials(uri)}: {first}; expected a place that can be {expected}"
         ) from None
 
 
@@ -162,8 +181,8 @@ def fetch_trial(uri: str, place: Path) -> None:
     """
     if not _fetch_trial(Folder(uri), place):
         raise DataError(
-            f"{without_secrets(uri)}: not a finished trial ({DONE} is not there, or not all files "
-            "that it tells of)"
+            f"{without_credentials(uri)}: not a finished trial ({DONE} is not there, or not all "
+            "files that it tells of)"
         )
 
 
@@ -194,7 +213,7 @@ def _is_whole(folder: Folder) -> bool:
             digest in (None, _digest(folder.read(name)))
             for name, digest in _told_digests(folder).items()
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, DataError):
         return False
 
 
@@ -204,6 +223,7 @@ def _fetch_trial(folder: Folder, place: Path, wanted: Wanted = everything) -> bo
     place.mkdir(parents=True)
     try:
         for name, digest in _told_digests(folder).items():
+            inside(place, name)  # of what is not wanted too: a trial is refused as a whole
             if wanted(name) and digest not in (None, _fetch(folder, name, place)):
                 shutil.rmtree(place)
                 return False
@@ -218,17 +238,25 @@ def _told_digests(folder: Folder) -> Mapping[str, str | None]:
     """Return what the files of a finished trial hash to, by name.
 
     A trial that was copied there from a directory has an empty ``DONE``, which tells nothing.
+
+    Raises:
+        DataError: it is not what ``_send_trial`` writes.
     """
     content = folder.read(DONE)
     if content:
-        told: dict[str, str] = json.loads(content)
-        return told
+        try:
+            told = json.loads(content)
+        except (ValueError, RecursionError):
+            told = None
+        if isinstance(told, dict) and all(isinstance(each, str) for each in told.values()):
+            return told
+        raise DataError(f"{folder}/{DONE}: expected a JSON object with a SHA-256 for each file")
     return {name: None for name in folder.files() if name != DONE}
 
 
 def _fetch(folder: Folder, name: str, directory: Path) -> str:
     """Have a file in a directory; return its digest."""
-    path, content = directory / name, folder.read(name)
+    path, content = inside(directory, name), folder.read(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     os.utime(path, ns=_AS_FETCHED)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import shutil
 import uuid
+from contextlib import suppress
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ from typing import Any
 import pandas as pd
 
 from distrib.trial import Trial, TrialResult
+from recsys.directories import remove
 from recsys.errors import DataError
 from recsys.serving.weight_files import has_weights, write_weights
 
 DONE = "DONE"
 RUNS = "runs"
 """The folder beside the trials where engines keep what they go on from"""
+
+_IN_THE_WAY = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 
 def trial_directory(directory: Path, trial: Trial) -> Path:
@@ -27,7 +31,10 @@ def trial_directory(directory: Path, trial: Trial) -> Path:
 
 def is_done(directory: Path, trial: Trial, *, weights: bool = False) -> bool:
     """Tell whether the trial's result is there, whole; with its weights, where they are wanted."""
-    place = trial_directory(directory, trial)
+    return _is_done(trial_directory(directory, trial), weights=weights)
+
+
+def _is_done(place: Path, *, weights: bool) -> bool:
     return (place / DONE).exists() and (not weights or has_weights(place))
 
 
@@ -39,22 +46,31 @@ def write_trial(
     Everything goes to a temporary neighbour first, ``DONE`` last, then takes the trial's name.
     What a failed try left under that name gives way; a result that is there already stays, unless
     it lacks the weights that are to be kept: then it gives way as a whole, so that weights and
-    predictions are always of one training.
+    predictions are always of one training. Of several processes that write one trial at the same
+    time, the first one's result stays.
     """
     place = trial_directory(directory, trial)
     unfinished = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
-    replaced = unfinished.with_suffix(".replaced")
+    replaced = unfinished.with_name(f"{unfinished.name}.replaced")
     unfinished.mkdir(parents=True)
     try:
         _write_files(unfinished, trial, result, keep_weights=keep_weights)
-        if is_done(directory, trial, weights=keep_weights):
-            return place
-        if place.exists():
-            place.rename(replaced)
-        unfinished.rename(place)
+        while not is_done(directory, trial, weights=keep_weights):
+            try:
+                unfinished.rename(place)
+                break
+            except OSError as error:
+                if error.errno not in _IN_THE_WAY:
+                    raise
+            with suppress(FileNotFoundError):  # another process was faster
+                place.rename(replaced)
+                if _is_done(replaced, weights=keep_weights):  # another process's, from just now
+                    with suppress(OSError):
+                        replaced.rename(place)
+            remove(replaced)
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
+        remove(unfinished)
+        remove(replaced)
     return place
 
 
@@ -71,7 +87,7 @@ def read_trial(place: Path) -> Trial:
         return Trial.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         first = str(error).splitlines()[0]
         raise DataError(
             f"{path}: {type(error).__name__} {first}; expected what this version of Soloist writes"

@@ -15,9 +15,13 @@ from types import FrameType
 from typing import Any
 
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, services
+
+from recsys.errors import ConfigError
 
 _PROJECT = Path(__file__).resolve().parents[1]
+_ANSWER_S = 20.0
+"""How long a cluster has to accept a connection: Ray itself would wait for minutes, or forever"""
 
 
 @contextmanager
@@ -27,18 +31,60 @@ def ray_session(cpus: int | None = None) -> Iterator[None]:
     In this order: the one that is already there; the one that ``RAY_ADDRESS`` names (as it does
     under ``ray job submit``); a new one on this machine, reachable from this machine alone, which
     ends with the block and has ``cpus`` CPUs, by default all.
+
+    Raises:
+        ConfigError: no cluster answers at ``RAY_ADDRESS``.
+        ChildProcessError: no Ray starts on this machine.
     """
+    address = os.environ.get("RAY_ADDRESS") or "local"
     if ray.is_initialized():
         yield
-    elif os.environ.get("RAY_ADDRESS"):
-        ray.init(runtime_env=_code(), log_to_driver=False)
+    elif address == "local":
+        with _own_ray(cpus):
+            yield
+    else:
+        reached = answering(address)
         try:
+            try:
+                ray.init(reached, runtime_env=_code(), log_to_driver=False)
+            except Exception as error:  # Ray raises any kind
+                raise _unreachable(address, error) from None
             yield
         finally:
             ray.shutdown()
-    else:
-        with _own_ray(cpus):
-            yield
+
+
+def answering(address: str) -> str:
+    """Return the address of the cluster that a ``RAY_ADDRESS`` names, once it answers.
+
+    That is HOST:PORT, ``ray://HOST:PORT``, or ``auto`` for a cluster that this machine is part of.
+
+    Raises:
+        ConfigError: it is no address, or no cluster answers there for a while.
+    """
+    import grpc  # here: a job with a Ray of its own needs none of it
+    from ray._private.grpc_utils import init_grpc_channel
+
+    try:
+        found = services.canonicalize_bootstrap_address(address) if address == "auto" else address
+        channel = init_grpc_channel(str(found).removeprefix("ray://"))
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_ANSWER_S)
+        finally:
+            channel.close()
+    except grpc.FutureTimeoutError:
+        raise _unreachable(address, f"nothing answers within {_ANSWER_S:g} s") from None
+    except Exception as error:  # Ray raises any kind
+        raise _unreachable(address, error) from None
+    return str(found)
+
+
+def _unreachable(address: str, why: object) -> ConfigError:
+    first = (str(why).strip() or type(why).__name__).splitlines()[0]
+    return ConfigError(
+        f"RAY_ADDRESS {address}: {first}; expected the HOST:PORT of a running Ray cluster, "
+        "auto, or local for a Ray of the job's own"
+    )
 
 
 @contextmanager
@@ -48,14 +94,18 @@ def _own_ray(cpus: int | None) -> Iterator[None]:
     directory = tempfile.mkdtemp(prefix="soloist-", dir="/tmp")
     try:
         with _loopback_alone():
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _temp_dir=directory,
-            )
+            try:
+                ray.init(
+                    address="local",
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _temp_dir=directory,
+                )
+            except Exception as error:  # Ray raises any kind
+                first = (str(error).strip() or type(error).__name__).splitlines()[0]
+                raise ChildProcessError(f"Ray did not start on this machine: {first}") from None
             yield
     finally:
         ray.shutdown()

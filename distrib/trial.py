@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recsys.config import Recipe
+from recsys.credentials import redacted
 from recsys.errors import ConfigError
 from recsys.models.config import ModelConfig, OwnConfig
 from recsys.models.own.source import source_digest
@@ -30,6 +31,7 @@ _DECIDING_LIBRARIES = ("torch", "torchrec", "numpy")
 _DECIDING_ROOMS = ("recsys", "distrib")
 _UNDECIDING = (
     "recsys/data/readers/",  # the click log's fingerprint speaks for them
+    "recsys/credentials.py",
     "recsys/data/download.py",
     "recsys/serving/",
     "distrib/failures.py",
@@ -58,9 +60,9 @@ class Trial:
     data_fingerprint: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what ``config.json`` holds."""
+        """Return what ``config.json`` holds: no credentials, so that a new key keeps the name."""
         return {
-            "recipe": self.recipe.model_dump(mode="json"),
+            "recipe": redacted(self.recipe.model_dump(mode="json")),
             "seeds": asdict(self.seeds),
             "data_fingerprint": self.data_fingerprint,
         }

@@ -1,4 +1,4 @@
-"""Words that several command lines share."""
+"""Arguments and options that several jobs share."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ KeepWeights = Annotated[
     bool,
     Option(
         "--keep-weights",
-        help="Keep the weights of what is served, for soloist export. A finished trial without "
-        "them is trained again.",
+        help="Keep the weights of the served model, for soloist export. Finished trials without "
+        "weights are trained again.",
     ),
 ]
 OfArm = Annotated[
     str | None,
-    Option("--arm", metavar="NAME", help="Of a sweep: the arm.", show_default=False),
+    Option("--arm", metavar="NAME", help="Arm of the sweep.", show_default=False),
 ]
 OfReplica = Annotated[
     int | None,
-    Option("--replica", min=0, help="Of a sweep: the arm's replica. [default: 0]"),
+    Option("--replica", min=0, help="Replica of the arm. [default: 0]"),
 ]
 PricesFile = Annotated[
     Path | None,
@@ -40,32 +40,32 @@ PricesFile = Annotated[
         "--prices",
         metavar="FILE",
         help="YAML with per_core_hour, per_gpu_hour and currency. [default: cluster/prices.yaml, "
-        "where it is there]",
+        "if it exists]",
         show_default=False,
     ),
 ]
 PricePerCoreHour = Annotated[
     float | None,
-    Option("--price-per-core-hour", min=0, help="Of one core, in place of the file's."),
+    Option("--price-per-core-hour", min=0, help="Price of one core, overrides the file."),
 ]
 Record = Annotated[
     bool,
     Option(
         "--record",
-        help="Keep the order in which the shards of the async engine served, for soloist replay: "
-        "engine.record=true for every arm that is trained.",
+        help="Record the order of requests to the shards of the async engine, for soloist "
+        "replay: engine.record=true for all trained arms.",
     ),
 ]
 PricePerGpuHour = Annotated[
     float | None,
-    Option("--price-per-gpu-hour", min=0, help="Of one GPU, in place of the file's."),
+    Option("--price-per-gpu-hour", min=0, help="Price of one GPU, overrides the file."),
 ]
 Overrides = Annotated[
     list[str] | None,
     Argument(
         metavar="FIELD=VALUE",
-        help="Any field of the experiment by its dotted path: replicas=8, "
-        "arms.relu.activation=gelu; a field of the defaults also by its own: "
+        help="Sets a field of the experiment by its dotted path: replicas=8, "
+        "arms.relu.activation=gelu; a field of the defaults also without the prefix: "
         "stream.batch_size=256, engine.threads=2. VALUE is YAML: 'model.hidden=[128, 64]'.",
         show_default=False,
     ),

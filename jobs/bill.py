@@ -9,10 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
-from analysis.presentation import WIDTH
 from analysis.results import Trials, read_sweep
 from analysis.spending import (
     COUNTED,
@@ -27,6 +25,7 @@ from analysis.spending import (
 from distrib.groups import Group
 from distrib.probe import run_probes
 from distrib.session import ray_session
+from jobs.command import say, terminal
 from jobs.costing import UNKNOWN, estimate, measured_paces, probed_paces, to_probe
 from recsys.data.click_log import ClickLog
 
@@ -52,7 +51,7 @@ def estimated(
             seconds = time.monotonic() - started
         paces |= probed_paces(unknown, probes)
         shapes = "1 shape of arm" if len(unknown) == 1 else f"{len(unknown)} shapes of arms"
-        print(f"A probe of {shapes} took {seconds:.0f} s and trained nothing that is kept.")
+        say(f"A probe of {shapes} took {seconds:.0f} s and trained nothing that is kept.")
     return estimate(log, groups, paces, prices)
 
 
@@ -96,11 +95,9 @@ def show(title: str, rows: Sequence[Spent], prices: Prices) -> None:
         )
         cells = (row.arm, f"{row.trials:,}", *map(_number, numbers), row.basis)
         table.add_row(*cells, style="bold" if row is shown[-1] else None)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
+    console = terminal()
     console.print(table)
-    console.print(COUNTED, highlight=False)
+    console.print(COUNTED)
 
 
 def planned_words(rows: Sequence[Spent], prices: Prices) -> str:

@@ -1,4 +1,4 @@
-"""``soloist``: all jobs under one name. Only the job that is asked for is imported."""
+"""The ``soloist`` command. It imports a job's module only when that job runs."""
 
 from __future__ import annotations
 
@@ -6,31 +6,33 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
-from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from jobs.command import FORWARDED, STYLE, run
+from jobs.command import FAILED, FORWARDED, STYLE, run
+from recsys import __version__
 
 JOBS = {
-    "prepare": "Turn a data set (Criteo, MovieLens, Frappe, any CSV or Parquet) into a click log.",
-    "train": "Train one replica of one arm here, and print what it achieves.",
-    "sweep": "Train all replicas of all arms on Ray, and print the trade-off table.",
-    "search": "Find the value of a parameter with the smallest PD at a log loss that will do.",
-    "replay": "Train a recorded trial again in the same order, and prove that it is the same.",
-    "watch": "Show live how far a running sweep is, with the table so far.",
-    "export": "Write what a trial serves as a program that needs PyTorch alone.",
-    "serve-cost": "Measure latency, examples/s and lookups of several served arms in one run.",
-    "report": "Make table and figures of a sweep's directory again.",
+    "prepare": "Convert a data set (Criteo, MovieLens, Frappe, any CSV or Parquet) to a click log.",
+    "init": "Write a commented experiment for a click log.",
+    "train": "Train one replica of one arm in this process and print its metrics.",
+    "sweep": "Train all replicas of all arms on Ray and print the trade-off table.",
+    "search": "Find the parameter value with the lowest PD within a log loss tolerance.",
+    "replay": "Train a recorded trial again in the same order and check that it is identical.",
+    "watch": "Show the progress of a running sweep, with the table so far.",
+    "export": "Export a trial's served model as a program that needs only PyTorch.",
+    "serve-cost": "Measure latency, throughput and lookups of the served models of several arms.",
+    "report": "Write the table and the figures of a sweep again.",
     "compare": "Compare prediction files of any system: prediction difference and accuracy.",
 }
 
-BENCHMARK = "Measure Soloist itself: speed, memory, and whether its intervals hold."
+BENCHMARK = "Measure Soloist itself: speed, memory and the coverage of its intervals."
 
-_HELP = """One smooth model instead of an ensemble?
+_HELP = """Compare single models with ensembles: accuracy, reproducibility and cost.
 
 Soloist trains every candidate ("arm") of a sparse recommender several times under controlled
-irreproducibility, and prints one table: accuracy, prediction difference, and cost in embedding
+irreproducibility. It prints one table of accuracy, prediction difference (PD) and embedding
 lookups, with confidence intervals.
 
 First steps:
@@ -38,22 +40,32 @@ First steps:
 - `soloist prepare movielens --output data/movielens-100k`
 - `soloist sweep movielens --output results/movielens`
 
-Every job also runs as `python -m jobs.NAME`, and so under `ray job submit`.
+With your own click log:
+
+- `soloist init data/clicks --output clicks.yaml`
+- `soloist sweep clicks.yaml --output results/clicks`
+
+Every job also runs as `python -m jobs.NAME`, also under `ray job submit`.
 """
 
-_PLUGGED_IN = "soloist.commands"
-"""Entry points of packages that launch jobs: a function of arguments and the program's name."""
+_PLUGINS = "soloist.commands"
+"""Entry point group of functions that take arguments and the program's name"""
+_NOT_REQUIRED = ("torchrec", "fbgemm_gpu")
+_INSTALL = (
+    "on a CPU run make setup, or: pip install --no-deps torchrec==1.8.0 fbgemm-gpu-cpu==1.8.0; "
+    "with CUDA: pip install 'soloist[cuda]'"
+)
+"""TorchRec depends on FBGEMM's CUDA build, which fails to load where there is no CUDA."""
 
 
 def main() -> None:
     """Run the job that the command line names."""
-    _find_modules_here()
     app = typer.Typer(help=_HELP, no_args_is_help=True, **STYLE)
-    app.callback()(lambda: None)
+    app.callback()(_options)
     for name, summary in JOBS.items():
         app.command(name, help=summary, context_settings=FORWARDED)(_forward(name))
     app.command("benchmark", help=BENCHMARK, context_settings=FORWARDED)(_benchmark)
-    for point in entry_points(group=_PLUGGED_IN):
+    for point in entry_points(group=_PLUGINS):
         plugged_in = point.load()
         app.command(point.name, help=plugged_in.__doc__, context_settings=FORWARDED)(
             _call(plugged_in, point.name)
@@ -61,19 +73,25 @@ def main() -> None:
     app(prog_name="soloist")
 
 
-def _find_modules_here() -> None:
-    """Let a user's own models be imported from the working directory, as ``python -m`` does.
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"soloist {__version__}")
+        raise typer.Exit
 
-    An installed script has its own directory there instead. Ray's workers get the working
-    directory of the process that started them from Ray.
-    """
-    here = str(Path.cwd())
-    if not sys.flags.safe_path and sys.path[:1] != [here]:
-        sys.path.insert(0, here)
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that belong to no job."""
 
 
 def job_named(name: str) -> Callable[..., object]:
-    """Return the function of a job, whose module is imported for it."""
+    """Import the module of a job and return its function."""
     function = name.replace("-", "_")
     job: Callable[..., object] = getattr(import_module(f"jobs.{function}"), function)
     return job
@@ -81,7 +99,18 @@ def job_named(name: str) -> Callable[..., object]:
 
 def _forward(name: str) -> Callable[[typer.Context], None]:
     def command(context: typer.Context) -> None:
-        run(job_named(name), arguments=context.args, program=f"soloist {name}")
+        try:
+            job = job_named(name)
+        except (ModuleNotFoundError, OSError) as error:
+            missing = (getattr(error, "name", None) or "").partition(".")[0]
+            if isinstance(error, ModuleNotFoundError) and missing not in _NOT_REQUIRED:
+                raise
+            fault = (
+                f"{missing} is not installed" if missing else f"a library fails to load: {error}"
+            )
+            print(f"soloist: {fault}; {_INSTALL}", file=sys.stderr)
+            raise SystemExit(FAILED) from None
+        run(job, arguments=context.args, program=f"soloist {name}")
 
     return command
 

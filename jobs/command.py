@@ -5,22 +5,33 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import math
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import typer
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+from typer.core import TyperCommand
 
 from analysis.errors import ResultsError
+from analysis.text import WIDTH, printable, shortened
 from distrib.errors import TrialFailed
+from recsys.credentials import redacted
+from recsys.directories import replaceable
 from recsys.errors import ConfigError, DataError
 
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """What Ray tells the driver of a submitted job"""
+
+_LONGEST_LINE = 1000
+_USAGE_ERROR: Any = typer.BadParameter.__base__
 
 BAD_INPUT = 2
 FAILED = 1
@@ -75,8 +86,65 @@ def run(
     # TorchRec asks whether it is traced in a way that PyTorch warns of.
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     app = typer.Typer(**STYLE)
-    app.command(**settings)(guarded(function))
+    app.command(cls=_Command, **settings)(guarded(_with_sane_numbers(function)))
     app(args=arguments, prog_name=program)
+
+
+def _with_sane_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Refuse NaN, infinity and integers of more than 64 bits in the options of a job."""
+
+    @functools.wraps(function)
+    def checked(**options: Any) -> Any:
+        for name, value in options.items():
+            for each in value if isinstance(value, list) else (value,):
+                is_huge = isinstance(each, int) and each.bit_length() > 63
+                if is_huge or (isinstance(each, float) and not math.isfinite(each)):
+                    option = name.replace("_", "-")
+                    raise ConfigError(f"--{option}: found {each}, expected a finite 64-bit number")
+        return function(**options)
+
+    return checked
+
+
+class Terminal(Console):
+    """Shows texts as they are: none is markup, and none holds a character that a terminal obeys."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(markup=False, highlight=False, emoji=False, **settings)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Yield what is shown; styles and controls are rich's own."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=_printable(segment.text))
+
+    def render_str(self, text: str, *args: Any, **settings: Any) -> Text:
+        """Return a text to be laid out, with the width that it will have."""
+        return super().render_str(_printable(text), *args, **settings)
+
+
+def terminal(*, width: int = WIDTH, stderr: bool = False) -> Terminal:
+    """Return the console of a job; ``width`` is that of an output that is no terminal."""
+    console = Terminal(stderr=stderr)
+    return console if console.is_terminal else Terminal(stderr=stderr, width=width)
+
+
+def say(text: object, file: TextIO | None = None) -> None:
+    """Print a line, with escapes in the place of line breaks and control characters."""
+    print(printable(str(text)), file=file or sys.stdout)
+
+
+class _Command(TyperCommand):
+    """Quotes arguments that it does not understand without credentials."""
+
+    def make_context(self, *args: Any, **settings: Any) -> Any:
+        try:
+            return super().make_context(*args, **settings)
+        except Exception as error:
+            if isinstance(error, _USAGE_ERROR):
+                error.message = redacted(error.message)
+            raise
 
 
 def check_output(directory: Path) -> None:
@@ -106,9 +174,10 @@ def check_new(directory: Path) -> None:
 
     Raises:
         ConfigError: it cannot, or it would be lost; says why.
+        DataError: what is there cannot be replaced.
     """
     refuse_lost(directory)
-    _try_to_write(directory.parent, f"--output {directory}")
+    _try_to_write(replaceable(directory).parent, f"--output {directory}")
 
 
 def refuse_lost(output: Path, option: str = "--output") -> None:
@@ -129,6 +198,10 @@ def refuse_lost(output: Path, option: str = "--output") -> None:
         )
 
 
+def _printable(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def _try_to_write(directory: Path, field: str) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -147,5 +220,8 @@ def _told(error: OSError) -> str:
 
 
 def _stop(reason: object, status: int) -> None:
-    print(f"soloist: {reason}", file=sys.stderr)
+    # An error that lists several things has them on lines of their own, indented.
+    lines = re.split(r"\n(?=  )", f"soloist: {redacted(str(reason))}")
+    for line in lines:
+        say(shortened(line, _LONGEST_LINE), sys.stderr)
     raise SystemExit(status)

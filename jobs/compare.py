@@ -8,15 +8,14 @@ from typing import Annotated
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from typer import Argument, Option
 
 from analysis.intervals import FEWEST_REPLICAS, Interval
 from analysis.prediction_files.comparison import Accuracy, FileComparison, compare_files
-from analysis.presentation import WIDTH, bounds, plus_minus
+from analysis.presentation import bounds, plus_minus
 from analysis.writing import write_whole
-from jobs.command import run
+from jobs.command import run, terminal
 from recsys.errors import ConfigError
 
 
@@ -56,13 +55,11 @@ def compare(
     found = compare_files(files, top_k=top_k, threshold=threshold, scratch=scratch)
     if output is not None:
         write_whole(output, lambda path: _write(comparison_table(found), output.suffix, path))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
+    console = terminal()
     console.print(_accuracy_table(found))
     console.print(_difference_table(found))
     for note in _notes(found):
-        console.print(note, highlight=False)
+        console.print(note)
 
 
 def comparison_table(found: FileComparison) -> pd.DataFrame:

@@ -17,11 +17,13 @@ from analysis.results import Trial as FinishedTrial
 from analysis.spending import Prices, Spent, Usage, spent, usage
 from distrib.groups import Group
 from distrib.probe import Probe, trains_alone
+from distrib.results import read_trial
 from distrib.trial import Trial
 from recsys.cost import LookupCounter
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Stream
 from recsys.embeddings import table_configs
+from recsys.errors import DataError
 from recsys.models.registry import blueprints
 
 _SAMPLES = 16
@@ -84,15 +86,15 @@ def measured_paces(directory: Path, log: ClickLog) -> dict[str, Pace]:
     for done in sorted(directory.glob(f"trials/[!.]*/{DONE}")):
         trial = FinishedTrial(directory=done.parent, replica=0)
         try:
-            used = usage(trial)
-            config = trial.document("config.json")
-        except ResultsError:
+            used, trained = usage(trial), read_trial(trial.directory)
+        except (ResultsError, DataError):
             continue
         if used is None or math.isnan(used.core_seconds):
             continue
-        if config["data_fingerprint"] == log.fingerprint:
-            fused = int(trial.document("provenance.json")["fused_replicas"])
-            found.setdefault(shape_of(config["recipe"], fused), []).append(used)
+        if trained.data_fingerprint == log.fingerprint:
+            fused = trial.document("provenance.json").get("fused_replicas", 1)
+            recipe = trained.recipe.model_dump(mode="json")
+            found.setdefault(shape_of(recipe, fused), []).append(used)
     return {shape: _pace(used) for shape, used in found.items()}
 
 

@@ -9,6 +9,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
+from jobs.command import terminal
+
 _LINE_EVERY_S = 15.0
 
 
@@ -33,14 +35,14 @@ class Display:
     """Shows each status it is called with, on standard error."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
+        self._console = console or terminal(stderr=True)
         self._started = time.monotonic()
         self._line_at = 0.0
         self._shown = ""
         self._bar = Progress(
             SpinnerColumn(),
             BarColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             console=self._console,
             transient=True,
             disable=not self._console.is_terminal,
@@ -69,7 +71,7 @@ class Display:
         ended = status.trials_done + status.trials_failed
         due = elapsed - self._line_at >= _LINE_EVERY_S or ended == status.trials
         if not self._console.is_terminal and due and text != self._shown:
-            self._console.print(text, highlight=False, soft_wrap=True)
+            self._console.print(text, soft_wrap=True)
             self._line_at, self._shown = elapsed, text
 
 

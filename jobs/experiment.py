@@ -6,15 +6,16 @@ import shlex
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field
 
+from analysis.text import check_experiment_name
 from distrib.stalls import STALL_S
 from jobs.searching.config import SearchConfig
 from recsys.calls import nearest
 from recsys.config import EvaluationConfig, OptimizerConfig, Recipe, StreamConfig
 from recsys.data.readers.registry import READERS
 from recsys.engines import EngineConfig, LocalEngine
-from recsys.frozen import Frozen
+from recsys.frozen import Few, Frozen, Integer, Number, Seconds
 from recsys.models.config import MLPConfig, ModelConfig
 from recsys.seeds import Source
 
@@ -27,17 +28,18 @@ def _known_reader(name: str) -> str:
 
 
 class DataConfig(Frozen):
-    """The click log, and how ``soloist prepare`` makes it."""
+    """The click log, and the ``soloist prepare`` command that makes it."""
 
     reader: Annotated[str, AfterValidator(_known_reader)] = Field(
         description="reader of soloist prepare"
     )
-    directory: Path = Field(description="the prepared click log")
-    options: dict[str, str | int | float | tuple[str, ...]] = Field(
-        {}, description="of soloist prepare, by name; a list for one that is repeated"
+    directory: Path = Field(description="directory of the prepared click log")
+    options: dict[str, str | Integer | Number | tuple[str, ...]] = Field(
+        {}, description="options of soloist prepare by name; a list repeats an option"
     )
     item: str | None = Field(
-        None, description="the feature that holds the item shown: PD is reported by its popularity"
+        None,
+        description="feature that identifies the item; the report breaks PD down by its popularity",
     )
 
     def prepare_command(self) -> str:
@@ -50,13 +52,15 @@ class DataConfig(Frozen):
 
 
 class Defaults(Frozen):
-    """What holds for every arm that does not say otherwise."""
+    """The values of all arms that do not override them."""
 
-    model: ModelConfig = MLPConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
-    stream: StreamConfig = StreamConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
-    engine: EngineConfig = LocalEngine()
+    model: ModelConfig = Field(MLPConfig(), description="model")
+    optimizer: OptimizerConfig = Field(OptimizerConfig(), description="optimizers")
+    stream: StreamConfig = Field(StreamConfig(), description="order of the training examples")
+    evaluation: EvaluationConfig = Field(
+        EvaluationConfig(), description="evaluation; arms cannot override it"
+    )
+    engine: EngineConfig = Field(LocalEngine(), description="training engine")
 
 
 OVERRIDABLE = ("model", "optimizer", "stream", "engine")
@@ -64,43 +68,54 @@ OVERRIDABLE = ("model", "optimizer", "stream", "engine")
 
 
 class Replication(Frozen):
-    """How often an arm is trained, and what differs between its replicas."""
+    """The number of replicas of an arm, and what differs between them."""
 
-    replicas: PositiveInt
-    vary: tuple[Source, ...]
+    replicas: Few = Field(description="trainings of the arm")
+    vary: tuple[Source, ...] = Field(
+        description="sources of irreproducibility that differ between the arm's replicas"
+    )
 
 
 class ExperimentArm(Frozen):
-    """One row of the table to come."""
+    """An arm: one row of the trade-off table."""
 
     recipe: Recipe
     replication: Replication
 
 
 class Settings(Frozen):
-    """The fields of an experiment but for defaults and arms."""
+    """The fields of an experiment other than defaults and arms."""
 
-    name: str = Field(min_length=1)
-    data: DataConfig
-    baseline: str = Field(description="the arm that all are compared with")
-    replicas: PositiveInt = Field(description="trainings of each arm")
-    seed: NonNegativeInt = 0
+    name: Annotated[str, AfterValidator(check_experiment_name)] = Field(
+        description="name of the experiment"
+    )
+    data: DataConfig = Field(description="click log")
+    baseline: str = Field(description="arm with which all others are compared")
+    replicas: Few = Field(description="trainings of each arm")
+    seed: Integer = Field(0, ge=0, le=2**53, description="base of all random seeds")
     vary: tuple[Source, ...] = Field(
-        (Source.SHUFFLE,), description="the sources of irreproducibility that replicas differ in"
+        (Source.SHUFFLE,), description="sources of irreproducibility that differ between replicas"
     )
     sources: tuple[Source, ...] = Field(
-        (), description="sources to measure alone: the baseline again, with only that one varied"
+        (),
+        description="sources to measure alone: the baseline is trained again for each of them, "
+        "with only that source varied",
     )
-    fuse: PositiveInt = Field(8, description="most replicas trained side by side in one process")
-    stall_s: PositiveFloat = Field(
+    fuse: Few = Field(8, description="maximum number of replicas trained together in one process")
+    stall_s: Seconds = Field(
         STALL_S,
-        description="seconds without progress after which a training is taken for stuck, its "
-        "process is killed, and it starts again",
+        description="seconds without progress after which a training's process is killed and the "
+        "training starts again",
     )
     search: SearchConfig | None = Field(None, description="what soloist search looks for")
 
+    @property
+    def replication(self) -> Replication:
+        """How often an arm is trained that does not say otherwise."""
+        return Replication(replicas=self.replicas, vary=self.vary)
+
 
 class Experiment(Settings):
-    """A whole experiment."""
+    """A complete experiment."""
 
     arms: dict[str, ExperimentArm]

@@ -17,7 +17,7 @@ from distrib.results import read_trial
 from distrib.training import set_threads
 from distrib.trial import Trial, library_versions
 from jobs.arguments import OfArm, OfReplica
-from jobs.command import refuse_lost, run
+from jobs.command import check_new, run, say
 from jobs.trials import NamedTrial, trial_at
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Batches
@@ -65,13 +65,14 @@ def export(
     PyTorch alone. With --data, a prediction that is not the trial's ends it with status 1.
     """
     log = None if data is None else ClickLog.open(data)
-    refuse_lost(output)
+    check_place(output)
+    check_new(output)
     with trial_at(trial, arm, replica) as named:
         exported = export_trial(named, output)
-        print(f"{output}: {exported.title}, {len(exported.tables)} tables")
+        say(f"{output}: {exported.title}, {len(exported.tables)} tables")
         if log is not None:
             difference = _compare(named.directory, output, log)
-            print(f"largest difference of a prediction: {difference:.2g}")
+            say(f"largest difference of a prediction: {difference:.2g}")
 
 
 def export_trial(named: NamedTrial, output: Path) -> Description:

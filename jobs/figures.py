@@ -20,7 +20,7 @@ from analysis.figures.activations import (
     loss_surfaces,
 )
 from analysis.figures.render import save
-from jobs.command import run
+from jobs.command import run, say
 from recsys.activations import get_activation
 
 #: For SmeLU a larger beta is smoother, for the others a smaller.
@@ -46,7 +46,7 @@ def figures(
 ) -> None:
     """Draw the activations with their gradients over beta, and the loss surfaces they make."""
     for path in draw_activations(output) + draw_surfaces(output):
-        print(path)
+        say(path)
 
 
 def draw_activations(directory: Path) -> list[Path]:

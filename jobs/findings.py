@@ -15,7 +15,7 @@ from distrib.failures import raise_for
 from distrib.groups import Group, missing_groups
 from distrib.runner import run_groups
 from distrib.session import ray_session, terminated_like_interrupted
-from jobs.command import run
+from jobs.command import run, say
 from jobs.display import Display
 from jobs.experiment import Experiment
 from jobs.loading import load_experiment
@@ -47,7 +47,7 @@ def findings(
     train_missing(output)
     sweeps = {name: read_sweep(output / name) for name in FINDERS}
     for path in write_document(sweeps, document):
-        print(path)
+        say(path)
 
 
 def train_missing(directory: Path) -> None:

@@ -1,16 +1,16 @@
-"""From YAML and the words of a command line to an experiment, checked whole."""
+"""Loads experiments: a YAML file and the overrides of a command line, checked as a whole."""
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
+from analysis.text import check_arm_name
 from jobs.documents import Document, assign, read_document, split_assignment, summary, unknown
 from jobs.experiment import (
     OVERRIDABLE,
-    DataConfig,
     Defaults,
     Experiment,
     ExperimentArm,
@@ -19,8 +19,7 @@ from jobs.experiment import (
 )
 from jobs.experiments import shipped_experiments
 from jobs.searching.arms import refuse_unsearchable
-from jobs.searching.config import SearchConfig
-from jobs.validation import below, mapping, validated
+from jobs.validation import Faults, below, in_file, mapping, validated
 from recsys.arms import ArmConfig
 from recsys.config import Recipe
 from recsys.engines import ENGINE_KINDS
@@ -29,11 +28,13 @@ from recsys.frozen import Frozen
 from recsys.models.config import MODEL_KINDS, OwnConfig
 from recsys.seeds import Source
 
-KINDS = {kind.model_fields["kind"].default: kind for kind in get_args(ArmConfig)}
-_BY_NAME = cast(
-    Mapping[str, Mapping[str, type[Frozen]]], {"model": MODEL_KINDS, "engine": ENGINE_KINDS}
-)
-_ARM_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+KINDS: dict[str, type[Frozen]] = {
+    kind.model_fields["kind"].default: kind for kind in get_args(ArmConfig)
+}
+_BY_NAME: Mapping[str, Mapping[str, type[Frozen]]] = {
+    "model": MODEL_KINDS,
+    "engine": ENGINE_KINDS,
+}
 _IN_ORDER = ("local", "sync")
 """Engines that apply updates in one order"""
 
@@ -47,23 +48,26 @@ def load_experiment(name: str, overrides: Sequence[str] = ()) -> Experiment:
             that starts with a field of ``defaults`` means it there (``stream.batch_size``).
 
     Raises:
-        ConfigError: one line that names file and field, what was found and what would do.
+        ConfigError: names the file and, a line for each fault, the field, what was found and what
+            is expected.
     """
     path = experiment_path(name)
     document = read_document(path)
-    try:
+    faults = Faults()
+    with in_file(path):
         for word in overrides:
-            field, value = split_assignment(word)
-            document = assign(document, _absolute(field, document), value)
-        return parse_experiment(document)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+            document = faults.check(_override, document, word) or document
+        experiment = faults.check(parse_experiment, document)
+        faults.raise_any()
+    assert experiment is not None, "it has no fault"
+    return experiment
 
 
 def experiment_path(name: str) -> Path:
     """Return the file that a command line's EXPERIMENT means."""
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1 or path.is_file():
+    # Unlike Path.is_file, it takes a name that is too long for the file system.
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1 or os.path.isfile(name):  # noqa: PTH113
         return path
     shipped = shipped_experiments()
     if name not in shipped:
@@ -72,33 +76,32 @@ def experiment_path(name: str) -> Path:
 
 
 def parse_experiment(document: Document) -> Experiment:
-    """Return a document as an experiment; ConfigError names the first field at fault."""
-    rest = dict(document)
-    for field in rest:
-        if field not in (*Experiment.model_fields, "defaults"):
-            raise unknown(str(field), str(field), [*Experiment.model_fields, "defaults"])
-    arms, defaults = mapping(rest.pop("arms", None), "arms"), rest.pop("defaults", None)
-    if "data" in rest:
-        validated(DataConfig, rest["data"], "data")
-    if rest.get("search") is not None:
-        validated(SearchConfig, rest["search"], "search")
-    settings = validated(Settings, rest, "")
-    shared = validated(Defaults, _sections(defaults, "defaults"), "defaults")
-    if not arms:
-        raise ConfigError("arms: found none, expected at least one")
-    experiment = Experiment(
-        **dict(settings),
-        arms={
-            _arm_name(name): _arm(mapping(arm, below("arms", name)), name, settings, shared)
-            for name, arm in arms.items()
-        },
-    )
-    if experiment.baseline not in experiment.arms:
-        raise unknown(f"baseline {experiment.baseline}", experiment.baseline, list(experiment.arms))
+    """Return a document as an experiment; ConfigError has a line for each of its faults."""
+    rest, faults = dict(document), Faults()
+    arms, defaults = rest.pop("arms", None), rest.pop("defaults", None)
+    settings = faults.check(validated, Settings, rest, "", also=("arms", "defaults"))
+    shared = _defaults(defaults, faults)
+    found = faults.check(mapping, arms, "arms")
+    if found == {}:
+        faults.lines.append("arms: found none, expected at least one")
+    parsed = {
+        name: _arm(arm, name, settings, shared, faults) for name, arm in (found or {}).items()
+    }
+    baseline = rest.get("baseline") if settings is None else settings.baseline
+    if isinstance(baseline, str) and found and baseline not in found:
+        error = unknown(f"baseline {baseline}", baseline, list(found))
+        faults.lines.append(str(error))
+    faults.raise_any()
+    experiment = Experiment(**dict(settings or ()), arms=parsed)
     _refuse_what_nothing_varies(experiment)
     if experiment.search is not None:
         refuse_unsearchable(experiment)
     return experiment
+
+
+def _override(document: Document, word: str) -> Document:
+    field, value = split_assignment(word)
+    return assign(document, _absolute(field, document), value)
 
 
 def _absolute(field: str, document: Mapping[str, Any]) -> str:
@@ -109,55 +112,67 @@ def _absolute(field: str, document: Mapping[str, Any]) -> str:
     if first not in (*Experiment.model_fields, "defaults"):
         valid = [*Experiment.model_fields, "defaults", *Defaults.model_fields]
         raise unknown(field, first, valid)
-    arms = mapping(document.get("arms"), "arms")
-    if first == "arms" and len(rest) > 1 and rest[0] not in arms:
-        raise unknown(below("arms", rest[0]), rest[0], list(arms))
+    if first == "arms" and len(rest) > 1:
+        arms = mapping(document.get("arms"), "arms")
+        if rest[0] not in arms:
+            raise unknown(below("arms", rest[0]), rest[0], list(arms))
     return field
 
 
-def _sections(found: object, field: str) -> dict[str, Any]:
-    """Check each section of the defaults by itself, so that a fault is named where it stands."""
-    sections = mapping(found, field)
-    for name, section in sections.items():
-        if name in Defaults.model_fields:
-            sections[name] = _section(getattr(Defaults(), name), section, name, field)
-    return sections
+def _defaults(found: object, faults: Faults) -> dict[str, Frozen]:
+    """Return the sections of the defaults but for those with faults."""
+    sections = faults.check(mapping, found, "defaults") or {}
+    for name in sections:
+        if name not in Defaults.model_fields:
+            error = unknown(below("defaults", name), str(name), list(Defaults.model_fields))
+            faults.lines.append(str(error))
+    shared = {
+        name: faults.check(_section, default, sections.get(name), name, "defaults")
+        for name, default in Defaults()
+    }
+    return {name: section for name, section in shared.items() if section is not None}
 
 
 def _arm_name(name: object) -> str:
-    if not isinstance(name, str) or not _ARM_NAME.fullmatch(name):
-        raise ConfigError(
-            f"arms: found the name {summary(name)}, expected letters, digits, '_' and '-'"
-        )
-    return name
+    try:
+        return check_arm_name(name)
+    except ValueError as error:
+        raise ConfigError(f"arms: {error}") from None
 
 
-def _arm(fields: dict[str, Any], name: str, settings: Settings, shared: Defaults) -> ExperimentArm:
+def _arm(
+    found: object, name: str, settings: Settings | None, shared: dict[str, Frozen], faults: Faults
+) -> ExperimentArm | None:
+    """Return an arm; None, and its faults are kept, if it or what it rests on has any."""
     field = below("arms", name)
-    replication = {
-        "replicas": fields.pop("replicas", settings.replicas),
-        "vary": fields.pop("vary", settings.vary),
-    }
-    sections = {section: fields.pop(section, None) for section in OVERRIDABLE}
+    if faults.check(_arm_name, name) is None:
+        return None
+    fields = faults.check(mapping, found, field)
+    if fields is None:
+        return None
+    general = settings.replication if settings is not None else Replication(replicas=1, vary=())
+    own = {option: fields.pop(option) for option in Replication.model_fields if option in fields}
+    replication = faults.check(validated, Replication, dict(general) | own, field)
+    changed = {section: fields.pop(section, None) for section in OVERRIDABLE}
+    sections: dict[str, object] = {"evaluation": shared.get("evaluation")}
+    for section, values in changed.items():
+        # Against a section of the defaults that has faults nothing can be checked.
+        if section in shared:
+            sections[section] = faults.check(_section, shared[section], values, section, field)
+    sections["arm"] = faults.check(_arm_fields, fields, field)
+    is_complete = len(shared) == len(Defaults.model_fields) and None not in sections.values()
+    if settings is None or replication is None or not is_complete:
+        return None
+    recipe = faults.check(validated, Recipe, sections, field)
+    return None if recipe is None else ExperimentArm(recipe=recipe, replication=replication)
+
+
+def _arm_fields(fields: dict[str, Any], field: str) -> Frozen:
+    """Return the fields of an arm's own kind."""
     kind = fields.get("kind", "single")
     if not isinstance(kind, str) or kind not in KINDS:
         raise unknown(f"{field}.kind {summary(kind)}", str(kind), list(KINDS))
-    for each in fields:
-        valid = [*KINDS[kind].model_fields, *Replication.model_fields, *OVERRIDABLE]
-        if each not in valid:
-            raise unknown(below(field, each), str(each), valid)
-    recipe = {
-        "arm": validated(KINDS[kind], fields, field),
-        "evaluation": shared.evaluation,
-        **{
-            section: _section(getattr(shared, section), found, section, field)
-            for section, found in sections.items()
-        },
-    }
-    return ExperimentArm(
-        recipe=validated(Recipe, recipe, field),
-        replication=validated(Replication, replication, field),
-    )
+    return validated(KINDS[kind], fields, field, also=(*Replication.model_fields, *OVERRIDABLE))
 
 
 def _section(shared: Frozen, found: object, section: str, field: str) -> Frozen:
@@ -190,16 +205,16 @@ def _named(section: str, name: object, field: str) -> type[Frozen]:
 
 def _refuse_what_nothing_varies(experiment: Experiment) -> None:
     """Refuse to measure a source that no engine of this experiment has."""
-    for name, arm in experiment.arms.items():
+    measured = {
+        f"arms.{name}.vary": (arm, arm.replication.vary) for name, arm in experiment.arms.items()
+    }
+    measured["sources"] = (experiment.arms[experiment.baseline], experiment.sources)
+    faults = Faults()
+    for field, (arm, sources) in measured.items():
         engine = arm.recipe.engine.name
-        if engine in _IN_ORDER and Source.ASYNC in arm.replication.vary:
-            raise ConfigError(
-                f"arms.{name}: vary has async, but the {engine} engine applies updates in one "
-                "order; expected init, shuffle, arithmetic or components"
+        if engine in _IN_ORDER and Source.ASYNC in sources:
+            faults.lines.append(
+                f"{field}: found async, but the {engine} engine applies updates in one order; "
+                "expected init, shuffle, arithmetic or components"
             )
-    engine = experiment.arms[experiment.baseline].recipe.engine.name
-    if engine in _IN_ORDER and Source.ASYNC in experiment.sources:
-        raise ConfigError(
-            f"sources: found async, but the baseline's {engine} engine applies updates in one "
-            "order; expected init, shuffle, arithmetic or components"
-        )
+    faults.raise_any()

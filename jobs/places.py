@@ -37,4 +37,4 @@ def _fetch_shared(results: Results, wanted: Wanted) -> None:
     places = (place for arm in read_sweep(directory).arms for place in arm.places)
     if any(directory / ".." in place.parents for place in places):
         above = seen_from(results.uri, "..")
-        Results(directory=directory.parent, uri=above).fetch(wanted)
+        Results(directory=directory.parent, uri=above).fetch(wanted, beside=False)

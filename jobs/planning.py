@@ -13,6 +13,7 @@ from analysis.writing import write_whole
 from distrib.results import trial_directory
 from distrib.trial import Trial
 from jobs.experiment import DataConfig, Experiment
+from jobs.slices import item_column
 from recsys.activations import activation_beta
 from recsys.calls import parse_call
 from recsys.config import Recipe
@@ -32,6 +33,8 @@ _STALENESS = (
     "warm_up",
     "delays",
 )
+
+_MOST_TRIALS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,28 +60,45 @@ def open_click_log(data: DataConfig) -> ClickLog:
     """Return the click log of an experiment.
 
     Raises:
-        ConfigError: there is none yet; tells the command that makes it.
+        ConfigError: there is none yet, and the message has the command that makes it; or it lacks
+            the item.
         DataError: what is there is not whole.
     """
     if not is_click_log(data.directory):
         raise ConfigError(
             f"{data.directory}: no click log is there yet; make it with: {data.prepare_command()}"
         )
-    return ClickLog.open(data.directory)
+    log = ClickLog.open(data.directory)
+    item_column(log, data.item)
+    return log
 
 
 def plan(experiment: Experiment, log: ClickLog) -> list[PlannedArm]:
     """Return what is to be trained: the arms, then the baseline again for each source alone.
 
     Raises:
-        ConfigError: an arm's model cannot be made for this data.
+        ConfigError: an arm's model cannot be made for this data, its replicas are all the same,
+            or there are too many trials.
     """
+    replicas = [arm.replication.replicas for arm in experiment.arms.values()]
+    replicas += [experiment.arms[experiment.baseline].replication.replicas] * len(
+        experiment.sources
+    )
+    if sum(replicas) > _MOST_TRIALS:
+        raise ConfigError(
+            f"replicas: found {sum(replicas):,} trials in all, expected at most {_MOST_TRIALS:,}"
+        )
     for arm in experiment.arms.values():
         recipe = arm.recipe
         blueprints(recipe.arm.layout(recipe.model.embedding_dim), recipe.model, log.schema)
 
     def planned(name: str, vary: tuple[Source, ...], source: Source | None) -> PlannedArm:
         arm = experiment.arms[name]
+        if not vary and arm.replication.replicas > 1:
+            raise ConfigError(
+                f"arms.{name}: found {arm.replication.replicas} replicas that vary nothing, which"
+                " are one and the same training; expected a source in vary, or replicas=1"
+            )
         return PlannedArm(
             name=name,
             recipe=arm.recipe,

@@ -13,9 +13,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from jobs.command import check_new, run
-from jobs.documents import read_document
-from jobs.validation import validated
+from jobs.command import check_new, run, terminal
+from jobs.validation import read_validated
 from recsys.data.click_log import ClickLog
 from recsys.data.download import Say, default_cache, find_data_set, obtain
 from recsys.data.preparation import Encodings
@@ -126,7 +125,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - each is an option of the command line
 
     Row 0 of every table is for values that are missing or unknown to the training split.
     """
-    console = Console(stderr=True, highlight=False)
+    console = terminal(stderr=True)
     own = {"threshold": threshold, "schema": schema, "rows": rows, "seed": seed}
     check_options(reader, own)
     check_free(output, replace=replace)
@@ -138,7 +137,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     request = Request(
         sources=found,
         threshold=threshold,
-        schema=None if schema is None else _table_schema(schema),
+        schema=None if schema is None else read_validated(schema, TableSchema),
         rows=rows,
         seed=seed,
     )
@@ -151,7 +150,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - each is an option of the command line
             replace=replace,
             watch=watch,
         )
-    _summarise(log, Console(highlight=False))
+    _summarise(log, terminal())
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:
@@ -163,15 +162,6 @@ def _pairs(texts: list[str]) -> dict[str, str]:
             raise ConfigError(f"--feature {text!r}: expected NAME=ENCODING")
         pairs[name] = value
     return pairs
-
-
-def _table_schema(path: Path) -> TableSchema:
-    """Return the schema in a YAML file; ConfigError names file and field."""
-    document = read_document(path)
-    try:
-        return validated(TableSchema, document, "")
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
 
 
 def _sources(
@@ -194,7 +184,7 @@ def _progress(console: Console) -> Iterator[Watch]:
     """Show what a preparation is doing and how far it is, on a terminal."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         TextColumn("{task.completed:,} rows"),
         TimeElapsedColumn(),
     )

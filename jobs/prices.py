@@ -7,17 +7,15 @@ from pathlib import Path
 from pydantic import Field
 
 from analysis.spending import Prices
-from jobs.documents import read_document
-from jobs.validation import validated
-from recsys.errors import ConfigError
+from jobs.validation import read_validated
 from recsys.frozen import Frozen
 
 PRICES = Path("cluster", "prices.yaml")
 
 
 class _PriceConfig(Frozen):
-    per_core_hour: float | None = Field(None, ge=0, allow_inf_nan=False)
-    per_gpu_hour: float | None = Field(None, ge=0, allow_inf_nan=False)
+    per_core_hour: float | None = Field(None, ge=0)
+    per_gpu_hour: float | None = Field(None, ge=0)
     currency: str = ""
 
 
@@ -31,12 +29,7 @@ def read_prices(
     """
     found = _PriceConfig()
     if path is not None or PRICES.exists():
-        path = path or PRICES
-        document = read_document(path)
-        try:
-            found = validated(_PriceConfig, document, "")
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from None
+        found = read_validated(path or PRICES, _PriceConfig)
     return Prices(
         per_core_hour=found.per_core_hour if per_core_hour is None else per_core_hour,
         per_gpu_hour=found.per_gpu_hour if per_gpu_hour is None else per_gpu_hour,

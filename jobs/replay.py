@@ -16,7 +16,7 @@ from distrib.results import read_trial
 from distrib.store.recording import order_logs
 from distrib.trial import Trial
 from jobs.arguments import OfArm, OfReplica
-from jobs.command import run
+from jobs.command import run, say
 from jobs.trials import trial_at
 from recsys.data.click_log import ClickLog
 from recsys.errors import DataError
@@ -62,7 +62,7 @@ def _replay(trial: Path, log: ClickLog) -> None:
         raise TrialFailed(
             f"{trial}: {len(different)} of {len(digests)} tensors differ: {', '.join(different)}"
         )
-    print(f"{len(digests)} tensors are equal to the bit after {len(orders)} pulls and pushes")
+    say(f"{len(digests)} tensors are equal to the bit after {len(orders)} pulls and pushes")
 
 
 def _read(place: Path) -> tuple[Trial, pd.DataFrame, dict[str, str]]:

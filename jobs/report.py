@@ -6,21 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from rich.console import Console
 from typer import Argument, Option
 
 from analysis.figures.render import save
-from analysis.presentation import WIDTH, as_terminal, page
+from analysis.presentation import as_terminal, page
 from analysis.replacement import Margins
-from analysis.report.document import Section, arms_of, figures, sections, write_page
+from analysis.report.document import FIGURES, Section, arms_of, figures, sections, write_page
 from analysis.results import read_sweep
 from analysis.summary import summarize
 from analysis.tradeoff import write_table
 from analysis.verdict import verdicts
+from analysis.writing import whole_directory
 from distrib.remote import Results
-from jobs.command import run
+from jobs.command import run, say, terminal
 from jobs.figures import draw_activations, draw_surfaces
 from jobs.places import sweep_at
+
+REPORT = "report"
+KINDS = ("png", "svg")
 
 
 def report(
@@ -54,30 +57,29 @@ def report(
     """
     with sweep_at(directory) as results:
         verdict = make_report(results, Margins(log_loss=log_loss_margin, relative_pd=pd_margin))
-    print(verdict)
+    say(verdict)
 
 
 def make_report(results: Results, margins: Margins | None = None) -> str:
     """Print the table of results; write it, the figures and the page to their folder ``report``.
 
-    Returns the verdict, which the caller prints last.
+    The folder changes as a whole, when all is written. Returns the verdict, which the caller prints
+    last.
     """
     margins = margins or Margins()
     summary = summarize(read_sweep(results.directory))
-    place = results.directory / "report"
-    tables = write_table(summary, place)
     judged = verdicts(summary, margins)
     parts = sections(summary, arms_of(judged, summary))
-    drawn = draw(parts, place)
-    written = write_page(summary, parts, judged, margins, place)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
-    console.print(as_terminal(page(summary)))
-    console.print(
-        f"{len(tables)} tables and {len(drawn)} figures: {results}/report", highlight=False
-    )
-    console.print(f"All of it on one page: {results}/report/{written.name}", highlight=False)
+    with whole_directory(results.directory / REPORT) as place:
+        tables = write_table(summary, place)
+        drawn = draw(parts, place)
+        written = write_page(summary, parts, judged, margins, place)
+    for name in set(FIGURES) - {path.stem for path in drawn}:
+        for kind in KINDS:
+            results.drop(f"{REPORT}/{name}.{kind}")
+    terminal().print(as_terminal(page(summary)))
+    say(f"{len(tables)} tables and {len(drawn)} figures: {results}/{REPORT}")
+    say(f"All of it on one page: {results}/{REPORT}/{written.name}")
     return judged[0].words
 
 

@@ -7,10 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-from rich.console import Console
 from typer import Option
 
-from analysis.presentation import WIDTH
 from analysis.writing import write_whole
 from distrib.failures import raise_for
 from distrib.remote import results_at
@@ -22,7 +20,7 @@ from jobs.arguments import (
     PricePerGpuHour,
     PricesFile,
 )
-from jobs.command import check_output, run
+from jobs.command import check_output, run, say, terminal
 from jobs.experiment import Experiment
 from jobs.loading import load_experiment
 from jobs.planning import open_click_log
@@ -94,7 +92,7 @@ def search(
             return
         check_output(results.directory)
         rows = trainings.estimated(priced)
-        print(f"at most, finished trials included: {bill.planned_words(rows, priced)}")
+        say(f"at most, finished trials included: {bill.planned_words(rows, priced)}")
         with trainings:
             verdict = trainings.until_verdict(first)
             confirmed = trainings.confirmation(verdict, keep_weights=keep_weights)
@@ -102,18 +100,16 @@ def search(
         told = words.answer(trainings.config, configured.baseline, verdict, confirmed)
         _write_answer(place, configured, verdict, confirmed, told)
         _show(trainings, verdict, told)
-        print(bill.spent_words(took, priced))
+        say(bill.spent_words(took, priced))
         if keep_weights:
-            print(words.exporting(trainings.config, confirmed, f"{results}/{CONFIRMATION}"))
+            say(words.exporting(trainings.config, confirmed, f"{results}/{CONFIRMATION}"))
         raise_for(trainings.failures, trainings.asked)
 
 
 def _show(trainings: Trainings, verdict: Verdict, told: list[str]) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
+    console = terminal()
     console.print(words.table(trainings.config, verdict))
-    console.print("\n".join(told), highlight=False)
+    console.print("\n".join(told))
 
 
 def _show_plan(trainings: Trainings, first: Request) -> None:
@@ -121,9 +117,9 @@ def _show_plan(trainings: Trainings, first: Request) -> None:
     planned = trainings.planned(first)
     groups = trainings.missing(planned)
     values = ", ".join(f"{value:g}" for value, _ in first.replicas)
-    print(f"round 1 of {config.rounds}: {config.parameter} of {config.arm} = {values}")
+    say(f"round 1 of {config.rounds}: {config.parameter} of {config.arm} = {values}")
     trials = sum(len(group.trials) for group in groups)
-    print(f"{trials} trials to train in {len(groups)} processes")
+    say(f"{trials} trials to train in {len(groups)} processes")
 
 
 def _write_answer(

@@ -13,15 +13,13 @@ import numpy as np
 import torch
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from typer import Option
 
-from analysis.presentation import WIDTH
 from analysis.writing import write_whole
 from distrib.provenance import machine
 from jobs.arguments import OfReplica
-from jobs.command import check_file, run
+from jobs.command import check_file, run, say, terminal
 from jobs.export import export_trial
 from jobs.trials import trial_at
 from recsys.data.click_log import ClickLog
@@ -107,11 +105,9 @@ def serve_cost(
     finally:
         torch.set_num_threads(before)
     told = _record(measured, data, requests, threads)
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
+    console = terminal()
     console.print(_table(measured))
-    print(_where(told))
+    say(_where(told))
     if output is not None:
         text = json.dumps(told, indent=2) + "\n"
         write_whole(output, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from analysis.slices import GROUP, ITEM, SLICES
 from analysis.writing import write_whole
+from recsys.calls import listed
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError
 
@@ -27,7 +28,7 @@ def item_column(log: ClickLog, item: str | None) -> int | None:
     if item not in names:
         raise ConfigError(
             f"data.item: {log.directory} has no single-valued feature {item!r},"
-            f" expected one of {', '.join(names)}"
+            f" expected one of {listed(names)}"
         )
     return names.index(item)
 

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
+from analysis.files import read_json
 from analysis.writing import write_whole
 from distrib.folder import Folder
-from distrib.status import Running, Status
+from distrib.status import Status
 
 STATUS = "status.json"
 _EVERY_S = 1.0
@@ -35,8 +36,8 @@ class Told:
 class StatusFile:
     """Keeps ``status.json`` up to date within the block; it is gone when the run is over.
 
-    A driver that dies leaves the file behind: its age tells. ``elsewhere`` is told too, less often,
-    and if it cannot be, nothing else is stopped for it.
+    A driver that dies leaves the file behind: its age tells. ``elsewhere`` is told too, less often.
+    Where either cannot be, as on a full disk, nothing else is stopped for it.
     """
 
     def __init__(self, directory: Path, elsewhere: Folder | None = None) -> None:
@@ -55,7 +56,8 @@ class StatusFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._path.unlink()
         if self._elsewhere is not None:
             with suppress(OSError):
                 self._elsewhere.delete(STATUS)
@@ -68,7 +70,8 @@ class StatusFile:
         self._next_s = now + _EVERY_S
         told = Told(began_s=self._began_s, told_s=now, status=status)
         text = json.dumps(asdict(told)) + "\n"
-        write_whole(self._path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+        with suppress(OSError):
+            write_whole(self._path, lambda file: file.write_text(text, encoding="utf-8"))
         if self._elsewhere is not None and now >= self._next_elsewhere_s:
             self._next_elsewhere_s = now + ELSEWHERE_EVERY_S
             with suppress(OSError):
@@ -76,17 +79,12 @@ class StatusFile:
 
 
 def read_status(directory: Path) -> Told | None:
-    """Return what the driver told last; None where none runs, and ended as it should."""
+    """Return what the driver told last; None where none runs, and ended as it should.
+
+    Raises:
+        ResultsError: the file is damaged.
+    """
     try:
-        value = json.loads((directory / STATUS).read_text(encoding="utf-8"))
+        return read_json(directory / STATUS, Told)
     except FileNotFoundError:
         return None
-    status = value["status"]
-    running = tuple(
-        Running(**(each | {"trials": tuple(each["trials"])})) for each in status["running"]
-    )
-    return Told(
-        began_s=value["began_s"],
-        told_s=value["told_s"],
-        status=Status(**(status | {"running": running})),
-    )

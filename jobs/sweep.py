@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from typer import Option
 
@@ -25,7 +24,7 @@ from jobs.arguments import (
     PricesFile,
     Record,
 )
-from jobs.command import check_output, run
+from jobs.command import check_output, run, say, terminal
 from jobs.loading import load_experiment
 from jobs.planning import PlannedArm, manifest, open_click_log, plan, write_manifest
 from jobs.prices import read_prices
@@ -75,7 +74,7 @@ def sweep(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     if record:
         configured = recorded(configured, configured.arms)
     if configured.search is not None:
-        print("search: not for a sweep, which trains the arms as they are; soloist search does it")
+        say("search: not for a sweep, which trains the arms as they are; soloist search does it")
     log = open_click_log(configured.data)
     planned = plan(configured, log)
     with results_at(output or Path("results", configured.name), writes=not dry_run) as results:
@@ -87,9 +86,9 @@ def sweep(  # noqa: PLR0913, PLR0917 - each is an option of the command line
             weights=keep_weights,
         )
         if dry_run:
-            Console().print(_plan_table(planned, directory, weights=keep_weights))
+            terminal().print(_plan_table(planned, directory, weights=keep_weights))
             trials = sum(len(group.trials) for group in groups)
-            print(f"{trials} trials to train in {len(groups)} processes, into {results}")
+            say(f"{trials} trials to train in {len(groups)} processes, into {results}")
             if groups:
                 rows = bill.estimated(log, directory, groups, priced, probe=True)
                 bill.show("Estimate", rows, priced)
@@ -102,7 +101,7 @@ def sweep(  # noqa: PLR0913, PLR0917 - each is an option of the command line
         bill.settle(directory, bill.arms_of(directory), rows, priced)
         results.send()
         if groups:
-            print(bill.planned_words(rows, priced))
+            say(bill.planned_words(rows, priced))
         failures = train_groups(
             log,
             directory,
@@ -113,8 +112,9 @@ def sweep(  # noqa: PLR0913, PLR0917 - each is an option of the command line
         )
         took = bill.settle(directory, bill.arms_of(directory), rows, priced)
         if any(is_done(directory, trial) for arm in planned for trial in arm.trials):
-            make_report(results)
-            print(bill.spent_words(took, priced))
+            verdict = make_report(results)
+            say(bill.spent_words(took, priced))
+            say(verdict)
         raise_for(failures, sum(len(group.trials) for group in groups))
 
 

@@ -13,7 +13,7 @@ from distrib.groups import Group
 from distrib.results import write_trial
 from distrib.status import Status
 from jobs.arguments import ExperimentName, KeepWeights, Overrides, Record
-from jobs.command import check_output, run
+from jobs.command import check_output, run, say
 from jobs.display import Display
 from jobs.documents import unknown
 from jobs.loading import load_experiment
@@ -69,9 +69,9 @@ def train(
         watch = _watch(display, Group(title=arm, trials=(trial,)), log)
         (result,) = engines.train(log, [trial], on_progress=watch, directory=output)
     if output is not None:
-        print(write_trial(output, trial, result, keep_weights=keep_weights))
+        say(write_trial(output, trial, result, keep_weights=keep_weights))
     for name, value in {**result.metrics, **result.cost.as_dict()}.items():
-        print(f"{name:28} {value:.6g}")
+        say(f"{name:28} {value:.6g}")
 
 
 def _watch(display: Display, group: Group, log: ClickLog) -> Callable[[int], None]:

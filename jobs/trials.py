@@ -11,8 +11,9 @@ from pathlib import Path
 from analysis.errors import ResultsError
 from analysis.results import DONE, MANIFEST, ArmResults, read_sweep
 from distrib.errors import TrialFailed
-from distrib.folder import Folder, seen_from, without_secrets
+from distrib.folder import Folder, seen_from
 from distrib.remote import fetch_trial
+from recsys.credentials import without_credentials
 from recsys.errors import ConfigError, DataError
 
 
@@ -52,7 +53,7 @@ def trial_at(
             name = Path(lies).resolve().name
             yield NamedTrial(directory=Path(lies), place=lies, name=name, title=title or name)
             return
-        here, told = Path(scratch, "trial"), _told(lies)
+        here, told = Path(scratch, "trial"), without_credentials(lies)
         with _readable(lies):
             fetch_trial(lies, here)
         with _told_as(lies, here):
@@ -100,7 +101,7 @@ def _seen_from(place: str, directory: Path, arm: ArmResults) -> _ArmPlaces:
 
 
 def _arm_named(name: str | None, arms: tuple[_ArmPlaces, ...], place: str) -> _ArmPlaces:
-    told, names = _told(place), ", ".join(arm.name for arm in arms)
+    told, names = without_credentials(place), ", ".join(arm.name for arm in arms)
     if not arms:
         raise ConfigError(f"--arm {name}: {told} has no {MANIFEST}, expected the output of a sweep")
     if name is None:
@@ -117,8 +118,9 @@ def _replica_of(arm: _ArmPlaces, replica: int, place: str) -> str:
         return arm.places[replica]
     done = [str(at) for at, each in enumerate(arm.places) if Folder(each).has(DONE)]
     expected = f"expected one of {', '.join(done)}" if done else "which has none yet"
+    told = without_credentials(place)
     raise ConfigError(
-        f"--replica {replica}: no finished replica of {arm.name} in {_told(place)}, {expected}"
+        f"--replica {replica}: no finished replica of {arm.name} in {told}, {expected}"
     )
 
 
@@ -127,8 +129,8 @@ def _readable(place: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise ConfigError(f"{_told(place)}: {first}; expected a place that can be read") from None
+        told, first = without_credentials(place), str(error).splitlines()[0]
+        raise ConfigError(f"{told}: {first}; expected a place that can be read") from None
 
 
 @contextmanager
@@ -137,10 +139,5 @@ def _told_as(place: str, here: Path) -> Iterator[None]:
     try:
         yield
     except (ConfigError, DataError, ResultsError, TrialFailed) as error:
-        told = str(error).replace(str(here), _told(place))
+        told = str(error).replace(str(here), without_credentials(place))
         raise type(error)(told) from None
-
-
-def _told(place: str) -> str:
-    """Return a place for a person, without keys."""
-    return without_secrets(place) if "://" in place else place

@@ -18,11 +18,11 @@ from rich.table import Table
 from rich.text import Text
 from typer import Argument, Option
 
-from analysis.presentation import WIDTH, as_terminal, page
+from analysis.presentation import as_terminal, page
 from analysis.results import MANIFEST, SweepResults, Trials, read_sweep
 from analysis.summary import summarize
 from distrib.status import ERROR, Running
-from jobs.command import run
+from jobs.command import run, terminal
 from jobs.display import describe, duration
 from jobs.status_file import ELSEWHERE_EVERY_S, Told, read_status
 
@@ -82,6 +82,7 @@ class Seen:
     @cached_property
     def failures(self) -> tuple[Failed, ...]:
         """What failed and has not been trained again since; a trial of two rows stands once."""
+        finished = set(self.finished)
         found = {
             place: Failed(
                 name=name,
@@ -90,7 +91,7 @@ class Seen:
             )
             for name, trials in self.rows
             for place in trials.places
-            if (place / ERROR).exists()
+            if place not in finished and (place / ERROR).exists()
         }
         return tuple(found.values())
 
@@ -121,9 +122,7 @@ def watch(
     finished, or on Ctrl-C, which does not touch the sweep; prints once where the output is no
     terminal. What lies at a URI is fetched as it comes, every five seconds at most.
     """
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH)
+    console = terminal()
     with _looking_at(directory) as look:
         shown, _ = look()
         if not once and console.is_terminal:
@@ -226,7 +225,9 @@ def progress(name: str, trials: Trials, running: Sequence[Running]) -> Progress:
     done = {each.directory for each in trials.done}
     open_places = [place for place in trials.places if place not in done]
     shares = {
-        digest: each.examples_done / each.examples for each in running for digest in each.trials
+        digest: each.examples_done / max(each.examples, 1)
+        for each in running
+        for digest in each.trials
     }
     handed = [shares[place.name] for place in open_places if place.name in shares]
     failed = [

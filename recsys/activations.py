@@ -339,7 +339,10 @@ def _finite(activation: str, parameter: str, value: float) -> float:
     # Called at every forward pass, hence the quick way past the ordinary case.
     if type(value) is not float and (isinstance(value, bool) or not isinstance(value, Real)):
         raise ActivationError(f"{activation}: {parameter} must be a number, found {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond the range of floats
+        number = math.inf
     # Written as a comparison because torch.compile traces it for a beta that it takes as variable.
     if not -math.inf < number < math.inf:
         raise ActivationError(f"{activation}: {parameter} must be finite, found {value!r}")

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from recsys.activations import get_activation
-from recsys.frozen import Frozen
+from recsys.frozen import Frozen, Integer, Number, Share
 from recsys.losses import (
     correlation_loss,
     distillation_loss,
@@ -73,12 +73,16 @@ def _known_activation(name: str) -> str:
 
 
 Activation = Annotated[str, AfterValidator(_known_activation)]
-Components = Annotated[int, Field(ge=2, description="number of components, K")]
-Share = Annotated[float, Field(ge=0, le=1)]
+Components = Annotated[Integer, Field(ge=2, le=1000)]
+Strength = Annotated[Number, Field(ge=0, le=1_000_000)]
+_ACTIVATION = "activation of the towers, as name or name(parameter=value)"
+_COMPONENTS = "number of components (K)"
+_LOSS = "component: each component's label loss; mean: the label loss of the mean logit"
+_SELECTS = "selects this arm"
 
 
 class _Arm(Frozen):
-    activation: Activation = "relu"
+    activation: Activation = Field("relu", description=_ACTIVATION)
     components: int
     couples_examples: ClassVar[bool] = False
     """Whether the loss is more than a mean over the examples of a mini-batch"""
@@ -123,8 +127,8 @@ class _Arm(Frozen):
 class Single(_Arm):
     """One model with the label loss."""
 
-    kind: Literal["single"] = "single"
-    components: Literal[1] = 1
+    kind: Literal["single"] = Field("single", description=_SELECTS)
+    components: Literal[1] = Field(1, description=_COMPONENTS)
 
     def layout(self, embedding_dim: int | None) -> tuple[Group, ...]:
         return (self._group(1, 1, embedding_dim),)
@@ -136,9 +140,11 @@ class Single(_Arm):
 class _Components(_Arm):
     """K models with tables of their own."""
 
-    components: Components = 3
+    components: Components = Field(3, description=_COMPONENTS)
     width: Literal["full", "equal_lookups_bytes"] = Field(
-        "full", description="equal_lookups_bytes: each component's tables are 1/K as wide"
+        "full",
+        description="width of each component's tables; full: embedding_dim; "
+        "equal_lookups_bytes: embedding_dim / K",
     )
 
     def layout(self, embedding_dim: int | None) -> tuple[Group, ...]:
@@ -160,8 +166,8 @@ class _Components(_Arm):
 class Ensemble(_Components):
     """K models; their mean logit is served."""
 
-    kind: Literal["ensemble"] = "ensemble"
-    loss: Literal["component", "mean"] = "component"
+    kind: Literal["ensemble"] = Field("ensemble", description=_SELECTS)
+    loss: Literal["component", "mean"] = Field("component", description=_LOSS)
 
     def objective(self, logits: Logits, labels: Tensor, *, phase: str, progress: float) -> Tensor:
         towers = logits["model"][..., 0]
@@ -173,9 +179,9 @@ class Ensemble(_Components):
 class AntiDistilled(_Components):
     """An ensemble whose components are pushed apart by a penalty on their correlation."""
 
-    kind: Literal["anti_distilled"] = "anti_distilled"
+    kind: Literal["anti_distilled"] = Field("anti_distilled", description=_SELECTS)
     couples_examples: ClassVar[bool] = True
-    strength: float = Field(0.05, ge=0, description="λ, weight of the squared correlation")
+    strength: Strength = Field(0.05, description="weight of the squared correlation (λ)")
 
     def objective(self, logits: Logits, labels: Tensor, *, phase: str, progress: float) -> Tensor:
         towers = logits["model"][..., 0]
@@ -185,10 +191,13 @@ class AntiDistilled(_Components):
 class SelfEnsemble(_Arm):
     """K towers on one set of tables; their mean logit is served."""
 
-    kind: Literal["self_ensemble"] = "self_ensemble"
-    components: Components = 3
-    loss: Literal["component", "mean", "mean_distil"] = "component"
-    strength: float = Field(1.0, ge=0, description="λ of mean_distil")
+    kind: Literal["self_ensemble"] = Field("self_ensemble", description=_SELECTS)
+    components: Components = Field(3, description=_COMPONENTS)
+    loss: Literal["component", "mean", "mean_distil"] = Field(
+        "component",
+        description=f"{_LOSS}; mean_distil: component, with distillation from the mean",
+    )
+    strength: Strength = Field(1.0, description="weight of the distillation of mean_distil (λ)")
 
     def layout(self, embedding_dim: int | None) -> tuple[Group, ...]:
         return (self._group(self.components, 1, embedding_dim),)
@@ -204,21 +213,21 @@ class SelfEnsemble(_Arm):
 
 
 class Distilled(_Arm):
-    """A student that learns from the labels and from an ensemble; the student alone is served.
+    """A student that learns from the labels and from an ensemble; only the student is served.
 
     Training reads (K + 1) T tables an example. An offline teacher is read in its own pass and again
     in its student's: (2K + 1) T.
     """
 
-    kind: Literal["distilled"] = "distilled"
-    components: Components = 3
-    teacher_activation: Activation = "relu"
+    kind: Literal["distilled"] = Field("distilled", description=_SELECTS)
+    components: Components = Field(3, description="number of components of the teacher (K)")
+    teacher_activation: Activation = Field("relu", description="activation of the teacher")
     teacher: Literal["online", "offline"] = Field(
-        "online", description="online: trained beside the student in one pass; offline: before it"
+        "online", description="online: trained with the student in one pass; offline: before it"
     )
-    strength: Share = Field(0.5, description="λ, weight of the teacher against the label")
+    strength: Share = Field(0.5, description="weight of the teacher against the label (λ)")
     heads: Literal[1, 2] = Field(
-        1, description="2: one head learns the label and serves, the other learns the teacher"
+        1, description="heads of the student; 2: a served one for the label, one for the teacher"
     )
 
     @property
@@ -268,11 +277,11 @@ class Distilled(_Arm):
 class Codistilled(_Arm):
     """K models that learn from each other; one of them is served."""
 
-    kind: Literal["codistilled"] = "codistilled"
-    components: Components = 2
-    strength: float = Field(0.5, ge=0, description="λ, weight of the distance to the others")
+    kind: Literal["codistilled"] = Field("codistilled", description=_SELECTS)
+    components: Components = Field(2, description=_COMPONENTS)
+    strength: Strength = Field(0.5, description="weight of the distillation from the others (λ)")
     burn_in: Share = Field(
-        0.1, description="share of the stream before the models learn from each other"
+        0.1, description="fraction of the stream before the models learn from each other"
     )
 
     def layout(self, embedding_dim: int | None) -> tuple[Group, ...]:

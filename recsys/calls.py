@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ast
 import difflib
+import reprlib
 from collections.abc import Sequence
+
+_short = reprlib.Repr()
+_short.maxstring = 100
 
 
 class ParseError(ValueError):
@@ -32,11 +36,13 @@ def parse_call(text: str) -> tuple[str, dict[str, object]]:
     for keyword in tree.keywords:
         if keyword.arg is None:
             raise _unreadable(text)
+        if keyword.arg in values:
+            raise ParseError(f"{_short.repr(text)}: {keyword.arg} is given twice")
         try:
             values[keyword.arg] = ast.literal_eval(keyword.value)
-        except ValueError:
+        except (ValueError, TypeError, RecursionError, MemoryError):
             raise ParseError(
-                f"{text!r}: {keyword.arg} must be a plain value, "
+                f"{_short.repr(text)}: {keyword.arg} must be a plain value, "
                 f"found {ast.unparse(keyword.value)!r}"
             ) from None
     return tree.func.id, values
@@ -48,8 +54,14 @@ def nearest(found: str, valid: Sequence[str]) -> str:
     return f", did you mean {close[0]!r}?" if close else ""
 
 
+def listed(names: Sequence[str]) -> str:
+    """Return names as a message lists them: the first of very many."""
+    shown = ", ".join(names[:20])
+    return shown if len(names) <= 20 else f"{shown} and {len(names) - 20:,} more"
+
+
 def _unreadable(text: str) -> ParseError:
     return ParseError(
-        f"{text!r} cannot be read; write a name, or one with its parameters named, "
+        f"{_short.repr(text)} cannot be read; write a name, or one with its parameters named, "
         "as in name(beta=0.5)"
     )

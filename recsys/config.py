@@ -1,54 +1,65 @@
-"""What decides a training: model, optimiser, stream and evaluation, as validated values."""
+"""The configuration of a training: model, optimizer, stream and evaluation."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from recsys.arms import ArmConfig, Single
 from recsys.engines import EngineConfig, LocalEngine
-from recsys.frozen import Frozen
+from recsys.frozen import Count, Few, Frozen, Integer, Number
 from recsys.models.config import MLPConfig, ModelConfig
 
-Width = Literal["full"] | Annotated[int, Field(ge=0)]
-
-
+Window = Literal["full"] | Annotated[Integer, Field(ge=0, le=1_000_000_000)]
 ADDITIVE = ("rowwise_adagrad", "adagrad", "sgd")
-"""Optimisers whose state is a sum over examples: what several workers did can be added up."""
+"""Optimizers whose state is a sum over examples, so that workers' changes can be added up."""
 
 
 class OptimizerConfig(Frozen):
-    """Fused optimiser of the tables, and the optimiser of everything else."""
+    """The optimizers of the embedding tables and of the dense parameters."""
 
-    sparse: Literal["rowwise_adagrad", "adagrad", "sgd", "adam"] = "rowwise_adagrad"
-    dense: Literal["adagrad", "sgd", "adam"] = "adagrad"
-    sparse_learning_rate: float = Field(0.05, ge=0)
-    dense_learning_rate: float = Field(0.02, ge=0)
-    eps: float = Field(1e-8, gt=0, description="added to the root of the accumulator")
+    sparse: Literal["rowwise_adagrad", "adagrad", "sgd", "adam"] = Field(
+        "rowwise_adagrad", description="optimizer of the embedding tables"
+    )
+    dense: Literal["adagrad", "sgd", "adam"] = Field(
+        "adagrad", description="optimizer of all other parameters"
+    )
+    sparse_learning_rate: Number = Field(
+        0.05, ge=0, description="learning rate of the embedding tables"
+    )
+    dense_learning_rate: Number = Field(
+        0.02, ge=0, description="learning rate of all other parameters"
+    )
+    eps: Number = Field(
+        1e-8, gt=0, description="added to the square root of the accumulated squared gradients"
+    )
 
 
 class StreamConfig(Frozen):
     """The order in which training examples arrive."""
 
-    batch_size: PositiveInt = 128
-    epochs: PositiveInt = 1
-    shuffle: Width = Field(2000, description="window of the shuffle in examples, or full; 0: none")
+    batch_size: Count = Field(128, description="examples in a mini-batch")
+    epochs: Few = Field(1, description="passes over the training split")
+    shuffle: Window = Field(
+        2000, description="size of the shuffle buffer in examples; full: all; 0: no shuffle"
+    )
 
 
 class EvaluationConfig(Frozen):
-    """On what, and how often, a model is evaluated."""
+    """The examples on which models are evaluated, and how often."""
 
-    split: Literal["valid", "test"] = "test"
-    points: PositiveInt = Field(8, description="evaluations spread evenly over the stream")
-    progress_examples: PositiveInt = Field(
-        4096, description="evaluation examples looked at on the way; the end sees all of them"
+    split: Literal["valid", "test"] = Field("test", description="split to evaluate on")
+    points: Few = Field(8, description="evaluations during training, at equal distances")
+    progress_examples: Count = Field(
+        4096,
+        description="examples of an evaluation during training; the last evaluation uses all",
     )
-    batch_size: PositiveInt = 4096
+    batch_size: Count = Field(4096, description="examples in a mini-batch of an evaluation")
 
 
 class Recipe(Frozen):
-    """All that decides a trained model, but for the seeds and the data."""
+    """Everything that determines a trained model except the seeds and the data."""
 
     arm: Annotated[ArmConfig, Field(discriminator="kind")] = Single()
     model: ModelConfig = MLPConfig()

@@ -1,37 +1,34 @@
-"""How a training is carried out: one configuration for each engine."""
+"""The configurations of the training engines."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    Discriminator,
-    Field,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    Tag,
-    model_validator,
-)
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from recsys.frozen import Frozen
+from recsys.frozen import Count, Few, Frozen, Integer, Number, Seconds, Share
 
 
 class Resources(Frozen):
-    """What each process that trains asks of Ray, by Ray's names."""
+    """The Ray resources of each training process, under Ray's names."""
 
-    num_cpus: float | None = Field(None, ge=0, description="none: as many as threads")
-    num_gpus: float | None = Field(
-        None, ge=0, description="none: one where it trains on a GPU; a part lets several share one"
+    num_cpus: Number | None = Field(
+        None, ge=0, le=1_000_000, description="CPUs; none: as many as threads"
     )
-    custom: dict[str, PositiveFloat] = Field(
-        {}, description="what a cluster calls its own, such as spot: 1"
+    num_gpus: Number | None = Field(
+        None,
+        ge=0,
+        le=1_000_000,
+        description="GPUs; a fraction lets processes share one; none: 1 when training on a GPU",
+    )
+    custom: dict[str, Annotated[Number, Field(gt=0, le=1_000_000_000)]] = Field(
+        {}, description="custom Ray resources of the cluster, such as spot: 1"
     )
     placement: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] | None = Field(
         None,
-        description="how the workers of a training lie on nodes, their places reserved together; "
-        "none: PACK in a cluster, each for itself on one machine",
+        description="strategy of the placement group that holds a training's workers; "
+        "none: PACK on a cluster, no placement group on one machine",
     )
 
     @model_validator(mode="after")
@@ -42,13 +39,20 @@ class Resources(Frozen):
 
 
 class BaseEngine(Frozen):
-    """What every engine has."""
+    """The fields that all engines share."""
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    matmul_precision: Literal["highest", "high", "medium"] = "highest"
-    threads: PositiveInt = Field(1, description="CPU threads of one training process")
-    # Where a training runs is no part of what it is: a trial keeps its name and its results.
-    resources: Resources = Field(Resources(), exclude=True)
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="device to train on; auto: a GPU where there is one"
+    )
+    matmul_precision: Literal["highest", "high", "medium"] = Field(
+        "highest", description="torch.set_float32_matmul_precision"
+    )
+    threads: Few = Field(1, description="CPU threads of one training process")
+    # Where a training runs and keeps files decides no result, and may hold credentials: such
+    # fields are excluded from a trial's digest and from what is written about it.
+    resources: Resources = Field(
+        Resources(), exclude=True, description="Ray resources of each training process"
+    )
 
     @model_validator(mode="after")
     def _has_the_gpu_that_it_trains_on(self) -> Self:
@@ -58,58 +62,75 @@ class BaseEngine(Frozen):
 
 
 class LocalEngine(BaseEngine):
-    """One process, replicas fused. The reference."""
+    """One process that trains several replicas side by side. The reference engine."""
 
-    name: Literal["local"] = "local"
+    name: Literal["local"] = Field("local", description="selects this engine")
 
 
 class ConstantDelays(Frozen):
-    """Every window takes equally long; who of those that end together comes first is random."""
+    """All windows take equally long; ties are broken at random."""
 
-    kind: Literal["constant"] = "constant"
+    kind: Literal["constant"] = Field("constant", description="selects this distribution")
 
 
 class ExponentialDelays(Frozen):
-    """The time of a window is exponential."""
+    """The duration of a window is exponentially distributed."""
 
-    kind: Literal["exponential"] = "exponential"
+    kind: Literal["exponential"] = Field("exponential", description="selects this distribution")
 
 
 class StragglerDelays(Frozen):
-    """Some workers are slow, all others equally fast."""
+    """Some workers are slow; all others are equally fast."""
 
-    kind: Literal["stragglers"] = "stragglers"
-    share: float = Field(0.1, ge=0, le=1, description="of the workers that are slow")
-    slowdown: float = Field(10.0, ge=1, description="how many times slower they are")
+    kind: Literal["stragglers"] = Field("stragglers", description="selects this distribution")
+    share: Share = Field(0.1, description="fraction of the workers that are slow")
+    slowdown: Number = Field(
+        10.0, ge=1, le=1_000_000, description="duration of a slow worker's window, fast ones take 1"
+    )
 
 
 Delays = Annotated[
     ConstantDelays | ExponentialDelays | StragglerDelays, Field(discriminator="kind")
 ]
+DELAY_KINDS: dict[str, type[Frozen]] = {
+    "constant": ConstantDelays,
+    "exponential": ExponentialDelays,
+    "stragglers": StragglerDelays,
+}
+"""The distributions by name."""
 
 
 class _Windowed(BaseEngine):
-    workers: PositiveInt = Field(2, le=4096, description="that train without waiting for another")
-    window: PositiveInt = Field(16, description="batches between a pull and a push, τ")
-    delta_scale: float = Field(
-        1.0, gt=0, le=1, description="factor on pushed changes of weights, against overshooting"
+    workers: Integer = Field(
+        2, gt=0, le=4096, description="workers, none of which waits for another"
     )
-    max_staleness: int | None = Field(
-        None, ge=0, description="most windows of others between a pull and its push; none: no bound"
+    window: Count = Field(16, description="batches between a worker's pull and its push (τ)")
+    delta_scale: Number = Field(
+        1.0, gt=0, le=1, description="factor on pushed weight changes, to prevent overshooting"
     )
-    warm_up: int = Field(
+    max_staleness: Integer | None = Field(
+        None,
+        ge=0,
+        le=1_000_000_000,
+        description="windows of other workers allowed between a pull and its push; none: any "
+        "number",
+    )
+    warm_up: Integer = Field(
         0,
         ge=0,
-        description="windows at the start that are trained one after another: Adagrad's first "
-        "steps are as long as its learning rate allows, and many of them at once overshoot",
+        le=1_000_000_000,
+        description="first windows, which are trained sequentially, because Adagrad's first "
+        "steps are large and overshoot when many are applied at once",
     )
 
 
 class VirtualAsyncEngine(_Windowed):
-    """Logical workers in one process, in a seeded order: repeatable to the bit."""
+    """Logical workers in one process, in a seeded order; runs are bitwise identical."""
 
-    name: Literal["virtual_async"] = "virtual_async"
-    delays: Delays = ExponentialDelays()
+    name: Literal["virtual_async"] = Field("virtual_async", description="selects this engine")
+    delays: Delays = Field(
+        ExponentialDelays(), description="distribution of the duration of a window"
+    )
 
 
 _NOT_IN_PLACE: tuple[tuple[str, tuple[object, ...], str], ...] = (
@@ -123,28 +144,30 @@ _NOT_IN_PLACE: tuple[tuple[str, tuple[object, ...], str], ...] = (
 
 
 class AsyncEngine(_Windowed):
-    """Worker processes on Ray that never wait for each other."""
+    """Asynchronous worker processes on Ray."""
 
-    name: Literal["async"] = "async"
+    name: Literal["async"] = Field("async", description="selects this engine")
     store: Literal["server", "shared_memory"] = Field(
         "server",
-        description="server: rows on Ray actors; shared_memory: workers of one node update one "
-        "copy of everything, batch by batch and without locks",
+        description="server: parameters on Ray actors; shared_memory: the workers of one node "
+        "update one copy in shared memory, batch by batch, without locks",
     )
-    shards: PositiveInt = Field(1, description="actors that hold the rows, of store: server")
-    start_with: PositiveInt = Field(
+    shards: Few = Field(1, description="shard actors that hold the parameters, store: server only")
+    start_with: Few = Field(
         1,
-        description="workers that must be there before the first window is leased; for studies, "
-        "in which a worker that comes late would make all others less stale",
+        description="workers that must have started before the first window is leased; a late "
+        "worker would lower the staleness of the others",
     )
-    lease_s: float = Field(
-        30.0, gt=0, description="seconds without a sign of life after which a window is taken back"
+    lease_s: Seconds = Field(
+        30.0, description="seconds without a heartbeat after which a window is leased again"
     )
     snapshots: str | None = Field(
-        None, description="where to, any path or URI that pyarrow.fs can write; none: no snapshots"
+        None, exclude=True, description="path or pyarrow.fs URI for snapshots; none: no snapshots"
     )
-    snapshot_every: PositiveInt = Field(1000, description="windows from snapshot to snapshot")
-    record: bool = Field(False, description="keep the order of pulls and pushes, for a replay")
+    snapshot_every: Count = Field(1000, description="windows between snapshots")
+    record: bool = Field(
+        False, description="keep the order of pulls and pushes, for soloist replay"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -181,38 +204,44 @@ ShardingKind = Literal["auto", "table_wise", "row_wise", "column_wise", "data_pa
 
 
 class SyncEngine(BaseEngine):
-    """Ranks that train each batch together: Ray Train and TorchRec's DistributedModelParallel."""
+    """Synchronous training with Ray Train and TorchRec's DistributedModelParallel."""
 
-    name: Literal["sync"] = "sync"
-    workers: PositiveInt | tuple[PositiveInt, PositiveInt] = Field(
-        2, description="ranks; [least, most]: as many of them as there is room for, at any time"
+    name: Literal["sync"] = Field("sync", description="selects this engine")
+    workers: Few | tuple[Few, Few] = Field(
+        2, description="ranks; [least, most]: elastic, as many as the cluster has room for"
     )
     sharding: ShardingKind = Field(
-        "auto", description="how tables lie on ranks; auto: TorchRec's planner decides"
+        "auto", description="sharding of the tables; auto: TorchRec's planner decides"
     )
     table_sharding: dict[str, ShardingKind] = Field(
         {},
-        description="of tables whose names fit a pattern such as user_*; the last counts",
+        description="sharding of the tables whose names match a pattern such as user_*; of several "
+        "patterns that match, the last applies",
     )
     precision: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="of the towers' products; weights and tables are float32"
+        "float32", description="autocast precision of the towers; weights and tables are float32"
     )
-    compile: bool = Field(False, description="torch.compile for the towers")
+    compile: bool = Field(False, description="compile the towers with torch.compile")
     storage: str | None = Field(
         None,
-        description="a folder that all nodes reach, or a URI that pyarrow.fs can write, for "
-        "checkpoints and scalars; none: beside the results",
+        exclude=True,
+        description="directory that all nodes reach, or pyarrow.fs URI, for checkpoints and "
+        "scalars; none: beside the results",
     )
-    checkpoint_every: PositiveInt = Field(1000, description="batches from checkpoint to checkpoint")
-    checkpoints_kept: PositiveInt = Field(2, description="the newest ones")
+    checkpoint_every: Count = Field(1000, description="batches between checkpoints")
+    checkpoints_kept: Few = Field(2, description="newest checkpoints that are kept")
     resume: str | None = Field(
-        None, description="a checkpoint of the same training on other ranks, to begin with"
+        None,
+        exclude=True,
+        description="checkpoint of the same training to start from; ranks may differ",
     )
-    max_failures: NonNegativeInt = Field(3, description="lost ranks after which a training fails")
+    max_failures: Integer = Field(
+        3, ge=0, le=1_000_000, description="worker failures that a training survives"
+    )
     tracking: Literal["tensorboard", "mlflow", "none"] = Field(
-        "tensorboard", description="who is told loss, speed and evaluation on the way"
+        "tensorboard", description="where loss, speed and evaluations are logged during training"
     )
-    track_every: PositiveInt = Field(50, description="batches from one told loss to the next")
+    track_every: Count = Field(50, description="batches between logged losses")
 
     @model_validator(mode="after")
     def _least_is_not_most(self) -> Self:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from analysis.errors import ResultsError
+from analysis.text import listed
 
 NEEDED = ("example", "label", "prediction")
 OPTIONAL = ("group", "weight")
@@ -125,8 +126,7 @@ def open_predictions(path: Path) -> PredictionFile:
         raise ResultsError(f"{path}: {_first_line(error)}, expected Parquet or CSV") from None
     missing = [name for name in NEEDED if name not in names]
     if missing:
-        found = ", ".join(names)
-        raise ResultsError(f"{path}: has no column {missing[0]}, found {found}")
+        raise ResultsError(f"{path}: has no column {missing[0]}, found {listed(names)}")
     columns = tuple(name for name in (*NEEDED, *OPTIONAL) if name in names)
     return PredictionFile(path=path, columns=columns, most_rows=most_rows)
 

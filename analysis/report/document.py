@@ -24,6 +24,11 @@ from analysis.verdict import Verdict
 from analysis.writing import write_whole
 
 NAME = "report.html"
+#: All figures of a sweep. Results may not suffice for each.
+FIGURES = (
+    *("pd_accuracy", "pd_lookups", "pd_source", "pd_slice_0", "pd_slice_1", "pd_slice_2"),
+    *("pd_progress", "eval_log_loss", "progressive_log_loss", "calibration", "staleness"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

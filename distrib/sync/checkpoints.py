@@ -25,6 +25,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystem
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
+from distrib.folder import inside
 from distrib.sync.account import Progress
 from distrib.sync.sharded import ShardedArm
 from distrib.sync.tensors import Distributed
@@ -133,7 +134,7 @@ def check(place: Path, training: str) -> None:
         )
     for rank in range(first.ranks):
         for name, expected in _read_manifest(place, rank).files.items():
-            path = place / name
+            path = inside(place, name)
             if not path.exists() or checksum(path) != expected:
                 raise Damaged(f"{path}: not what rank {rank} wrote")
 

@@ -18,7 +18,7 @@ from torchrec.modules.embedding_configs import EmbeddingBagConfig
 
 from distrib.errors import TrialFailed
 from distrib.evaluation import results
-from distrib.folder import Folder, without_secrets
+from distrib.folder import Folder
 from distrib.resources import Resources, living_nodes, may_grow, worker_resources
 from distrib.session import ray_session
 from distrib.sync import checkpoints
@@ -33,6 +33,7 @@ from distrib.training import Progress as Told
 from distrib.training import refuse_unfit, set_threads, shape_of_phase
 from distrib.trial import Trial, TrialResult
 from recsys.config import Recipe
+from recsys.credentials import without_credentials
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Stream
 from recsys.embeddings import fused_collection
@@ -186,9 +187,9 @@ def _place(storage: str | None, directory: Path | str | None, scratch: Path) -> 
     try:
         Folder(place).folders()
     except (OSError, ValueError) as error:
-        first = str(error).splitlines()[0]
+        shown, first = without_credentials(place), str(error).splitlines()[0]
         raise ConfigError(
-            f"engine.storage: {without_secrets(place)}: {first}; expected a place for checkpoints"
+            f"engine.storage: {shown}: {first}; expected a place for checkpoints"
         ) from None
     return place
 

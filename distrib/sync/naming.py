@@ -17,10 +17,8 @@ _PLACEMENT = {
     "compile",
 }
 _HOUSEKEEPING = {
-    "storage",
     "checkpoint_every",
     "checkpoints_kept",
-    "resume",
     "max_failures",
     "tracking",
     "track_every",

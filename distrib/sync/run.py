@@ -11,9 +11,10 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from distrib.folder import Folder, without_secrets
+from distrib.folder import Folder
 from distrib.results import RUNS
 from distrib.sync import checkpoints
+from recsys.credentials import without_credentials
 from recsys.errors import ConfigError, DataError
 
 
@@ -43,7 +44,7 @@ class Run:
             self._resumed = self._fetched
 
     def __str__(self) -> str:
-        return f"{without_secrets(self._place)}/{self._within}"
+        return f"{without_credentials(self._place)}/{self._within}"
 
     def newest(self, training: str) -> Path | None:
         """Return the newest whole checkpoint of this run, all of it here, or None.
@@ -87,12 +88,12 @@ class Run:
         if folder is not None:
             with suppress(FileNotFoundError):  # it is being deleted, or damaged: that is seen later
                 for name in folder.files():
-                    folder.download(name, checkpoint / name)
+                    folder.download(name, checkpoint)
 
     def bring_file(self, name: str) -> None:
         """Have a file of the run's folder here, if there is one."""
         if self.is_far and name in self._folder().files():
-            self._folder().download(name, self.here / name)
+            self._folder().download(name, self.here)
 
     def send(self, *paths: Path) -> None:
         """Have files of the folder here where the run lies."""
@@ -110,7 +111,7 @@ class Run:
         """Refuse a checkpoint of another run by the field that names it."""
         assert self._resume is not None
         if not found.exists():
-            place = without_secrets(self._resume)
+            place = without_credentials(self._resume)
             raise ConfigError(f"engine.resume: {place}: not there, expected a checkpoint")
         try:
             checkpoints.check(found, training)
@@ -124,7 +125,7 @@ class Run:
             if f"{gone.name}/{checkpoints.manifest_name(0)}" not in manifests:
                 shutil.rmtree(gone)
         for each in manifests:
-            self._folder().download(each, self.here / each)
+            self._folder().download(each, self.here)
 
     def _lies_at(self, checkpoint: Path) -> Folder | None:
         """Return where a checkpoint lies, if not here."""

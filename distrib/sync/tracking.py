@@ -11,6 +11,7 @@ from distrib.evaluation import Point, sigmoid
 from distrib.sync.account import Settled
 from recsys import metrics
 from recsys.config import Recipe
+from recsys.credentials import redacted
 from recsys.data.click_log import ClickLog
 from recsys.engines import SyncEngine
 
@@ -125,7 +126,7 @@ class _MLflow:
             return
         started = mlflow.start_run(run_name=run.name)
         known.write_text(started.info.run_id)
-        mlflow.log_params(_flat(recipe.model_dump(mode="json")))
+        mlflow.log_params(_flat(redacted(recipe.model_dump(mode="json"))))
 
     def tell(self, examples: int, scalars: Mapping[str, float]) -> None:
         self._mlflow.log_metrics(dict(scalars), step=examples)

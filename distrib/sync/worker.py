@@ -30,6 +30,7 @@ from distrib.sync.training import RankTraining, Surroundings
 from distrib.training import set_threads
 from distrib.trial import Trial
 from recsys.data.click_log import ClickLog
+from recsys.directories import make_private
 from recsys.errors import ConfigError, DataError
 
 _UNTIL_ENDED_S = 60.0
@@ -60,8 +61,12 @@ class Job:
         # The same for all ranks of a node; what a killed one left there, the next one replaces.
         # Elsewhere the same trials are another run.
         elsewhere = hashlib.sha256(self.place.encode()).hexdigest()[:8]
-        scratch = Path(tempfile.gettempdir(), f"soloist-{os.getuid()}-ranks", elsewhere)
-        return Run(self.place, self.name, self.resume, scratch)
+        return Run(self.place, self.name, self.resume, _scratch() / elsewhere)
+
+
+def _scratch() -> Path:
+    """Return where this node's ranks keep what lies elsewhere."""
+    return Path(tempfile.gettempdir(), f"soloist-{os.getuid()}-ranks")
 
 
 def work(job: Job) -> None:
@@ -84,6 +89,7 @@ def _work(job: Job) -> None:
         raise DataError(f"{job.log_directory}: not the click log that the trial was planned with")
     os.environ.update(job.environment)
     run = job.run()
+    make_private(_scratch())
     run.here.mkdir(mode=0o700, parents=True, exist_ok=True)
     run.bring_file(MLFLOW_RUN)
     start = _agreed(job, run, ranks)

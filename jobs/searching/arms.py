@@ -62,7 +62,7 @@ def with_value(recipe: Recipe, search: SearchConfig, value: float) -> Recipe:
         part, changed = "arm", {search.parameter: value}
     before, arm = getattr(recipe, part), below("arms", search.arm)
     field = arm if part == "arm" else below(arm, part)
-    after = validated(type(before), before.model_dump() | changed, field)
+    after = validated(type(before), dict(before) | changed, field)
     return validated(Recipe, dict(recipe) | {part: after}, arm)
 
 

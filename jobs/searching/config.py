@@ -1,41 +1,44 @@
-"""What is searched, and at what price."""
+"""The configuration of a search."""
 
 from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from analysis.intervals import FEWEST_REPLICAS
-from recsys.frozen import Frozen
+from recsys.frozen import Few, Frozen, Integer, Number
 
 
 class SearchConfig(Frozen):
-    """The smallest relative PD at a log loss that is not worse than the baseline's by more than ε.
+    """Minimizes relative PD over a parameter while log loss is at most ε above the baseline's."""
 
-    ``parameter`` is a number of the arm as an experiment names it, such as
-    ``optimizer.dense_learning_rate``; one of its activation is ``activation.beta``.
-    """
-
-    arm: str = Field(description="the arm whose parameter is varied")
-    parameter: str = Field("activation.beta", pattern=r"^[a-z_]+(\.[a-z_]+)*$")
-    low: float = Field(allow_inf_nan=False)
-    high: float = Field(allow_inf_nan=False)
-    scale: Literal["log", "linear"] = "log"
-    epsilon: float = Field(
-        gt=0, allow_inf_nan=False, description="what the log loss may be worse by, in nats"
+    arm: str = Field(description="arm whose parameter is varied")
+    parameter: str = Field(
+        "activation.beta",
+        pattern=r"^[a-z_]+(\.[a-z_]+)*$",
+        max_length=100,
+        description="number of the arm by its path, such as optimizer.dense_learning_rate; "
+        "activation.NAME for a parameter of its activation",
     )
-    points: int = Field(5, ge=3, description="values tried in each round")
-    rounds: PositiveInt = 3
-    replicas: int = Field(
-        4, ge=FEWEST_REPLICAS, description="trainings of each value, before any are added"
+    low: Number = Field(description="lower bound of the range")
+    high: Number = Field(description="upper bound of the range")
+    scale: Literal["log", "linear"] = Field("log", description="scale on which values are spaced")
+    epsilon: Number = Field(gt=0, description="tolerated increase of log loss, in nats (ε)")
+    points: Integer = Field(5, ge=3, le=1000, description="values tried in each round")
+    rounds: Integer = Field(3, gt=0, le=1000, description="rounds, each in a narrower range")
+    replicas: Integer = Field(
+        4, ge=FEWEST_REPLICAS, le=10_000, description="trainings of each value before any are added"
     )
-    max_replicas: PositiveInt = Field(16, description="most trainings of a value")
-    confirm: int = Field(
-        8, ge=0, description="fresh trainings of the winner and the baseline; 0: none"
+    max_replicas: Few = Field(16, description="maximum number of trainings of a value")
+    confirm: Integer = Field(
+        8,
+        ge=0,
+        le=10_000,
+        description="new trainings of the winner and of the baseline; 0: no confirmation",
     )
     sampler: Literal["refinement", "optuna"] = Field(
-        "refinement", description="who chooses the values of a round; optuna is an extra"
+        "refinement", description="method that chooses the values; optuna needs soloist[search]"
     )
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from distrib.groups import Group, missing_groups
 from distrib.remote import Results
 from distrib.session import ray_session, terminated_like_interrupted
 from jobs import bill
+from jobs.command import say
 from jobs.experiment import Experiment
 from jobs.planning import PlannedArm, manifest, plan, write_manifest
 from jobs.searching import words
@@ -102,7 +103,7 @@ class Trainings:
         """Train and decide in turn until the rules are satisfied."""
         step: Request | Verdict = request
         while isinstance(step, Request):
-            print(words.step(self.config, step))
+            say(words.step(self.config, step))
             planned = self.planned(step)
             contents = manifest(self._experiment, planned, root=Path(".."))
             write_manifest(self._place, contents)
@@ -123,7 +124,7 @@ class Trainings:
         best, config = verdict.best, self.config
         if verdict.outcome is not Outcome.FOUND or best is None or not config.confirm:
             return None
-        print(f"confirming {best.value:g} on {config.confirm} fresh replicas")
+        say(f"confirming {best.value:g} on {config.confirm} fresh replicas")
         count = config.max_replicas + config.confirm
         baseline, arm = (
             replace(each, trials=each.trials[-config.confirm :])

@@ -176,7 +176,7 @@ def _read_meta(directory: Path) -> dict[str, Any]:
         raise DataError(
             f"{directory}: not a click log ({META}: {error.strerror}); soloist prepare writes one"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not valid JSON ({error})") from None
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise DataError(f"{path}: not the description of a click log")

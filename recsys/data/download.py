@@ -20,6 +20,7 @@ from pathlib import Path
 
 from recsys.calls import nearest
 from recsys.errors import DataError
+from recsys.names import is_inner
 
 _TIMEOUT_S = 4.0  # of one connection attempt and of one read: an unreachable site is soon known
 _BLOCK_BYTES = 1 << 20
@@ -167,6 +168,9 @@ def _from_site(url: str, md5: str, scratch: Path) -> Path:
     if digest.hexdigest() != md5:
         raise DataError(f"{url}: its MD5 is {digest.hexdigest()}, expected {md5}")
     with zipfile.ZipFile(archive) as packed:
+        outside = [name for name in packed.namelist() if not is_inner(name.removesuffix("/"))]
+        if outside:
+            raise DataError(f"{url}: holds {outside[0]!a:.200}, expected names inside a folder")
         packed.extractall(scratch / "unpacked")
     folders = [path for path in (scratch / "unpacked").iterdir() if path.is_dir()]
     if len(folders) != 1:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys.calls import listed
 from recsys.data.click_log import ClickLog
 from recsys.data.encoding import Counter, Encoder, Encoding, group_numbers
 from recsys.data.readers.reader import Categorical, Chunk, Reader
@@ -32,7 +33,7 @@ class Encodings:
         names = [column.name for column in columns]
         for name in self.of_feature:
             if name not in names:
-                raise ConfigError(f"feature {name!r}: expected one of {', '.join(names)}")
+                raise ConfigError(f"feature {name!r}: expected one of {listed(names)}")
         return {
             column.name: Encoding.parse(
                 self.of_feature.get(column.name, self.default or column.encoding)

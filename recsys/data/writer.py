@@ -1,9 +1,10 @@
 """Writes a click log so that it is there whole or not at all.
 
 Rows arrive in chunks, in the order of their source, each chunk for one split. They are appended to
-arrays in a hidden directory beside the output; at the end they are brought into order (splits one
-after another, each by time where times were given), described, flushed to the disk, and renamed. A
-preparation that dies leaves only the hidden directory, which the next one removes.
+arrays in a hidden directory beside the output, or beside what it links to; at the end they are
+brought into order (splits one after another, each by time where times were given), described,
+flushed to the disk, and renamed. A preparation that dies leaves only the hidden directory, which
+the next one removes.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -35,6 +36,7 @@ from recsys.data.click_log import (
 from recsys.data.npy import GrowingArray, StoredArray, open_array
 from recsys.data.rows import Positions, Rows
 from recsys.data.schema import Schema
+from recsys.directories import remove, replaceable
 from recsys.errors import DataError
 
 _GATHERED_ROWS = 1 << 16
@@ -57,11 +59,15 @@ class ClickLogWriter:
     """
 
     def __init__(self, directory: Path | str, schema: Schema, *, replace: bool = False) -> None:
-        """Name the output; nothing is touched before the block is entered."""
+        """Name the output; nothing is touched before the block is entered.
+
+        Raises DataError if what is there cannot be replaced.
+        """
         self._directory = Path(directory)
         self._schema = schema
         self._replace = replace
-        self._partial = self._directory.absolute().with_name(f".{self._directory.name}.partial")
+        self._place = replaceable(self._directory)
+        self._partial = _partial(self._place)
         self._stack = ExitStack()
         self._staged: dict[str, GrowingArray] = {}
         self._bag_ends: dict[str, int] = {}
@@ -79,10 +85,12 @@ class ClickLogWriter:
         """
         try:
             self._partial.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self._partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         except OSError as error:
-            raise DataError(f"{self._partial.parent}: {error.strerror}") from None
+            raise DataError(
+                f"{self._partial}: {error.strerror}, expected a directory to write to"
+            ) from None
         with ExitStack() as stack:
-            lock = os.open(self._partial, os.O_RDONLY)
             stack.callback(os.close, lock)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -92,7 +100,7 @@ class ClickLogWriter:
             self._restore_replaced()
             check_free(self._directory, replace=self._replace)
             for leftover in self._partial.iterdir():
-                shutil.rmtree(leftover)
+                remove(leftover)
             self._staged = self._create(stack, self._partial / "staged", self._staged_files())
             self._stack = stack.pop_all()
         return self
@@ -142,20 +150,20 @@ class ClickLogWriter:
         else:
             arrays = self._put_in_order(stored, log)
         self._describe(log, arrays, meta or {})
-        _publish(log, self._directory, self._partial / _ASIDE)
+        _publish(log, self._place, self._partial / _ASIDE)
         self._stack.close()
         return ClickLog.open(self._directory)
 
     def _clear(self) -> None:
         """Remove the hidden directory, but never the only whole log there is."""
         self._restore_replaced()
-        shutil.rmtree(self._partial, ignore_errors=True)
+        remove(self._partial)
 
     def _restore_replaced(self) -> None:
         """Bring back the log that was put aside if what was to replace it never took its place."""
         aside = self._partial / _ASIDE
-        if os.path.lexists(aside) and not os.path.lexists(self._directory):
-            aside.rename(self._directory)
+        if os.path.lexists(aside) and not os.path.lexists(self._place):
+            aside.rename(self._place)
 
     def _create(
         self,
@@ -269,19 +277,29 @@ class ClickLogWriter:
 
 
 def check_free(directory: Path, *, replace: bool) -> None:
-    """Raise DataError if an output may not be written to ``directory``.
+    """Raise DataError if an output may not be written to ``directory``, or to what it links to.
 
     An empty directory is free; a click log may be replaced; anything else is never removed.
     """
+    place = replaceable(directory)
+    partial = _partial(place)
     try:
-        if not os.path.lexists(directory) or (directory.is_dir() and _is_empty(directory)):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if not stat.S_ISDIR(partial.lstat().st_mode):
+                raise DataError(f"{partial}: found a link or a file, expected no such name")
+        if not os.path.lexists(place) or (place.is_dir() and _is_empty(place)):
             return
     except OSError as error:
         raise DataError(f"{directory}: {error.strerror}") from None
-    if not is_click_log(directory):
+    if not is_click_log(place):
         raise DataError(f"{directory}: exists and is not a click log; it is left as it is")
     if not replace:
         raise DataError(f"{directory}: a click log is there already; --replace writes it anew")
+
+
+def _partial(place: Path) -> Path:
+    """Return the hidden directory beside an output."""
+    return place.with_name(f".{place.name}.partial")
 
 
 def _is_empty(directory: Path) -> bool:
@@ -296,7 +314,7 @@ def _publish(log: Path, directory: Path, aside: Path) -> None:
     if directory.exists() and not _is_empty(directory):
         directory.rename(aside)
     log.rename(directory)
-    _sync_directory(directory.absolute().parent)
+    _sync_directory(directory.parent)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -1,74 +1,93 @@
-"""The models that an experiment can name, each with its own options and no others."""
+"""The configurations of the models."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, PositiveInt, Tag
+from pydantic import Discriminator, Field, JsonValue, Tag
 
-from recsys.frozen import Frozen
+from recsys.frozen import Few, Frozen, Integer, Widths
 
 
 class BuiltInConfig(Frozen):
-    """What the models of this package have in common."""
+    """The fields that all built-in models share."""
 
-    embedding_dim: int = Field(
-        16, gt=0, multiple_of=4, description="columns of every table (FBGEMM: a multiple of 4)"
+    embedding_dim: Integer = Field(
+        16,
+        gt=0,
+        le=65_536,
+        multiple_of=4,
+        description="columns of every embedding table; FBGEMM needs a multiple of 4",
     )
-    pooling: Literal["mean", "sum"] = Field("mean", description="of a multi-valued feature's rows")
-    hidden: tuple[PositiveInt, ...] = Field((64, 32, 16), description="widths of the tower")
-    layer_norm: bool = Field(True, description="layer norm on hidden layers, before activation")
+    pooling: Literal["mean", "sum"] = Field(
+        "mean", description="pooling of the rows of a multi-valued feature"
+    )
+    hidden: Widths = Field((64, 32, 16), description="widths of the tower's hidden layers")
+    layer_norm: bool = Field(
+        True, description="apply layer normalization in hidden layers, before the activation"
+    )
 
 
 class MLPConfig(BuiltInConfig):
-    """All features side by side, through one tower."""
+    """The concatenated features through one tower."""
 
-    name: Literal["mlp"] = "mlp"
+    name: Literal["mlp"] = Field("mlp", description="selects this model")
 
 
 class DLRMConfig(BuiltInConfig):
-    """Dot products between all pairs of features, through a tower."""
+    """Dot products of all pairs of features through a tower (Naumov et al. 2019)."""
 
-    name: Literal["dlrm"] = "dlrm"
-    bottom: tuple[PositiveInt, ...] = Field(
-        (64,), description="hidden widths of the bottom tower over the dense features"
+    name: Literal["dlrm"] = Field("dlrm", description="selects this model")
+    bottom: Widths = Field(
+        (64,), description="widths of the hidden layers of the bottom tower (dense features)"
     )
 
 
 class DCNv2Config(BuiltInConfig):
-    """Low-rank cross layers, before or beside a tower."""
+    """Low-rank cross layers before or beside a tower (Wang et al. 2021)."""
 
-    name: Literal["dcnv2"] = "dcnv2"
-    cross_layers: PositiveInt = Field(3, description="each raises the degree of crosses by one")
-    rank: PositiveInt = Field(32, description="columns of U and V in each cross layer")
+    name: Literal["dcnv2"] = Field("dcnv2", description="selects this model")
+    cross_layers: Integer = Field(3, gt=0, le=100, description="number of cross layers")
+    rank: Few = Field(32, description="rank of the weight matrices of the cross layers")
     structure: Literal["stacked", "parallel"] = Field(
-        "stacked", description="stacked: the tower reads the crosses; parallel: the features"
+        "stacked", description="input of the tower; stacked: the crosses; parallel: the features"
     )
 
 
 class DeepFMConfig(BuiltInConfig):
-    """A factorisation machine beside a tower, on the same embedding rows."""
+    """A factorization machine beside a tower, on the same embeddings (Guo et al. 2017)."""
 
-    name: Literal["deepfm"] = "deepfm"
+    name: Literal["deepfm"] = Field("deepfm", description="selects this model")
 
 
 class OwnConfig(Frozen):
-    """A model of the user's: a function that makes it, and what it is called with."""
+    """A custom model: the user's factory function and its arguments."""
 
-    name: str = Field(pattern=r"^[\w.]+:[\w.]+$", description="package.module:factory")
-    embedding_dim: int | None = Field(
-        None, gt=0, multiple_of=4, description="passed to the factory, which then has to take it"
+    name: str = Field(
+        pattern=r"^[\w.]+:[\w.]+$", description="the factory, as package.module:factory"
     )
-    options: dict[str, Any] = Field({}, description="more keyword arguments of the factory")
+    embedding_dim: Integer | None = Field(
+        None,
+        gt=0,
+        le=65_536,
+        multiple_of=4,
+        description="passed to the factory if it is set; columns of the embedding tables",
+    )
+    options: dict[str, JsonValue] = Field({}, description="other keyword arguments of the factory")
     replaces: str = Field(
         "relu",
-        description="the activation of the module that an arm's takes the place of, "
-        "where the factory takes no activation",
+        description="activation that is replaced by the arm's, if the factory does not take an "
+        "activation",
     )
 
 
-MODEL_KINDS = {"mlp": MLPConfig, "dlrm": DLRMConfig, "dcnv2": DCNv2Config, "deepfm": DeepFMConfig}
+MODEL_KINDS: dict[str, type[BuiltInConfig]] = {
+    "mlp": MLPConfig,
+    "dlrm": DLRMConfig,
+    "dcnv2": DCNv2Config,
+    "deepfm": DeepFMConfig,
+}
 """The built-in models by name; any name with a colon is a user's own (``OwnConfig``)."""
 
 

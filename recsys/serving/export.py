@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch.export import Dim, ExportedProgram
 
+from recsys.credentials import redacted
+from recsys.directories import replaceable
 from recsys.errors import ConfigError, DataError
 from recsys.module import Arm
 from recsys.serving.description import DESCRIPTION, PROGRAM, Description, TableRead, sha256_of
@@ -26,11 +28,12 @@ _TRIED = (1, 7)
 
 
 def check_place(place: Path) -> None:
-    """Refuse a directory that holds something else than an export.
+    """Refuse a directory that holds something else than an export, or cannot be replaced.
 
     Raises:
         DataError: it does; what is there is left as it is.
     """
+    place = replaceable(place)
     if not place.exists() or (place / DESCRIPTION).exists():
         return
     if not place.is_dir() or any(place.iterdir()):
@@ -40,7 +43,7 @@ def check_place(place: Path) -> None:
 def export(
     arm: Arm, place: Path, *, trial: dict[str, Any], libraries: dict[str, str]
 ) -> Description:
-    """Write one replica's served part to a directory, whole or not at all.
+    """Write one replica's served part to a directory, or behind a link, whole or not at all.
 
     An export that is there already is replaced. ``trial`` and ``libraries`` are for the record.
 
@@ -49,6 +52,7 @@ def export(
         ConfigError: the model cannot be exported.
     """
     check_place(place)
+    place = replaceable(place)
     program = exported(arm)
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as scratch:
@@ -155,7 +159,7 @@ def _description(
             for table in arm.blueprints[group.name].tables
         ),
         arm=arm.config.model_dump(mode="json"),
-        model=arm.model.model_dump(mode="json"),
+        model=redacted(arm.model.model_dump(mode="json")),
         trial=trial,
         libraries=libraries,
         sha256=sha256,

@@ -110,7 +110,7 @@ def test_a_damaged_configuration_is_refused_by_its_path(tmp_path):
     write_sweep(tmp_path, (WHOLE,), baseline="whole")
     (tmp_path / "trials/whole0/config.json").write_text("{}")
 
-    with pytest.raises(ResultsError, match=r"whole0/config\.json: KeyError 'recipe'"):
+    with pytest.raises(ResultsError, match=r"whole0/config\.json: recipe: found nothing"):
         read_trained(read_sweep(tmp_path).arms)
 
 

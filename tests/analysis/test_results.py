@@ -72,9 +72,9 @@ def test_a_directory_without_manifest_is_refused(tmp_path):
     ("contents", "message"),
     [
         ("{", "expected a JSON object"),
-        ("[]", "holds list, expected a JSON object"),
-        ("{}", "KeyError 'arms'"),
-        ('{"arms": [{"name": "relu"}]}', "KeyError 'trials'"),
+        ("[]", r"found \[\], expected a JSON object"),
+        ("{}", "experiment: found nothing, expected a value"),
+        ('{"arms": [{"name": "relu"}]}', "experiment: found nothing, expected a value"),
     ],
 )
 def test_a_broken_manifest_is_refused(tmp_path, contents, message):
@@ -123,5 +123,19 @@ def test_a_done_trial_without_its_files_is_refused(tmp_path):
 def test_a_cost_that_is_no_number_is_named(tmp_path: Path):
     write_sweep(tmp_path)
     (tmp_path / "trials/relu0/cost.json").write_text(json.dumps({"train_lookups": "many"}))
-    with pytest.raises(ResultsError, match="train_lookups is 'many', expected a number"):
+    with pytest.raises(ResultsError, match="train_lookups: found 'many', expected a valid number"):
         _ = read_sweep(tmp_path).baseline.cost
+
+
+@pytest.mark.parametrize("source", [False, True])
+@pytest.mark.parametrize("place", ["/etc", "../../up", "trials/../../up", "", "..", 3])
+def test_a_trial_outside_the_sweep_and_what_is_beside_it_is_refused(tmp_path, place, source):
+    write_sweep(tmp_path)
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    (manifest["arms"] if not source else manifest["sources"]).append(
+        manifest["arms"][0] | {"source": "arithmetic", "trials": [place]}
+    )
+    (tmp_path / MANIFEST).write_text(json.dumps(manifest))
+
+    with pytest.raises(ResultsError, match=r"sweep\.json: .*, expected what a sweep writes"):
+        read_sweep(tmp_path)

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from analysis.errors import ResultsError
+from analysis.files import CostFile
 from analysis.results import Trial, Trials, read_sweep
 from analysis.spending import (
     Prices,
@@ -30,7 +31,8 @@ def trial(place: Path, **engine: Any) -> Trial:
     device = engine.pop("device", "cpu")
     engine = {"name": "local"} | engine
     for name, contents in {
-        "cost.json": {"train_examples_per_second": 2.0, "train_lookups": 5.0},
+        "cost.json": dict.fromkeys(CostFile.model_fields, 1.0)
+        | {"train_examples_per_second": 2.0, "train_lookups": 5.0},
         "config.json": {"recipe": {"engine": engine}},
         "provenance.json": {"threads": 3, "machine": {"device": device}},
     }.items():
@@ -129,7 +131,7 @@ def test_a_directory_without_the_file_tells_nothing_and_a_damaged_one_is_refused
     assert read_spending(tmp_path) is None
     (tmp_path / "sweep_cost.json").write_text('{"prices": {}}')
 
-    with pytest.raises(ResultsError, match=r"sweep_cost\.json: KeyError 'estimated'"):
+    with pytest.raises(ResultsError, match=r"sweep_cost\.json: estimated: found nothing"):
         read_spending(tmp_path)
 
 
@@ -137,5 +139,5 @@ def test_a_trial_with_a_damaged_file_is_refused(tmp_path):
     damaged = trial(tmp_path / "one")
     (tmp_path / "one" / "provenance.json").write_text("{}")
 
-    with pytest.raises(ResultsError, match="one: KeyError 'machine'"):
+    with pytest.raises(ResultsError, match=r"one/provenance\.json: machine: found nothing"):
         usage(damaged)

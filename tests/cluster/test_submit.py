@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import requests
 
 from cluster import submit
 from cluster.submit import exit_status
@@ -91,6 +93,104 @@ def test_a_job_that_computes_itself_can_ask_for_a_node_with_gpus(monkeypatch):
     unasked = asked_for(monkeypatch, "benchmark", "gpu")
 
     assert (asked["entrypoint_num_gpus"], unasked["entrypoint_num_gpus"]) == (1, None)
+
+
+def refused(*arguments: str, capsys) -> str:
+    """Return the one line with which a command line is refused as bad input."""
+    with pytest.raises(SystemExit) as ended:
+        submit.submit(list(arguments), program="soloist submit")
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("variable", "address"),
+    [
+        ("--address", "127.0.0.1:6379"),
+        ("--address", "ray://127.0.0.1:10001"),
+        ("--address", "auto"),
+        ("RAY_API_SERVER_ADDRESS", "127.0.0.1:6379"),
+        ("RAY_ADDRESS", "ray://127.0.0.1:10001"),
+    ],
+)
+def test_an_address_that_is_no_dashboards_is_refused(variable, address, monkeypatch, capsys):
+    option = ["--address", address] if variable == "--address" else []
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_ADDRESS" if option else variable, address)
+
+    line = refused(*option, "list", capsys=capsys)
+
+    assert line == f"soloist: {variable} {address}: expected http://HOST:8265"
+
+
+def test_a_dead_cluster_of_the_environment_is_refused(monkeypatch, capsys):
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setattr("distrib.session._ANSWER_S", 0.5)
+
+    line = refused("list", capsys=capsys)
+
+    assert line.startswith("soloist: RAY_ADDRESS 127.0.0.1:1: nothing answers within 0.5 s")
+
+
+def test_without_an_address_or_a_cluster_here_rays_usual_port_is_asked(monkeypatch, capsys):
+    def refuse(url: str, **_: object) -> None:
+        raise requests.ConnectionError(url)
+
+    for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", set)
+    monkeypatch.setattr("ray._private.services.find_bootstrap_address", lambda _: None)
+    monkeypatch.setattr("requests.get", refuse)
+
+    line = refused("list", capsys=capsys)
+
+    assert line == (
+        "soloist: the cluster: Failed to connect to Ray at address: http://127.0.0.1:8265."
+    )
+
+
+def test_a_dashboard_that_accepts_but_says_nothing_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(submit, "_ANSWER_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("RAY_API_SERVER_ADDRESS", f"http://user:SEC/RET@{address}")
+
+        line = refused("list", capsys=capsys)
+
+    assert line == f"soloist: the cluster: Failed to connect to Ray at address: http://{address}."
+
+
+def test_arguments_with_credentials_are_not_shown_to_a_cluster(monkeypatch, capsys):
+    monkeypatch.setattr(submit, "_cluster", lambda: pytest.fail("asked the cluster"))
+
+    line = refused("sweep", "my", "--output", "s3://AKIA:SEC/RET@bucket/x", capsys=capsys)
+
+    assert line == (
+        "soloist: s3://bucket/x: found credentials, which Ray shows to all users of the cluster; "
+        "expected them in the environment of its nodes, such as AWS_ACCESS_KEY_ID"
+    )
+
+
+def test_a_list_shows_commands_as_they_are_but_for_credentials(monkeypatch, capsys):
+    command = "python -m jobs.sweep x 'vary=[shuffle,init]' :smile: -o s3://K:SEC/RET@bucket/x"
+    job = SimpleNamespace(
+        submission_id="[red]a[/red]",
+        job_id=None,
+        status="FAILED",
+        start_time=0,
+        driver_exit_code=2,
+        entrypoint=command,
+    )
+    cluster = SimpleNamespace(list_jobs=lambda: [job])
+    monkeypatch.setattr(submit, "_cluster", lambda: nullcontext(cluster))
+
+    submit.list_jobs()
+
+    shown = capsys.readouterr().out
+    assert "[red]a[/red]" in shown
+    assert "python -m jobs.sweep x 'vary=[shuffle,init]' :smile: -o s3://bucket/x" in shown
 
 
 def test_a_connection_that_breaks_loses_and_repeats_nothing(capsys):

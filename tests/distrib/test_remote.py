@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import pytest
 
 from distrib.engines import train
@@ -11,8 +14,9 @@ from distrib.groups import Group
 from distrib.remote import Results, results_at
 from distrib.results import is_done
 from distrib.runner import run_groups
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, DataError
 from tests.support.logs import small_log, small_recipe, trials
+from tests.support.names import OUTSIDE
 
 
 @pytest.fixture
@@ -234,3 +238,141 @@ def test_a_failure_that_cannot_be_sent_is_told_by_where_it_is(trained, tmp_path,
 
     assert failure.named == str(failure.report)
     assert failure.report.read_text() == "diverged\n\nTraceback"
+
+
+def test_a_failure_that_cannot_be_written_is_told_and_stops_nothing(trained, tmp_path):
+    (tmp_path / "file").write_text("in the way of the directory")
+    results = Results(directory=tmp_path / "file")
+
+    failure = write_failure(results, "relu", trained[0], "diverged", "Traceback")
+
+    assert failure.reason == "diverged"
+    assert not failure.report.is_file()
+
+
+def test_a_key_with_dots_deletes_nothing_here(s3, tmp_path, monkeypatch):
+    # As deep as the mirror will lie: the key leads from its trials to the directory beside it.
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "precious").write_text("mine")
+    bucket = s3.new_bucket()
+    for file in ("DONE", "error.txt"):
+        key = f"results/trials/../../../project/{file}"
+        s3.client().put_object(Bucket=bucket, Key=key, Body=b"")
+
+    with (
+        pytest.raises(DataError, match=r"found the name 'trials/\.\./\.\./\.\./project/DONE'"),
+        results_at(s3.uri(bucket, "results"), writes=False),
+    ):
+        pass
+
+    assert (tmp_path / "project" / "precious").read_text() == "mine"
+    assert contents(tmp_path) == {"project/precious": b"mine"}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+@pytest.mark.parametrize("system", ["local", "s3"])
+def test_a_done_that_names_a_file_outside_is_refused_and_nothing_written(
+    request, tmp_path, monkeypatch, system, name
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    name = str(victim) if name == "/etc/passwd" else name
+    done = json.dumps({name: hashlib.sha256(b"theirs").hexdigest()}).encode()
+    if system == "s3":
+        s3 = request.getfixturevalue("s3")
+        place = s3.uri(s3.new_bucket(), "results")
+    else:
+        place = (tmp_path / "share").as_uri()
+    Folder(place).write("trials/0a1b/DONE", done)
+
+    with pytest.raises((DataError, ConfigError)) as refused, results_at(place, writes=False):
+        pass
+
+    assert str(refused.value).isprintable()
+    assert "trials/0a1b" in str(refused.value)
+    assert victim.read_text() == "mine"
+    left = {path: content for path, content in contents(tmp_path).items() if "share" not in path}
+    assert left == {"victim": b"mine"}
+
+
+@pytest.mark.parametrize("done", [b"[]", b"{", b"3", b'{"a": 1}', b"[" * 100_000, b"\xff"])
+def test_a_done_that_is_none_is_refused_in_one_line(tmp_path, done):
+    place = (tmp_path / "share").as_uri()
+    Folder(place).write("trials/0a1b/DONE", done)
+
+    with (
+        pytest.raises(DataError, match=r"share/trials/0a1b/DONE: expected a JSON object with a"),
+        results_at(place, writes=False),
+    ):
+        pass
+
+
+def test_a_done_that_is_none_gives_way_to_a_result(trained, tmp_path):
+    trial, result = trained
+    uri = (tmp_path / "share").as_uri()
+    Folder(uri).write(f"trials/{trial.digest}/DONE", b'{"../../up": ""}')
+
+    Results(directory=tmp_path / "here", uri=uri).write(trial, result, keep_weights=False)
+
+    with results_at(uri, writes=False) as results:
+        assert is_done(results.directory, trial)
+
+
+def test_a_done_beside_the_trials_is_no_trial_that_would_replace_them(trained, tmp_path):
+    trial, result = trained
+    uri = (tmp_path / "share").as_uri()
+    Results(directory=tmp_path / "here", uri=uri).write(trial, result, keep_weights=False)
+    Folder(uri).write("trials/DONE", b"{}")
+
+    with results_at(uri, writes=False) as results:
+        assert is_done(results.directory, trial)
+
+
+def test_a_link_in_a_shared_folder_is_not_followed(trained, tmp_path):
+    trial, result = trained
+    place = tmp_path / "share" / "trials" / trial.digest
+    place.parent.mkdir(parents=True)
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").write_text("mine")
+    place.symlink_to(tmp_path / "precious")
+    results = Results(directory=tmp_path / "here", uri=(tmp_path / "share").as_uri())
+
+    with pytest.raises(DataError, match="found a link that leads out of"):
+        results.write(trial, result, keep_weights=False)
+    with pytest.raises(DataError, match="found a link that leads out of"):
+        results.fetch()
+
+    assert contents(tmp_path / "precious") == {"file": b"mine"}
+
+
+def test_nothing_is_fetched_or_sent_through_a_link_of_the_mirror(tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "key").write_text("secret")
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "report").symlink_to(tmp_path / "precious")
+    (here / "key").symlink_to(tmp_path / "precious" / "key")
+    uri = (tmp_path / "share").as_uri()
+    Folder(uri).write("report/table.md", b"theirs")
+    results = Results(directory=here, uri=uri)
+
+    for use in (results.fetch, results.send):
+        with pytest.raises(DataError, match="found a link that leads out of"):
+            use()
+
+    assert contents(tmp_path / "precious") == {"key": b"secret"}
+    assert Folder(uri).files() == ["report/table.md"]
+
+
+def test_an_interruption_sends_what_was_made_until_then(uri):
+    def interrupted():
+        with results_at(uri) as results:
+            (results.directory / "sweep.json").write_text("{}")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+
+    assert Folder(uri).files() == ["sweep.json"]

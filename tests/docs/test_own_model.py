@@ -49,7 +49,7 @@ def test_an_example_trains_as_an_arm(tmp_path, model) -> None:
     assert (first.logit != second.logit).any()
 
 
-SCRIPT = "import sys; from jobs.cli import main; sys.exit(main())"
+SCRIPT = "import sys; from soloist import main; sys.exit(main())"
 """What an installer writes as ``soloist``. Python puts the script's own directory on the path."""
 
 

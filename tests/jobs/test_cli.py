@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+import typer
 from torch.fx._symbolic_trace import is_fx_tracing_warning
 
 from jobs.cli import JOBS, job_named
 from jobs.command import check_output, run
+from recsys import __version__
 from recsys.errors import ConfigError
 from tests.support.shared import ROOT
 
@@ -122,3 +126,52 @@ def test_a_submitted_job_may_write_where_all_nodes_reach(tmp_path, monkeypatch):
     check_output(tmp_path / "shared")
 
     assert (tmp_path / "shared").is_dir()
+
+
+def test_the_version_is_told():
+    shown = soloist("--version")
+
+    assert (shown.returncode, shown.stdout) == (0, f"soloist {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("raise ModuleNotFoundError(name='torchrec')", "torchrec is not installed"),
+        ("raise OSError('libcudart.so.12: no such file')", "a library fails to load: libcudart"),
+    ],
+)
+def test_an_installation_without_torchrec_says_what_to_install(tmp_path, content, says):
+    (tmp_path / "torchrec.py").write_text(content)
+
+    ran = subprocess.run(
+        [sys.executable, "-m", "jobs.cli", "train", "movielens", "--arm", "relu"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"soloist: {says}")
+    assert ran.stderr.count("\n") == 1
+    assert "pip install --no-deps torchrec==1.8.0 fbgemm-gpu-cpu==1.8.0" in ran.stderr
+    assert "with CUDA: pip install 'soloist[cuda]'" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--share", "nan"), ("--share", "inf"), ("--share", "-inf"), ("--counts", "1" + "0" * 30)],
+)
+def test_an_option_that_is_no_sane_number_is_refused(option, value, capsys):
+    def job(share: float = 0.5, counts: Annotated[list[int] | None, typer.Option()] = None) -> None:
+        raise AssertionError("it started")
+
+    with pytest.raises(SystemExit) as ended:
+        run(job, arguments=[option, value])
+
+    found = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert found.startswith(f"soloist: {option}: found ")
+    assert found.endswith(", expected a finite 64-bit number\n")

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-import pytest
+import copy
+import math
+from collections.abc import Iterator
+from datetime import date
+from typing import get_args
 
+import pytest
+import yaml
+
+from jobs.experiment import Defaults, Settings
 from jobs.experiments import shipped_experiments
 from jobs.loading import load_experiment, parse_experiment
+from jobs.reference import EXAMPLE
+from jobs.validation import Faults
+from recsys.engines import ENGINE_KINDS
 from recsys.errors import ConfigError
+from recsys.models.config import MODEL_KINDS
 from recsys.seeds import Source
 from tests.support.experiments import (
     GOOD,
@@ -138,3 +150,191 @@ def test_there_are_malformed_experiments_of_all_sorts():
 
     assert len(names) == len(set(names))
     assert len(names) >= 100
+
+
+@pytest.mark.parametrize(
+    ("changes", "faults"),
+    [
+        (
+            ["replicas=0", "defaults.model.hiden=[1]", "arms.smelu.kind=singel", "stream.epochs=x"],
+            [
+                "replicas: found 0, expected a number greater than 0",
+                "defaults.model.hiden: unknown, did you mean 'hidden'?",
+                "defaults.stream.epochs: found 'x', expected a valid integer",
+                "arms.smelu.kind 'singel': unknown, did you mean 'single'?",
+            ],
+        ),
+        (
+            [
+                "defaults.model.hidden=x",
+                "arms.smelu.kind=ensemble",
+                "arms={1: {}}",
+                "arms.x.kind=1",
+            ],
+            [
+                "arms.x: unknown, expected one of 1",
+                "defaults.model.hidden: found 'x', expected a list",
+                "arms: found the name 1, expected letters, digits, '_' and '-'",
+                "baseline relu: unknown, expected one of 1",
+            ],
+        ),
+        (
+            ["data.reader=x", "data.directory=3", "baseline=rellu"],
+            [
+                "data.reader: no reader 'x', expected one of movielens, criteo, frappe, avazu, "
+                "tabular, synthetic",
+                "data.directory: found 3, expected a path",
+                "baseline rellu: unknown, did you mean 'relu'?",
+            ],
+        ),
+        (
+            ["replicas", "strem.epochs=2", "arms.rleu.kind=single", "fuse=[", "stall_s=0"],
+            [
+                "'replicas': expected FIELD=VALUE, such as replicas=8",
+                "strem.epochs: unknown, did you mean 'stream'?",
+                "arms.rleu: unknown, did you mean 'relu'?",
+                "fuse: while parsing a flow node, expected the node content, but found "
+                "'<stream end>'; '[' is not a YAML value",
+                "stall_s: found 0, expected a number greater than 0",
+            ],
+        ),
+        (
+            ["engine={name: async, lease_s: 0, delays: {}, resources: {num_cpus: -1, gpus: 1}}"],
+            [
+                "defaults.engine.resources.num_cpus: found -1, expected a number greater than or "
+                "equal to 0",
+                "defaults.engine.resources.gpus: unknown, did you mean 'num_gpus'?",
+                "defaults.engine.lease_s: found 0, expected a number greater than 0",
+                "defaults.engine.delays: unknown, did you mean 'delta_scale'?",
+            ],
+        ),
+    ],
+)
+def test_all_faults_are_reported_at_once_a_line_each(tmp_path, changes, faults):
+    path = write_experiment(tmp_path / "small.yaml", small_experiment("log"))
+
+    with pytest.raises(ConfigError) as refused:
+        load_experiment(str(path), changes)
+
+    first, *lines = str(refused.value).split("\n")
+    assert first == f"{path}: {len(faults)} faults:"
+    assert lines == [f"  {fault}" for fault in faults]
+
+
+def test_a_fault_of_the_defaults_is_not_taken_for_one_of_the_arms(tmp_path):
+    path = write_experiment(tmp_path / "small.yaml", small_experiment("log"))
+    ensemble = "arms.smelu={kind: ensemble, width: equal_lookups_bytes}"
+
+    with pytest.raises(ConfigError) as refused:
+        load_experiment(str(path), ["model.hidden=x", ensemble])
+
+    assert str(refused.value) == f"{path}: defaults.model.hidden: found 'x', expected a list"
+
+
+def test_a_fault_of_several_arms_is_one_line(tmp_path):
+    path = write_experiment(tmp_path / "small.yaml", small_experiment("log"))
+
+    with pytest.raises(ConfigError) as refused:
+        load_experiment(str(path), ["engine.name=async", "optimizer.dense=adam"])
+
+    assert str(refused.value).startswith(
+        f"{path}: arms.relu, arms.smelu: optimizer.dense: found adam"
+    )
+
+
+def test_of_very_many_faults_the_first_are_shown(tmp_path):
+    document = small_experiment("log") | {f"field_{number}": 1 for number in range(3000)}
+    path = write_experiment(tmp_path / "small.yaml", document)
+
+    with pytest.raises(ConfigError) as refused:
+        load_experiment(str(path))
+
+    lines = str(refused.value).split("\n")
+    assert lines[0] == f"{path}: 3000 faults:"
+    assert lines[-1] == "  and 2980 more"
+    assert len(lines) == 22
+
+
+def number_fields() -> Iterator[tuple[str, str]]:
+    """Yield every field that holds numbers, with the override that selects its engine or model."""
+    sections = {"defaults.engine": ENGINE_KINDS, "defaults.model": MODEL_KINDS}
+    for section, default in Defaults():
+        kinds = sections.get(f"defaults.{section}", {"": type(default)})
+        for name, kind in kinds.items():
+            for field, info in kind.model_fields.items():
+                if {int, float} & set(leaves(info.annotation)):
+                    yield f"{section}.name={name}" if name else "seed=1", f"{section}.{field}"
+    for field, info in Settings.model_fields.items():
+        if {int, float} & set(leaves(info.annotation)):
+            yield "seed=1", field
+
+
+def leaves(annotation: object) -> Iterator[object]:
+    """Yield the types that an annotation is made of."""
+    yield annotation
+    for argument in get_args(annotation):
+        yield from leaves(argument)
+
+
+@pytest.mark.parametrize(("kind", "field"), sorted(set(number_fields())))
+def test_a_number_that_no_training_could_have_is_refused_in_every_field(tmp_path, kind, field):
+    path = write_experiment(tmp_path / "small.yaml", small_experiment("log"))
+
+    for value in (".nan", ".inf", "-.inf", "1e400", "1" + "0" * 30, "0x" + "f" * 5000, "yes"):
+        for written in (value, f"[{value}]", f"[1, {value}]"):
+            with pytest.raises(ConfigError) as refused:
+                load_experiment(str(path), [kind, f"{field}={written}"])
+
+            assert "\n" not in str(refused.value)
+            assert field in str(refused.value)
+
+
+def test_a_device_without_end_is_not_read_for_ever():
+    with pytest.raises(ConfigError, match="/dev/zero: found more than"):
+        load_experiment("/dev/zero")
+
+
+def test_a_name_too_long_for_a_file_is_refused_as_unknown():
+    with pytest.raises(ConfigError, match=r"experiment x+\.\.\.: unknown"):
+        load_experiment("x" * 5000)
+
+
+def test_a_number_in_scientific_notation_needs_no_point(tmp_path):
+    path = write_experiment(tmp_path / "small.yaml", small_experiment("log"))
+
+    eps = load_experiment(str(path), ["optimizer.eps=1e-7"]).arms["relu"].recipe.optimizer.eps
+
+    assert eps == 1e-7
+
+
+def places(document: object, path: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:
+    """Yield the path of every value inside a document."""
+    if path:
+        yield path
+    items = {list: enumerate, dict: dict.items}.get(type(document), lambda _: ())
+    for key, value in items(document):
+        yield from places(value, (*path, key))
+
+
+def with_value(document: object, path: tuple[object, ...], value: object) -> object:
+    """Return a document with another value at a path."""
+    if not path:
+        return value
+    changed = copy.copy(document)
+    changed[path[0]] = with_value(document[path[0]], path[1:], value)
+    return changed
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, -1, math.nan, 10**30, "", "x" * 3000, "\x1b[31m", "a\nb", b"ab", [], [[]], [None],
+     {}, {1: 2}, {None: [1]}, {"name": ["x"]}, {"kind": {}}, date(2020, 1, 1)],
+    ids=lambda value: repr(value)[:20],
+)  # fmt: skip
+def test_any_value_anywhere_is_taken_or_refused_in_short_lines(value):
+    example = yaml.safe_load(EXAMPLE)
+
+    for path in places(example):
+        faults = Faults()
+        faults.check(parse_experiment, with_value(example, path, value))
+        assert [line for line in faults.lines if len(line) > 400 or not line.isprintable()] == []

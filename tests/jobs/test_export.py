@@ -121,3 +121,8 @@ def test_a_trial_at_a_uri_without_weights_is_refused_by_its_uri(trial, tmp_path,
 def test_an_output_at_a_uri_is_refused(trial):
     with pytest.raises(ConfigError, match="--output s3:/bucket/program: found a URI, expected"):
         export(trial, Path("s3://bucket/program"))
+
+
+def test_an_output_that_cannot_be_replaced_is_refused_before_the_trial_is_looked_at(tmp_path):
+    with pytest.raises(DataError, match=r"^/proc: found a mount point, which cannot be replaced"):
+        export(str(tmp_path / "absent"), output=Path("/proc"))

@@ -164,3 +164,34 @@ def test_a_trial_that_two_rows_share_is_trained_once(log, tmp_path):
     groups = missing_groups(tmp_path, rows, fuse=8)
 
     assert [len(group.trials) for group in groups] == [2, 1]
+
+
+@pytest.mark.parametrize("item", ["d0", "<script>", "nothing"])
+def test_an_item_that_the_data_lacks_is_refused_when_the_data_is_opened(log, item):
+    document = small_experiment(log.directory)
+    document["data"]["item"] = item
+
+    with pytest.raises(ConfigError, match=r"data\.item: .* has no single-valued feature"):
+        open_click_log(parse_experiment(document).data)
+
+
+def test_too_many_trials_in_all_are_refused_before_any_is_planned(log):
+    document = small_experiment("log", replicas=10_000)
+    document["arms"] |= {f"arm_{number}": {} for number in range(9)}
+
+    with pytest.raises(ConfigError, match="found 110,000 trials in all, expected at most 100,000"):
+        plan(parse_experiment(document), log)
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "../elsewhere", "/etc", "\x1b[31m"])
+def test_an_experiment_whose_results_could_not_be_read_is_refused(name):
+    with pytest.raises(ConfigError, match=r"name: found .*, expected a line of 1 to 200"):
+        parse_experiment(small_experiment("log") | {"name": name})
+
+
+def test_replicas_that_would_all_be_the_same_are_refused(log):
+    document = small_experiment("log", replicas=2, vary=[])
+
+    with pytest.raises(ConfigError, match="found 2 replicas that vary nothing"):
+        plan(parse_experiment(document), log)
+    assert len(plan(parse_experiment(document | {"replicas": 1}), log)[0].trials) == 1

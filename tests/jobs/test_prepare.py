@@ -58,6 +58,46 @@ def test_a_place_that_cannot_be_written_is_refused_by_its_option_before_any_read
     assert names_in(tmp_path) == ["file"]
 
 
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        ("/proc", "/proc: found a mount point, which cannot be replaced"),
+        (".", ".: found the working directory, or one above it, which cannot be replaced"),
+        ("planted", ".planted.partial: found a link or a file, expected no such name"),
+        ("circle", "circle: exists and is not a click log; it is left as it is"),
+        ("x" * 300, f"{'x' * 300}: File name too long"),
+        ("x" * 250, f"{'x' * 250}: File name too long"),
+    ],
+)
+def test_an_output_that_cannot_be_replaced_is_refused_before_any_row_is_read(
+    tmp_path, monkeypatch, output, says
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("jobs.prepare.prepare_log", lambda *_, **__: pytest.fail("work was done"))
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").touch()
+    (tmp_path / ".planted.partial").symlink_to("precious")
+    (tmp_path / "circle").symlink_to("circle")
+    before = names_in(tmp_path)
+
+    with pytest.raises(DataError) as refused:
+        prepare("synthetic", Path(output), rows=100)
+
+    assert says in str(refused.value)
+    assert names_in(tmp_path) == before
+
+
+def test_an_output_that_links_to_a_large_disk_is_written_there(run, tmp_path):
+    (tmp_path / "large" / "log").mkdir(parents=True)
+    (tmp_path / "log").symlink_to("large/log")
+
+    done = run("synthetic", "--rows", "100")
+
+    assert done.exit_code == 0
+    assert len(ClickLog.open(tmp_path / "large" / "log")) == 100
+    assert (tmp_path / "log").is_symlink()
+
+
 def test_the_corpus_has_more_than_100_cases_of_different_names():
     assert len({case.name for case in CORPUS}) == len(CORPUS) > 100
 

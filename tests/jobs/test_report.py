@@ -7,12 +7,16 @@ import pytest
 from jobs.command import BAD_INPUT, guarded
 from jobs.figures import family, surface
 from jobs.report import report
+from jobs.watch import watch
 from tests.support.results import SyntheticArm, write_sweep
 
 FIGURES = (
     "pd_accuracy",
     "pd_lookups",
+    "pd_slice_0",
     "pd_progress",
+    "eval_log_loss",
+    "progressive_log_loss",
     "calibration",
     "activations",
     "loss_surfaces",
@@ -21,7 +25,9 @@ FIGURES = (
 
 def test_all_tables_and_figures_are_written_and_the_table_is_printed(tmp_path, capsys):
     report(write_sweep(tmp_path))
-    assert "smelu_half" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "smelu_half" in printed
+    assert "the 3-component ReLU ensemble" in printed.splitlines()[-1]
     assert {path.name for path in (tmp_path / "report").iterdir()} == {
         *(f"tradeoff.{kind}" for kind in ("parquet", "csv", "md", "tex")),
         *(f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")),
@@ -54,6 +60,34 @@ def test_a_directory_that_is_no_sweep_is_refused_in_one_line(tmp_path, capsys):
     assert capsys.readouterr().err == (
         f"soloist: {tmp_path}: has no sweep.json, expected the output of a sweep\n"
     )
+
+
+@pytest.mark.parametrize("job", [report, watch])
+@pytest.mark.parametrize(
+    ("key", "content"),
+    [
+        ("trials/../../../project/DONE", b""),
+        ("trials/relu0/DONE", b'{"../../../project/precious": ""}'),
+        ("trials/relu0/DONE", b'{"/project/precious": ""}'),
+        ("report\\page.html", b""),
+    ],
+)
+def test_a_bucket_that_leads_out_of_its_folder_is_refused_in_one_line(
+    s3, tmp_path, monkeypatch, capsys, job, key, content
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "precious").write_text("mine")
+    bucket = s3.new_bucket()
+    s3.client().put_object(Bucket=bucket, Key=f"results/{key}", Body=content)
+
+    with pytest.raises(SystemExit) as stopped:
+        guarded(job)(s3.uri(bucket, "results"))
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == BAD_INPUT
+    assert "expected one inside the folder" in line
+    assert [path.name for path in tmp_path.rglob("*")] == ["project", "precious"]
 
 
 def test_smelu_of_beta_0_is_drawn_as_relu():

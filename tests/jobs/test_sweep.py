@@ -6,23 +6,28 @@ import math
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from threading import Barrier
 
 import pandas as pd
 import pytest
 from ray._private.utils import get_num_cpus
 
+from analysis.results import read_sweep
 from analysis.spending import read_spending
+from distrib import results
 from distrib.groups import Group
 from distrib.remote import Results
-from distrib.results import trial_directory
+from distrib.results import read_trial, trial_directory
 from jobs.command import guarded
 from jobs.loading import load_experiment
 from jobs.planning import plan
 from jobs.report import report
 from jobs.status_file import read_status
 from jobs.sweep import sweep
+from jobs.training import train_groups
 from recsys.data.click_log import ClickLog
 from tests.support.experiments import (
     Malformed,
@@ -152,6 +157,76 @@ def test_a_killed_and_an_interrupted_sweep_go_on_with_what_is_missing(log, tmp_p
 
 
 @pytest.mark.usefixtures("ray_cluster")
+def test_two_sweeps_into_one_directory_at_the_same_time_lose_nothing(
+    experiment, log, tmp_path, monkeypatch
+):
+    directory, planned = tmp_path / "results", Barrier(2)
+
+    def train_together(*at, **settings):
+        planned.wait(PATIENCE_S)  # both have found that everything is missing
+        return train_groups(*at, **settings)
+
+    monkeypatch.setattr("jobs.sweep.train_groups", train_together)
+    monkeypatch.setattr("jobs.sweep.make_report", lambda results: None)
+
+    with ThreadPoolExecutor(2) as pool:
+        sweeps = [
+            pool.submit(sweep, experiment, [f"replicas={replicas}"], output=directory)
+            for replicas in (2, 3)
+        ]
+        for each in sweeps:
+            each.result()
+
+    trials = {
+        trial_directory(directory, trial)
+        for arm in plan(load_experiment(experiment, ["replicas=3"]), log)
+        for trial in arm.trials
+    }
+    assert set((directory / "trials").iterdir()) == trials
+    assert [read_trial(place).data_fingerprint for place in trials] == [log.fingerprint] * 6
+    assert {arm.planned == len(arm.done) for arm in read_sweep(directory).arms} == {True}
+    assert sorted(path.name for path in directory.iterdir() if path.name != "trials") == [
+        "slices.parquet",
+        "sweep.json",
+        "sweep_cost.json",
+    ]
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_disk_that_fills_up_in_the_middle_of_a_sweep_costs_what_was_not_written_alone(
+    log, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("jobs.sweep.make_report", lambda results: None)
+    monkeypatch.setattr("distrib.results._write_json", results._write_json)  # the model changes it
+    directory, full = tmp_path / "results", tmp_path / "full"
+    full.touch()
+    document = small_experiment(log.directory)
+    document["arms"]["smelu"] |= {
+        "model": {"name": "tests.support.own_model:on_a_full_disk", "options": {"full": str(full)}},
+    }
+    experiment = str(write_experiment(tmp_path / "small.yaml", document))
+
+    with pytest.raises(SystemExit) as ended:
+        guarded(sweep)(experiment, output=directory)
+    said = capsys.readouterr().err.splitlines()
+    kept = finished(directory)
+    left = sorted(path.name for path in directory.glob("trials/*/*"))
+    hidden = list(directory.glob("trials/.*"))
+    full.unlink()
+    sweep(experiment, output=directory)
+    after = finished(directory)
+
+    assert ended.value.code == 1
+    assert said[-3] == "soloist: 2 of 4 trials failed:"
+    assert all("No space left on device" in line for line in said[-2:])
+    assert len(kept) == 2
+    assert hidden == []
+    assert left.count("error.txt") == 2
+    assert len(after) == 4
+    assert kept.items() < after.items()
+
+
+@pytest.mark.usefixtures("ray_cluster")
 def test_a_sweep_into_an_object_store_is_found_there_by_the_next_and_by_the_report(
     experiment, s3, capsys, monkeypatch
 ):
@@ -160,6 +235,7 @@ def test_a_sweep_into_an_object_store_is_found_there_by_the_next_and_by_the_repo
     uri = s3.uri(bucket, "results/small")
 
     sweep(experiment, output=uri)
+    trained = capsys.readouterr().out
     first = s3.names(bucket)
     sweep(experiment, output=uri, dry_run=True)
     planned = capsys.readouterr().out
@@ -172,6 +248,9 @@ def test_a_sweep_into_an_object_store_is_found_there_by_the_next_and_by_the_repo
     assert f"0 trials to train in 0 processes, into s3://{bucket}/results/small" in planned
     assert s3.names(bucket) == first
     assert f"s3://{bucket}/results/small/report" in shown
+    verdict = trained.splitlines()[-1]
+    assert "ReLU" in verdict
+    assert shown.splitlines()[-1] == verdict
 
 
 @pytest.mark.usefixtures("ray_cluster")

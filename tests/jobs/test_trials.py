@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from analysis.errors import ResultsError
-from distrib.folder import Folder, without_secrets
+from distrib.folder import Folder
 from jobs.trials import trial_at
+from recsys.credentials import without_credentials
 from recsys.errors import ConfigError, DataError
 from tests.support.results import SyntheticArm, write_sweep
 
@@ -56,7 +57,7 @@ def test_an_arms_replica_is_found_and_is_there_whole(place, sweep):
     assert there == contents(sweep / "trials/smelu1")
     assert found.title == "smelu, replica 1"
     assert found.name == "smelu1"
-    assert found.place == f"{without_secrets(place)}/trials/smelu1"
+    assert found.place == f"{without_credentials(place)}/trials/smelu1"
     assert "secret" not in found.place
 
 

@@ -172,6 +172,15 @@ def test_what_runs_and_what_comes_at_a_uri_is_seen_at_the_next_look(tmp_path):
     assert over.told is None
 
 
+def test_a_status_that_cannot_be_written_stops_nothing(tmp_path):
+    (tmp_path / "file").write_text("in the way of the directory")
+
+    with StatusFile(tmp_path / "file" / "results") as file:
+        file(status())
+
+    assert (tmp_path / "file").read_text() == "in the way of the directory"
+
+
 def test_a_status_that_cannot_be_told_elsewhere_stops_nothing(tmp_path):
     (tmp_path / "file").write_text("in the way")
 
@@ -192,6 +201,32 @@ def test_the_trials_that_a_search_at_a_uri_shares_are_seen(tmp_path):
         (arm,) = read_sweep(results.directory).arms
 
         assert [trial.replica for trial in arm.done] == [0]
+
+
+def test_of_what_lies_beside_a_search_only_trials_are_fetched(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    write_sweep(home, (UNFINISHED,))
+    manifest = (home / MANIFEST).read_text().replace("trials/", "../trials/")
+    (home / "search").mkdir()
+    (home / "search" / MANIFEST).write_text(manifest)
+    (home / "diary").write_text("dear")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    with sweep_at(f"{home.as_uri()}/search", writes=False) as results:
+        fetched = {path.name for path in results.directory.parent.iterdir()}
+
+    assert fetched == {"results", "trials"}
+
+
+def test_a_trial_that_another_sweep_finished_is_no_failure(tmp_path):
+    write_sweep(tmp_path, (SyntheticArm(name="relu", noise=0.5),))
+    (done,) = tmp_path.glob("trials/*0/DONE")
+    (done.parent / ERROR).write_text("killed")
+
+    seen = Look(tmp_path).seen()
+
+    assert seen is not None
+    assert seen.failures == ()
 
 
 def test_before_the_first_trial_is_finished_there_is_no_table(tmp_path, capsys):

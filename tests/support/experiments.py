@@ -50,7 +50,13 @@ class Malformed:
 
 def malformed_experiments() -> list[Malformed]:
     """Return them all."""
-    return [*_broken_files(), *_misspelled_fields(), *_wrong_values(), *_wrong_words()]
+    return [
+        *_broken_files(),
+        *_misspelled_fields(),
+        *_wrong_values(),
+        *_wrong_words(),
+        *_absurd_overrides(),
+    ]
 
 
 def _text(document: object) -> bytes:
@@ -75,8 +81,25 @@ def _broken_files() -> Iterator[Malformed]:
         ("an arm twice", GOOD + b"  relu: {}\n", "'relu' stands here twice"),
         ("two documents", GOOD + b"---\n" + GOOD, "expected a single document"),
         ("an unhashable key", b"? [a]\n: b\n", "line 1"),
+        ("too long", b"#" * 2_000_000, "found more than 1,048,576 characters"),
+        ("nested deeply", GOOD + b"x: " + b"[" * 5000, "nested too deeply"),
+        ("nested", GOOD + b"x: " + b"[" * 50 + b"]" * 50, "nested too deeply"),
+        ("a cycle", GOOD + b"vary: &x [*x]\n", "nested too deeply"),
+        ("many aliases", _aliases(), "found more than 200,000 values"),
+        ("a huge hexadecimal", GOOD + b"seed: 0x" + b"f" * 5000, "expected integers of 64 bits"),
+        ("a tag on nothing", GOOD + b"seed: !!int ''\n", "not YAML"),
+        ("a tag on a wrong word", GOOD + b"seed: !!bool maybe\n", "not YAML"),
+        ("a wrong time", GOOD + b"seed: !!timestamp now\n", "not YAML"),
     ]:
         yield Malformed(name=name, content=content, says=(says,))
+
+
+def _aliases() -> bytes:
+    """Return a small document that stands for 10 ** 9 values."""
+    lines = [
+        f"x{level}: &x{level} [{', '.join([f'*x{level - 1}'] * 10)}]" for level in range(1, 10)
+    ]
+    return "\n".join(["x0: &x0 [1]", *lines]).encode()
 
 
 def _misspelled_fields() -> Iterator[Malformed]:
@@ -174,6 +197,39 @@ def _wrong_words() -> Iterator[Malformed]:
         ("replicas.most=2", "2 has no field 'most'"),
     ]:
         yield Malformed(name=f"the word {word}", content=GOOD, overrides=(word,), says=(says,))
+
+
+def _absurd_overrides() -> Iterator[Malformed]:
+    deep = ".".join(["a"] * 3000)
+    for name, word, says in [
+        ("a deep default", f"defaults.{deep}=1", "more than 20 fields"),
+        ("a deep arm", f"arms.relu.{deep}=1", "more than 20 fields"),
+        ("a deep value", f"vary={'[' * 3000}", "nested too deeply"),
+        ("many replicas", f"replicas={'9' * 30}", "replicas: found 99999"),
+        ("more digits than Python reads", f"replicas={'9' * 5000}", "replicas: "),
+        ("an arm twice in a word", "arms={relu: {}, relu: {}}", "'relu' stands here twice"),
+        ("beta twice", "arms.smelu.activation=smelu(beta=1,beta=2)", "beta is given twice"),
+        ("a huge beta", f"arms.smelu.activation=smelu(beta={'9' * 400})", "must be finite"),
+        ("a beta without hash", "arms.smelu.activation='smelu(beta={[]: 1})'", "a plain value"),
+        ("infinitely fast", "optimizer.sparse_learning_rate=.inf", "found inf, expected a finite"),
+        ("many components", "arms.x={kind: ensemble, components: 1000000000}", "components: found"),
+        ("many brackets", f"arms.relu.activation={'(' * 5000}", "cannot be read"),
+        ("many minuses", f"arms.relu.activation=smelu(beta={'-' * 5000}1)", "cannot be read"),
+        ("many sums", f"arms.relu.activation=smelu(beta=1{'+1' * 5000})", "smelu(beta=1+1"),
+        ("many attributes", f"arms.relu.activation=a{'.a' * 9000}", "cannot be read"),
+        ("a long name", f"arms.relu.activation={'a' * 100_000}", "no activation 'aaa"),
+        ("an option of NaN", "model={name: 'a:b', options: {x: [.nan]}}", "x.0: found nan"),
+        ("a date", "model={name: 'a:b', options: {x: 2020-01-01}}", "x: found datetime.date"),
+        ("an arm of arms that have numbers", "arms={1: {}, relu: {}}", "arms: found the name 1"),
+        ("a raw control character", "baseline='\x1b[31m'", "not a YAML value"),
+        ("an escaped control character", 'baseline="\\e[31m"', "baseline \\x1b[31m: unknown"),
+        ("an arm of two lines", 'arms={relu: {}, "a\\nb": 1}', "found the name 'a\\nb'"),
+        ("a baseline of bytes", "baseline=!!binary YWI=", "baseline ab: unknown"),
+        ("an unknown resource", "engine.resources.num_cpu=1", "did you mean 'num_cpus'?"),
+        ("an engine that is a list", "engine.name=[local]", "engine.name ['local']: unknown"),
+        ("a key that is a number", "data={1: 2, reader: frappe, directory: x}", "data.1: unknown"),
+    ]:
+        yield Malformed(name=name, content=GOOD, overrides=(word,), says=(says,))
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def own_recipe(factory: str, *, model: dict[str, object] | None = None, **fields
     """Return a small recipe for a model of ``tests.support.own_model``."""
     named = {"name": f"tests.support.own_model:{factory}"} | (model or {})
     arm = fields.pop("arm", {"kind": "single"})
-    small = small_recipe(**fields).model_dump()
+    small = dict(small_recipe(**fields))
     return Recipe.model_validate(small | {"model": named, "arm": arm})
 
 

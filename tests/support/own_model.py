@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -15,6 +16,7 @@ from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 from torchrec.sparse.jagged_tensor import KeyedTensor
 
+from distrib import results
 from recsys.activations import get_activation
 from recsys.data.schema import Schema
 
@@ -193,6 +195,22 @@ class Gated(nn.Module):
         while self.batches == self.waits_at and not self.gate.exists():
             time.sleep(0.05)
         return self.network(dense, embedded)
+
+
+def on_a_full_disk(schema: Schema, *, full: str) -> TwoPart:
+    """A plain network whose trial finds no space for a file while there is a file ``full``.
+
+    Its process is its own, as those of all users' models are.
+    """
+    write_json = results._write_json
+
+    def write(path: Path, value: object) -> None:
+        if path.name == "metrics.json" and Path(full).exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write_json(path, value)
+
+    results._write_json = write
+    return small(schema)
 
 
 def mortal(schema: Schema, *, place: str) -> TwoPart:

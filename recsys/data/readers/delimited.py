@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from recsys.calls import nearest
+from recsys.calls import listed, nearest
 from recsys.data.readers.reader import Origin
 from recsys.errors import DataError
 
@@ -124,7 +124,7 @@ def check_columns(path: Path, names: Sequence[str], wanted: Sequence[str]) -> No
     """Raise DataError if a wanted column is missing, naming the nearest one that is there."""
     for name in wanted:
         if name not in names:
-            hint = nearest(name, names) or f", it has {', '.join(names)}"
+            hint = nearest(name, names) or f", it has {listed(names)}"
             raise DataError(f"{path}: column {name!r} is missing{hint}")
 
 

@@ -9,7 +9,7 @@ from torch.nn.parameter import is_lazy
 from torchrec.modules.embedding_configs import DataType, EmbeddingBagConfig
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 
-from recsys.calls import nearest
+from recsys.calls import listed, nearest
 from recsys.data.schema import Schema
 from recsys.errors import ConfigError
 
@@ -76,7 +76,7 @@ def _check_table(where: str, table: EmbeddingBagConfig, schema: Schema) -> None:
     features = {feature.name: feature for feature in schema.sparse}
     for name in table.feature_names:
         if name not in features:
-            hint = nearest(name, list(features)) or f"; there are {', '.join(features)}"
+            hint = nearest(name, list(features)) or f"; there are {listed(list(features))}"
             raise ConfigError(f"{where}: the data has no sparse feature {name!r}{hint}")
         if table.num_embeddings < features[name].cardinality:
             raise ConfigError(

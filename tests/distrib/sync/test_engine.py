@@ -98,7 +98,7 @@ def test_a_driver_that_stops_and_a_rank_that_is_killed_change_no_bit_of_the_mode
     assert len(kept) == recipe.engine.checkpoints_kept
     files = sorted(name for name in names if name.startswith("tensorboard/"))
     for name in files:
-        folder.download(name, tmp_path / name)
+        folder.download(name, tmp_path)
     steps = [step for _, step, _ in scalars(tmp_path / files[-1])]
     assert begun.examples < steps[0]
     assert steps[-1] == 4 * len(log.splits["train"])

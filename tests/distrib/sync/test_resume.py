@@ -225,6 +225,19 @@ def test_of_a_damaged_checkpoint_the_one_before_is_used(
     assert "checkpoint_1-000010" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["/dev/zero", "../up", ".."])
+def test_a_checkpoint_that_names_a_file_outside_is_refused(finished, tmp_path, name) -> None:
+    replicas, run = finished
+    place = tmp_path / "checkpoint_1-000010"
+    shutil.copytree(run / place.name, place)
+    manifest = place / "manifest-0.json"
+    described = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(described | {"files": {name: "0" * 64}}))
+
+    with pytest.raises(DataError, match="expected one inside the folder"):
+        checkpoints.newest(tmp_path, training_digest(replicas))
+
+
 def test_a_folder_whose_writer_died_is_no_checkpoint(finished, tmp_path) -> None:
     replicas, run = finished
     shutil.copytree(run / "checkpoint_0-000004", tmp_path / "checkpoint_0-000004")

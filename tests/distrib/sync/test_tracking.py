@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +13,7 @@ from sklearn.metrics import log_loss
 from distrib.evaluation import Point, sigmoid
 from distrib.sync.account import Settled
 from distrib.sync.tracking import evaluation_scalars, tracker, training_scalars
+from recsys.models.config import OwnConfig
 from tests.support.events import scalars
 from tests.support.logs import small_log, small_recipe
 
@@ -69,6 +73,23 @@ def test_nobody_is_told_where_nobody_asks(tmp_path):
     told.close()
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_mlflow_gets_no_credentials(tmp_path, monkeypatch):
+    logged = {}
+    started = SimpleNamespace(info=SimpleNamespace(run_id="run"))
+    stand_in = SimpleNamespace(
+        set_tracking_uri=print, start_run=lambda run_name: started, log_params=logged.update
+    )
+    monkeypatch.setitem(sys.modules, "mlflow", stand_in)
+    places = {"storage": "s3://K:SEC/RET@b/x", "resume": "s3://K:SEC@b/x"}
+    model = OwnConfig(name="a:b", options={"vectors": "s3://K:SEC/RET@b/v"})
+    recipe = small_recipe(engine={"name": "sync", "tracking": "mlflow"} | places)
+
+    tracker(recipe.model_copy(update={"model": model}), tmp_path, start=0)
+
+    assert logged["model.options.vectors"] == "s3://b/v"
+    assert "SEC" not in str(logged)
 
 
 def test_mlflow_gets_parameters_and_metrics_in_one_run_that_goes_on(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
@@ -75,6 +76,18 @@ def test_another_content_than_published_is_refused_and_not_kept(tmp_path, mirror
         obtain(data_set(url, mirror=mirror), tmp_path / "cache", print)
 
     assert names_in(tmp_path / "cache") == []
+
+
+@pytest.mark.parametrize("name", ["../up", "/up", "ml/../../up", "ml\\..\\up"])
+def test_an_archive_that_leads_out_of_its_folder_is_refused(tmp_path, name):
+    content = archive({"ml/u.data": "1\t2\t3\t4\n", name: "x"})
+    films = replace(data_set(""), md5=hashlib.md5(content).hexdigest())
+
+    with site(content) as url, pytest.raises(DataError, match="expected names inside a folder"):
+        obtain(replace(films, url=url), tmp_path / "cache", print)
+
+    assert names_in(tmp_path / "cache") == []
+    assert names_in(tmp_path) == ["cache"]
 
 
 def test_a_download_that_breaks_off_is_refused_and_not_kept(tmp_path):

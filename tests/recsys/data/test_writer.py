@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recsys.data.click_log import ClickLog
 from recsys.data.rows import Bag
 from recsys.data.schema import Schema
-from recsys.data.writer import ClickLogWriter
+from recsys.data.writer import ClickLogWriter, check_free
 from recsys.errors import DataError
 from tests.support.rows import SCHEMA, bag_of, bags, lists_of, plain, random_rows, written_log
 
@@ -334,6 +334,60 @@ def test_a_log_that_was_put_aside_comes_back_when_its_replacement_died(tmp_path)
         pass
 
     assert ClickLog.open(log.directory).fingerprint == log.fingerprint
+
+
+@pytest.mark.parametrize("target", ["precious", "precious/sub/file", "nowhere"])
+def test_a_link_of_the_name_of_the_hidden_directory_is_not_followed(tmp_path, target):
+    (tmp_path / "precious" / "sub").mkdir(parents=True)
+    (tmp_path / "precious" / "sub" / "file").write_text("mine")
+    (tmp_path / ".log.partial").symlink_to(tmp_path / target)
+
+    with pytest.raises(
+        DataError, match=r"\.log\.partial: found a link or a file, expected no such"
+    ):
+        check_free(tmp_path / "log", replace=True)
+    with (
+        pytest.raises(DataError, match=r"\.log\.partial: .*, expected a directory to write to"),
+        ClickLogWriter(tmp_path / "log", SCHEMA),
+    ):
+        pass
+
+    assert (tmp_path / "precious" / "sub" / "file").read_text() == "mine"
+    assert sorted(names_in(tmp_path)) == [".log.partial", "precious"]
+
+
+def test_a_link_in_the_leftover_of_a_dead_preparation_is_removed_and_not_followed(tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").write_text("mine")
+    (tmp_path / ".log.partial").mkdir()
+    (tmp_path / ".log.partial" / "staged").symlink_to(tmp_path / "precious")
+    (tmp_path / ".log.partial" / "file").touch()
+
+    written_log(tmp_path / "log").verify()
+
+    assert (tmp_path / "precious" / "file").read_text() == "mine"
+    assert sorted(names_in(tmp_path)) == ["log", "precious"]
+
+
+@pytest.mark.parametrize("found", ["nothing", "an empty directory", "a click log"])
+def test_an_output_that_is_a_link_is_written_behind_it(tmp_path, found):
+    large = tmp_path / "large" / "criteo"
+    large.parent.mkdir()
+    if found == "an empty directory":
+        large.mkdir()
+    elif found == "a click log":
+        written_log(large)
+    (tmp_path / "link").symlink_to(large)
+
+    with ClickLogWriter(tmp_path / "link", SCHEMA, replace=True) as writer:
+        writer.append("train", random_rows(4))
+        hidden = names_in(tmp_path / "large")
+        writer.finish()
+
+    assert ".criteo.partial" in hidden
+    assert len(ClickLog.open(large)) == 4
+    assert (tmp_path / "link").is_symlink()
+    assert names_in(tmp_path / "large") == ["criteo"]
 
 
 def test_times_for_some_chunks_alone_are_refused(tmp_path):

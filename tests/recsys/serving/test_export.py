@@ -114,6 +114,20 @@ def test_a_program_takes_the_place_of_an_earlier_one_and_of_nothing_else(log, tm
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "program"]
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_program_is_written_behind_a_link(log, tmp_path, is_there):
+    _, arm = trained(log, small_recipe())
+    (tmp_path / "large").mkdir()
+    if is_there:
+        (tmp_path / "large" / "program").mkdir()
+    (tmp_path / "link").symlink_to("large/program")
+
+    expected = export(arm, tmp_path / "link", trial={}, libraries={})
+
+    assert load(tmp_path / "large" / "program").description == expected
+    assert (tmp_path / "link").is_symlink()
+
+
 @pytest.mark.parametrize("bags", [(), (9, 30)])
 def test_logs_without_dense_or_with_no_or_several_bags_are_served_too(tmp_path, bags):
     truth = Synthetic(rows=400, dense=0, cardinalities=(7,), bag_cardinalities=bags)
