@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -42,54 +42,30 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Under:
-    """A line through some points, drawn behind the marks."""
-
-    points: Sequence[Point]
-    style: str
-    interpolate: Literal["linear", "step-after"] = "linear"
-
-    @property
-    def xy(self) -> Floats:
-        """The points, ``(P, 2)``."""
-        return np.array([(each.x.value, each.y.value) for each in self.points])
-
-    def layer(self, x: alt.X, y: alt.Y) -> alt.Chart:
-        """Return the line as a layer of a chart."""
-        rows = [{"x": x, "y": y, "step": step} for step, (x, y) in enumerate(self.xy.tolist())]
-        mark = alt.Chart(alt.Data(values=rows)).mark_line(
-            style=self.style, interpolate=self.interpolate
-        )
-        return mark.encode(x=x, y=y, order="step:Q")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Axis:
-    """The horizontal axis of a plot; ``ticks`` empty: wherever they fit."""
+    """The horizontal axis of a plot; one with ``ticks`` is logarithmic."""
 
     title: str
     low: float
     high: float
-    logarithmic: bool = False
     ticks: tuple[float, ...] = ()
 
     @property
     def encoding(self) -> alt.X:
         """The axis for Altair."""
-        scale: dict[str, Any] = {"type": "log", "base": 2} if self.logarithmic else {}
-        axis = alt.Axis(values=list(self.ticks), format=".4~g") if self.ticks else alt.Axis()
-        domain = [self.low, self.high]
-        return alt.X(
-            "x:Q", title=self.title, axis=axis, scale=alt.Scale(domain=domain, nice=False, **scale)
-        )
+        scale: dict[str, Any] = {"domain": [self.low, self.high], "nice": False}
+        if not self.ticks:
+            return alt.X("x:Q", title=self.title, scale=alt.Scale(**scale))
+        ticks = alt.Axis(values=list(self.ticks), format=".4~g")
+        logarithmic = alt.Scale(type="log", base=2, **scale)
+        return alt.X("x:Q", title=self.title, axis=ticks, scale=logarithmic)
 
     def pixels(self, values: Floats) -> Floats:
         """Return positions in a plot of ``WIDTH``."""
-        at, low, high = (
-            (np.log(each) if self.logarithmic else np.asarray(each))
-            for each in (values, self.low, self.high)
-        )
-        return np.asarray((at - low) / (high - low) * WIDTH, np.float64)
+        ends = [self.low, self.high]
+        if self.ticks:
+            values, ends = np.log(values), [math.log(each) for each in ends]
+        return np.asarray(np.interp(values, ends, [0, WIDTH]), np.float64)
 
 
 def pd_accuracy(summary: Summary) -> Figure | Absent:
@@ -97,31 +73,55 @@ def pd_accuracy(summary: Summary) -> Figure | Absent:
 
     Where no group has both labels the change of the log loss takes its place.
     """
-    points = accuracy_points(summary)
-    ranked = _is_ranked(summary)
-    quantity = "change of ranking loss (1 − GAUC), %" if ranked else "difference of log loss, nats"
     title = "Prediction difference and accuracy"
+    points = accuracy_points(summary)
     if len(points) < 2:
         return Absent(title=title, reason=_TOO_FEW)
     ends = [each for point in points for each in (point.x.low, point.x.high, point.x.value)]
     low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
     margin = 0.06 * (high - low) or 1.0
-    front = front_of(points)
+    ranked = _is_ranked(summary)
+    quantity = "change of ranking loss (1 − GAUC), %" if ranked else "difference of log loss, nats"
     return _plot(
         summary,
         points,
+        points,
+        Axis(title=quantity, low=low - margin, high=high + margin),
         name="pd_accuracy",
         title=title,
         text="Each mark is an arm with its 95 % intervals; further down its replicas agree more,"
         " further left it ranks better. The broad steps are the Pareto front: no other arm is"
-        " better in both. Thin lines join arms that differ in β alone. The baseline's mark is"
-        " hollow.",
-        axis=Axis(title=quantity, low=low - margin, high=high + margin),
-        front=front,
-        under=[
-            Under(points=front, style="front", interpolate="step-after"),
-            *(Under(points=each, style="muted") for each in families(points)),
-        ],
+        " better in both. Thin lines join arms that differ in β alone. Changes are from the"
+        f" baseline {summary.sweep.baseline.name}, whose mark is hollow.",
+    )
+
+
+def pd_lookups(summary: Summary) -> Figure | Absent:
+    """Return relative PD against the embedding rows read to serve one example."""
+    title = "Prediction difference and cost of serving"
+    points = _known(
+        Point(
+            arm=each, x=_exact(each.counted.serve_lookups), y=in_percent(each.measured.relative_pd)
+        )
+        for each in summary.arms
+    )
+    if len(points) < 2:
+        return Absent(title=title, reason=_TOO_FEW)
+    costs = tuple(sorted({each.x.value for each in points}))
+    return _plot(
+        summary,
+        points,
+        side_by_side(points),
+        Axis(
+            title="embedding rows read to serve one example",
+            low=costs[0] / 2.2,
+            high=costs[-1] * 2.2,
+            ticks=costs,
+        ),
+        name="pd_lookups",
+        title=title,
+        text="What a served prediction costs in embedding lookups, which are counted and have no"
+        " interval. Arms of equal cost are set side by side. The baseline's mark is hollow.",
     )
 
 
@@ -136,40 +136,6 @@ def accuracy_points(summary: Summary) -> list[Point]:
             y=in_percent(each.measured.relative_pd),
         )
         for each in summary.arms
-    )
-
-
-def _is_ranked(summary: Summary) -> bool:
-    return not math.isnan(summary.arms[0].versus_baseline.ranking_loss.interval.value)
-
-
-def pd_lookups(summary: Summary) -> Figure | Absent:
-    """Return relative PD against the embedding rows read to serve one example."""
-    points = _known(
-        Point(
-            arm=each, x=_exact(each.counted.serve_lookups), y=in_percent(each.measured.relative_pd)
-        )
-        for each in summary.arms
-    )
-    title = "Prediction difference and cost of serving"
-    if len(points) < 2:
-        return Absent(title=title, reason=_TOO_FEW)
-    costs = sorted({each.x.value for each in points})
-    return _plot(
-        summary,
-        side_by_side(points),
-        name="pd_lookups",
-        title=title,
-        text="What a served prediction costs in embedding lookups, which are counted and have no"
-        " interval. Arms of equal cost are set side by side. The baseline's mark is hollow.",
-        axis=Axis(
-            title="embedding rows read to serve one example",
-            low=costs[0] / 2.2,
-            high=costs[-1] * 2.2,
-            logarithmic=True,
-            ticks=tuple(costs),
-        ),
-        front=front_of(points),
     )
 
 
@@ -226,34 +192,36 @@ def kind(summary: ArmSummary) -> str:
 def _plot(
     summary: Summary,
     points: Sequence[Point],
+    placed: Sequence[Point],
+    axis: Axis,
     *,
     name: str,
     title: str,
     text: str,
-    axis: Axis,
-    front: Sequence[Point],
-    under: Sequence[Under] = (),
 ) -> Figure:
-    """Return a plot of relative PD against an axis; ``under`` are the lines behind the marks."""
-    ahead = {each.name for each in front}
-    facts = [_facts(each, axis, is_ahead=each.name in ahead) for each in points]
+    """Return a plot of relative PD; ``placed`` are ``points`` where they are drawn."""
+    front = front_of(points)
+    facts = [
+        _facts(each, axis, is_ahead=each.arm in [ahead.arm for ahead in front]) for each in placed
+    ]
     rows = [
         _row(each, summary) | {"tip": tooltip(fact)}
-        for each, fact in zip(points, facts, strict=True)
+        for each, fact in zip(placed, facts, strict=True)
     ]
     top = 1.08 * max(max(row["y"], row["y_high"] or 0.0) for row in rows)
     y_scale = alt.Scale(domain=[0, top], nice=False)
-    y = alt.Y("y:Q", title="relative prediction difference, %", scale=y_scale)
+    x, y = axis.encoding, alt.Y("y:Q", title="relative prediction difference, %", scale=y_scale)
     look = by_series("kind", [kind(each) for each in summary.arms], legend=alt.Legend(title=None))
     hollow = {"stroke": alt.Stroke(**look["color"].to_dict()), "shape": look["shape"]}
-    labels = _label_rows(points, axis, top)
-    x = axis.encoding
     data = alt.Chart(alt.Data(values=rows)).encode(x=x, y=y)
-    named = alt.Chart(alt.Data(values=labels)).encode(x="x:Q", y="y:Q").transform_filter(CHOSEN)
-    at: dict[str, Any] = {"xOffset": alt.ExprRef("datum.dx"), "yOffset": alt.ExprRef("datum.dy")}
-    end: dict[str, Any] = {"x2Offset": at["xOffset"], "y2Offset": at["yOffset"]}
-    chart = alt.layer(
-        *(each.layer(x, y) for each in under),
+    steps = _joined(front).mark_line(style="front", interpolate="step-after")
+    joined = [_joined(each).mark_line(style="muted") for each in families(points)]
+    layers = [
+        *(
+            ()
+            if axis.ticks
+            else (each.encode(x=x, y=y, order="step:Q") for each in [steps, *joined])
+        ),
         data.mark_rule(opacity=0.5).encode(y="y_low:Q", y2="y_high:Q", color=look["color"]),
         data.mark_rule(opacity=0.5).encode(x="x_low:Q", x2="x_high:Q", color=look["color"]),
         data.transform_filter("!datum.baseline")
@@ -262,12 +230,9 @@ def _plot(
         data.transform_filter("datum.baseline")
         .mark_point(style="hollow")
         .encode(**hollow, tooltip="tip:N"),
-        named.transform_filter("datum.far")
-        .mark_rule(style="muted", opacity=0.6, **end)
-        .encode(x2="x:Q", y2="y:Q"),
-        named.mark_text(style="halo", fontSize=FONT_SIZE, **at).encode(text="arm:N"),
-        named.mark_text(style="label", fontSize=FONT_SIZE, **at).encode(text="arm:N"),
-    ).add_params(chosen_arms([each.name for each in points]))
+        *_labels(placed, axis, top),
+    ]
+    chart = alt.layer(*layers).add_params(chosen_arms([each.name for each in points]))
     return Figure(
         name=name,
         title=title,
@@ -278,31 +243,38 @@ def _plot(
     )
 
 
+def _joined(points: Sequence[Point]) -> alt.Chart:
+    rows = [{"x": each.x.value, "y": each.y.value, "step": n} for n, each in enumerate(points)]
+    return alt.Chart(alt.Data(values=rows))
+
+
 def _row(point: Point, summary: Summary) -> dict[str, Any]:
-    return {
+    bounds = {
+        f"{name}_{end}": known(getattr(interval, end))
+        for name, interval in (("x", point.x), ("y", point.y))
+        for end in ("low", "high")
+    }
+    return bounds | {
         "arm": point.name,
         "kind": kind(point.arm),
         "baseline": point.arm.arm is summary.sweep.baseline,
         "x": point.x.value,
         "y": point.y.value,
-        "x_low": known(point.x.low),
-        "x_high": known(point.x.high),
-        "y_low": known(point.y.low),
-        "y_high": known(point.y.high),
     }
 
 
-def _label_rows(points: Sequence[Point], axis: Axis, top: float) -> list[dict[str, Any]]:
+def _labels(points: Sequence[Point], axis: Axis, top: float) -> list[alt.Chart]:
+    """Return the layers that name the chosen arms."""
+
     def pixels(places: Floats) -> Floats:
         x, y = places.T
         return np.column_stack([axis.pixels(x), (1.0 - y / top) * HEIGHT])
 
     marks = np.concatenate([_marks(each) for each in points])
     anchors = pixels(np.array([(each.x.value, each.y.value) for each in points]))
-    offsets = place_labels(
-        [each.name for each in points], anchors, pixels(marks), np.array([WIDTH, HEIGHT])
-    )
-    return [
+    names = [each.name for each in points]
+    offsets = place_labels(names, anchors, pixels(marks), np.array([WIDTH, HEIGHT]))
+    rows = [
         {
             "arm": each.name,
             "x": each.x.value,
@@ -313,6 +285,18 @@ def _label_rows(points: Sequence[Point], axis: Axis, top: float) -> list[dict[st
         }
         for each, (dx, dy) in zip(points, offsets.round(1).tolist(), strict=True)
     ]
+    named = alt.Chart(alt.Data(values=rows)).encode(x="x:Q", y="y:Q").transform_filter(CHOSEN)
+    dx, dy = alt.ExprRef("datum.dx"), alt.ExprRef("datum.dy")
+    texts = [
+        named.mark_text(style=style, fontSize=FONT_SIZE, xOffset=dx, yOffset=dy).encode(
+            text="arm:N"
+        )
+        for style in ("halo", "label")
+    ]
+    leaders = named.transform_filter("datum.far").mark_rule(
+        style="muted", opacity=0.6, x2Offset=dx, y2Offset=dy
+    )
+    return [leaders.encode(x2="x:Q", y2="y:Q"), *texts]
 
 
 def _marks(point: Point) -> Floats:
@@ -338,7 +322,11 @@ def _facts(point: Point, axis: Axis, *, is_ahead: bool) -> dict[str, str]:
         "replicas": str(len(point.arm.arm.done)),
         "on the Pareto front": "yes" if is_ahead else "",
     }
-    return facts if axis.logarithmic else facts | {axis.title: bracketed(point.x)}
+    return facts if axis.ticks else facts | {axis.title: bracketed(point.x)}
+
+
+def _is_ranked(summary: Summary) -> bool:
+    return not math.isnan(summary.arms[0].versus_baseline.ranking_loss.interval.value)
 
 
 def _known(points: Iterable[Point]) -> list[Point]:

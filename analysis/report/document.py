@@ -47,40 +47,31 @@ def sections(summary: Summary, first: Collection[str] = ()) -> tuple[Section, ..
         ResultsError: a file is not what a sweep writes.
     """
     sweep = summary.sweep
-    slices = enumerate(slice_sweep(sweep))
-    return (
-        Section(
-            identifier="tradeoff",
-            title="What prediction difference costs",
-            parts=(tradeoff_plots.pd_accuracy(summary), tradeoff_plots.pd_lookups(summary)),
+    slices = [
+        pd_sources.by_slice(number, each, first) for number, each in enumerate(slice_sweep(sweep))
+    ]
+    parts: dict[tuple[str, str], Sequence[Figure | Listing | Absent]] = {
+        ("tradeoff", "What prediction difference costs"): (
+            tradeoff_plots.pd_accuracy(summary),
+            tradeoff_plots.pd_lookups(summary),
         ),
-        Section(
-            identifier="sources",
-            title="Where prediction difference comes from",
-            parts=(
-                pd_sources.by_source(summary),
-                *(pd_sources.by_slice(number, each, first) for number, each in slices),
-                learning_curves.pd_progress(sweep, first),
-            ),
+        ("sources", "Where prediction difference comes from"): (
+            pd_sources.by_source(summary),
+            *slices,
+            learning_curves.pd_progress(sweep, first),
         ),
-        Section(
-            identifier="training",
-            title="Training",
-            parts=(
-                learning_curves.eval_log_loss(sweep, first),
-                learning_curves.progressive_log_loss(sweep, first),
-                calibration(sweep, first),
-                learning_curves.staleness(sweep, first),
-            ),
+        ("training", "Training"): (
+            learning_curves.eval_log_loss(sweep, first),
+            learning_curves.progressive_log_loss(sweep, first),
+            calibration(sweep, first),
+            learning_curves.staleness(sweep, first),
         ),
-        Section(
-            identifier="cost",
-            title="Cost",
-            parts=(listings.costs(sweep), listings.spent(sweep)),
-        ),
-        Section(
-            identifier="provenance", title="Provenance", parts=tuple(listings.provenance(sweep))
-        ),
+        ("cost", "Cost"): (listings.costs(sweep), listings.spent(sweep)),
+        ("provenance", "Provenance"): listings.provenance(sweep),
+    }
+    return tuple(
+        Section(identifier=identifier, title=title, parts=tuple(found))
+        for (identifier, title), found in parts.items()
     )
 
 
