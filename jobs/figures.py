@@ -12,13 +12,7 @@ import torch
 from torch import nn
 from typer import Option
 
-from analysis.figures.activations import (
-    Curve,
-    Family,
-    Surface,
-    activation_curves,
-    loss_surfaces,
-)
+from analysis.figures.activations import Curve, Family, Surface, activation_curves, loss_surfaces
 from analysis.figures.render import save
 from jobs.command import run, say
 from recsys.activations import get_activation

@@ -93,85 +93,51 @@ def loss_surfaces(surfaces: Sequence[Surface]) -> Spec:
     low = min(float(each.loss.min()) for each in surfaces)
     high = max(float(each.loss.max()) for each in surfaces)
     levels = np.linspace(low, high, LEVELS).round(4).tolist()
-    ink = THEMES["light"].ink
+    fonts = {"labelFont": FONT, "titleFont": FONT, "titleFontWeight": "normal"}
+    title = "Loss over two inputs of one random network (an illustration)"
+    colours = {"name": "loss", "domain": [low, high], "range": {"scheme": "cividis"}}
     return {
-        "background": "white",
+        "background": THEMES["light"].panel,
         "padding": 12,
-        "config": {
-            "title": {"font": FONT, "color": ink},
-            "axis": {"labelFont": FONT, "titleFont": FONT, "titleFontWeight": "normal"},
-        },
-        "title": {
-            "text": "Loss over two inputs of one random network (an illustration)",
-            "anchor": "start",
-            "offset": 16,
-        },
+        "config": {"title": {"font": FONT, "color": THEMES["light"].ink}, "axis": fonts},
+        "title": {"text": title, "anchor": "start", "offset": 16},
         "layout": {"columns": len(surfaces), "padding": 16},
-        "scales": [
-            {
-                "name": "loss",
-                "type": "linear",
-                "domain": [low, high],
-                "range": {"scheme": "cividis"},
-            }
-        ],
-        "marks": [
-            _contours(each, levels, name="second input" if each is surfaces[0] else "")
-            for each in surfaces
-        ],
+        "scales": [colours],
+        "marks": [_contours(each, levels) for each in surfaces],
     }
 
 
-def _contours(surface: Surface, levels: Sequence[float], *, name: str) -> Spec:
-    # A raster's first row is its top, where the second input is largest.
-    raster = surface.loss.T[::-1]
+def _contours(surface: Surface, levels: Sequence[float]) -> Spec:
+    raster = surface.loss.T[::-1]  # its first row is the top, where the second input is largest
     height, width = raster.shape
     grid = {"width": width, "height": height, "values": raster.ravel().round(4).tolist()}
-    axes = {"x": surface.first, "y": surface.second}
-    ends = {"x": [0, PANEL], "y": [PANEL, 0]}
+    contours = {"type": "isocontour", "scale": PANEL / (width - 1), "thresholds": list(levels)}
+    across = [float(surface.first[0]), float(surface.first[-1])]
+    up = [float(surface.second[0]), float(surface.second[-1])]
+    drawn = {
+        "fill": {"scale": "loss", "field": "contour.value"},
+        "stroke": {"value": "black"},
+        "strokeWidth": {"value": 0.3},
+    }
     return {
         "type": "group",
         "title": {"text": surface.name, "fontWeight": "normal"},
         "encode": {"update": {"width": {"value": PANEL}, "height": {"value": PANEL}}},
-        "data": [
-            {
-                "name": "contours",
-                "values": [grid],
-                "transform": [
-                    {
-                        "type": "isocontour",
-                        "scale": PANEL / (width - 1),
-                        "smooth": True,
-                        "thresholds": list(levels),
-                    }
-                ],
-            }
-        ],
+        "data": [{"name": "contours", "values": [grid], "transform": [contours]}],
         "scales": [
-            {
-                "name": way,
-                "type": "linear",
-                "domain": [float(values[0]), float(values[-1])],
-                "range": ends[way],
-            }
-            for way, values in axes.items()
+            {"name": "x", "domain": across, "range": [0, PANEL]},
+            {"name": "y", "domain": up, "range": [PANEL, 0]},
         ],
         "axes": [
             {"scale": "x", "orient": "bottom", "title": "first input", "tickCount": 5},
-            {"scale": "y", "orient": "left", "title": name, "tickCount": 5},
+            {"scale": "y", "orient": "left", "title": "second input", "tickCount": 5},
         ],
         "marks": [
             {
                 "type": "path",
                 "clip": True,
                 "from": {"data": "contours"},
-                "encode": {
-                    "update": {
-                        "fill": {"scale": "loss", "field": "contour.value"},
-                        "stroke": {"value": "black"},
-                        "strokeWidth": {"value": 0.3},
-                    }
-                },
+                "encode": {"update": drawn},
                 "transform": [{"type": "geopath", "field": "datum.contour"}],
             }
         ],

@@ -43,6 +43,9 @@ def calibration(sweep: SweepResults, first: Collection[str] = ()) -> Figure | Ab
     found = {arm.name: reliability(arm.read_predictions()) for arm in sweep.arms if arm.done}
     if not found:
         return Absent(title=title, reason="no trial is finished")
+    found = {name: each for name, each in found.items() if np.isfinite(each.predicted).all()}
+    if not found:
+        return Absent(title=title, reason="every arm has a replica that predicts NaN")
     names = distinct_first(found, first)
     top = 1.05 * max(max(each.predicted.max(), each.observed.max()) for each in found.values())
     facts = [

@@ -78,7 +78,7 @@ def pd_accuracy(summary: Summary) -> Figure | Absent:
     if len(points) < 2:
         return Absent(title=title, reason=_TOO_FEW)
     ends = [each for point in points for each in (point.x.low, point.x.high, point.x.value)]
-    low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
+    low, high = (end(filter(math.isfinite, ends)) for end in (min, max))
     margin = 0.06 * (high - low) or 1.0
     ranked = _is_ranked(summary)
     quantity = "change of ranking loss (1 − GAUC), %" if ranked else "difference of log loss, nats"
@@ -303,9 +303,9 @@ def _marks(point: Point) -> Floats:
     """Return places along a point's error bars, and on its mark, which labels should not cover."""
     x, y = point.x.value, point.y.value
     parts = [np.array([[x, y]] * POINT_WEIGHT)]
-    if not math.isnan(point.x.low):
+    if math.isfinite(point.x.high - point.x.low):
         parts.append(np.column_stack([np.linspace(point.x.low, point.x.high, 15), np.full(15, y)]))
-    if not math.isnan(point.y.low):
+    if math.isfinite(point.y.high - point.y.low):
         parts.append(np.column_stack([np.full(15, x), np.linspace(point.y.low, point.y.high, 15)]))
     return np.concatenate(parts)
 
@@ -330,7 +330,7 @@ def _is_ranked(summary: Summary) -> bool:
 
 
 def _known(points: Iterable[Point]) -> list[Point]:
-    return [each for each in points if not math.isnan(each.x.value + each.y.value)]
+    return [each for each in points if math.isfinite(each.x.value + each.y.value)]
 
 
 def _change(ratio: Interval) -> Interval:

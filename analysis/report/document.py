@@ -138,6 +138,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # A browser refuses NaN in JSON, so that no chart would be drawn.
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
     environment.globals["source"] = lambda name: loader.get_source(environment, name)[0]
     environment.filters["breakable"] = _breakable
     environment.filters["unbroken"] = _unbroken
