@@ -214,11 +214,11 @@ def _row(summary: ArmSummary, *, is_baseline: bool, ranked: bool) -> tuple[Cell,
         log_loss = relative_pd = Cell(text="baseline")
     else:
         log_loss = Cell(
-            text=_signed(versus.log_loss.interval), verdict=_verdict(versus.log_loss, none=0.0)
+            text=_signed(versus.log_loss.interval), verdict=verdict_of(versus.log_loss, none=0.0)
         )
         relative_pd = Cell(
             text=bracketed(versus.relative_pd.interval),
-            verdict=_verdict(versus.relative_pd, none=1.0),
+            verdict=verdict_of(versus.relative_pd, none=1.0),
         )
     lookups = f"{counted.train_lookups:.3g}/{counted.serve_lookups:.3g}"
     return (
@@ -239,7 +239,8 @@ def _signed(interval: Interval) -> str:
     return f"+{shown}" if interval.value >= 0 else shown.replace("-", "−", 1)
 
 
-def _verdict(comparison: Comparison, *, none: float) -> Verdict:
+def verdict_of(comparison: Comparison, *, none: float) -> Verdict:
+    """Return what a comparison says; ``none`` is the value of no difference."""
     if math.isnan(comparison.interval.low):
         return Verdict.NONE
     if not comparison.settled:
@@ -315,7 +316,7 @@ def _damping(summary: Summary) -> Iterator[str]:
 
 
 def _meaning(log_loss: Comparison) -> str:
-    verdict = _verdict(log_loss, none=0.0)
+    verdict = verdict_of(log_loss, none=0.0)
     meanings = {
         Verdict.BETTER: " Damping is needed here.",
         Verdict.WORSE: " Damping costs accuracy here.",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from analysis.intervals import Comparison
+from analysis.presentation import Verdict, verdict_of
 from analysis.summary import ArmSummary, Summary
 from analysis.tradeoff import table_of
 
@@ -85,7 +85,12 @@ class Cell:
     text: str
     bounds: str = ""
     key: float | str = ""
-    verdict: Literal["better", "worse", "open", ""] = ""
+    verdict: Verdict = Verdict.NONE
+
+    @property
+    def mark(self) -> str:
+        """The name of the verdict: a class of the page and a key of ``MARKS``."""
+        return self.verdict.name.lower() if self.verdict else ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,16 +139,10 @@ def _bounds(column: Column, record: dict[str, float | str]) -> str:
     return "" if math.isnan(low) else f"[{column.shown(low)}, {column.shown(high)}]"
 
 
-def _verdict(column: Column, arm: ArmSummary) -> Literal["better", "worse", "open", ""]:
-    compared: dict[str, tuple[Comparison, float]] = {
-        "log_loss_vs_baseline": (arm.versus_baseline.log_loss, 0.0),
-        "relative_pd_vs_baseline": (arm.versus_baseline.relative_pd, 1.0),
-    }
-    if column.name not in compared:
-        return ""
-    comparison, none = compared[column.name]
-    if math.isnan(comparison.interval.low):
-        return ""
-    if not comparison.settled:
-        return "open"
-    return "better" if comparison.interval.value < none else "worse"
+def _verdict(column: Column, arm: ArmSummary) -> Verdict:
+    versus = arm.versus_baseline
+    if column.name == "log_loss_vs_baseline":
+        return verdict_of(versus.log_loss, none=0.0)
+    if column.name == "relative_pd_vs_baseline":
+        return verdict_of(versus.relative_pd, none=1.0)
+    return Verdict.NONE

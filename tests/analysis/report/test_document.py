@@ -140,7 +140,7 @@ def test_what_is_better_or_worse_than_the_baseline_is_marked_as_the_comparison_s
     found = rows(summarize(read_sweep(write_sweep(tmp_path, arms))))
     column = [column.name for column in COLUMNS].index("relative_pd_vs_baseline")
 
-    assert [row.cells[column].verdict for row in found] == ["", "better", "worse", "open"]
+    assert [row.cells[column].mark for row in found] == ["", "better", "worse", "open"]
     assert [row.is_baseline for row in found] == [True, False, False, False]
     assert found[0].cells[column].text == "baseline"
 
