@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -75,8 +77,41 @@ def page(summary: Summary) -> Page:
     )
 
 
-def as_terminal(shown: Page) -> Group:
-    """Return the page for rich, about 120 columns wide."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TerminalPage:
+    """The page for rich: a narrow terminal has comparisons below what they compare.
+
+    Where that does not suffice, one column less. No number is cut, and a name is wrapped at most.
+    """
+
+    shown: Page
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the widest table that fits, and the notes."""
+        layouts = (_ALL, _STACKED, _FEWEST)
+        tables = [_terminal_table(self.shown, layout) for layout in layouts]
+        unlimited = options.update(max_width=sys.maxsize)
+        fitting = (
+            each
+            for each in tables
+            if Measurement.get(console, unlimited, each).maximum <= options.max_width
+        )
+        yield next(fitting, tables[-1])
+        yield from (Text(note) for note in self.shown.notes)
+
+
+#: Indices of the headings of each column of a table: of several, one is shown below the other.
+_ALL = ((0,), (1,), (2,), (3,), (4,), (5,), (6,))
+_STACKED = ((0,), (1, 2), (3,), (4, 5), (6,))
+_FEWEST = ((0,), (1, 2), (4, 5), (6,))
+
+
+def as_terminal(shown: Page) -> TerminalPage:
+    """Return the page for rich, at most about 120 columns wide."""
+    return TerminalPage(shown=shown)
+
+
+def _terminal_table(shown: Page, columns: Sequence[tuple[int, ...]]) -> Table:
     table = Table(
         title=shown.title,
         box=SIMPLE_HEAD,
@@ -84,15 +119,21 @@ def as_terminal(shown: Page) -> Group:
         pad_edge=False,
         collapse_padding=True,
     )
-    for heading in shown.headings:
-        first = heading == shown.headings[0]
+    for column in columns:
+        is_name = column == (0,)
         table.add_column(
-            heading, justify="left" if first else "right", overflow="fold", no_wrap=not first
+            "\n".join(shown.headings[each] for each in column),
+            justify="left" if is_name else "right",
+            overflow="fold",
+            no_wrap=not is_name,
         )
     for number, row in enumerate(shown.rows):
-        cells = [Text(cell.text, style=str(cell.verdict)) for cell in row]
+        cells = [
+            Text("\n").join(Text(row[each].text, style=str(row[each].verdict)) for each in column)
+            for column in columns
+        ]
         table.add_row(*cells, style="bold" if number == shown.baseline else None)
-    return Group(table, *(Text(note) for note in shown.notes))
+    return table
 
 
 def as_markdown(shown: Page) -> str:
@@ -173,11 +214,11 @@ def _row(summary: ArmSummary, *, is_baseline: bool, ranked: bool) -> tuple[Cell,
         log_loss = relative_pd = Cell(text="baseline")
     else:
         log_loss = Cell(
-            text=_signed(versus.log_loss.interval), verdict=_verdict(versus.log_loss, none=0.0)
+            text=_signed(versus.log_loss.interval), verdict=verdict_of(versus.log_loss, none=0.0)
         )
         relative_pd = Cell(
             text=bracketed(versus.relative_pd.interval),
-            verdict=_verdict(versus.relative_pd, none=1.0),
+            verdict=verdict_of(versus.relative_pd, none=1.0),
         )
     lookups = f"{counted.train_lookups:.3g}/{counted.serve_lookups:.3g}"
     return (
@@ -198,7 +239,8 @@ def _signed(interval: Interval) -> str:
     return f"+{shown}" if interval.value >= 0 else shown.replace("-", "−", 1)
 
 
-def _verdict(comparison: Comparison, *, none: float) -> Verdict:
+def verdict_of(comparison: Comparison, *, none: float) -> Verdict:
+    """Return what a comparison says; ``none`` is the value of no difference."""
     if math.isnan(comparison.interval.low):
         return Verdict.NONE
     if not comparison.settled:
@@ -234,7 +276,7 @@ def _floor(source: SourceSummary) -> str:
     found = source.relative_pd
     if math.isnan(found.value):
         return f"its relative PD is not known, {found.reason}"
-    meaning = ", the floor of what this study can tell apart" if source.source == ARITHMETIC else ""
+    meaning = ", caused by floating-point order alone" if source.source == ARITHMETIC else ""
     return f"relative PD {percent(found, 3)}{meaning}"
 
 
@@ -274,7 +316,7 @@ def _damping(summary: Summary) -> Iterator[str]:
 
 
 def _meaning(log_loss: Comparison) -> str:
-    verdict = _verdict(log_loss, none=0.0)
+    verdict = verdict_of(log_loss, none=0.0)
     meanings = {
         Verdict.BETTER: " Damping is needed here.",
         Verdict.WORSE: " Damping costs accuracy here.",

@@ -12,9 +12,8 @@ import torch
 from torch import nn
 from typer import Option
 
-from analysis.figures.curves import Curve, Family, activation_curves
-from analysis.figures.style import save, styled
-from analysis.figures.surfaces import Surface, loss_surfaces
+from analysis.figures.activations import Curve, Family, Surface, activation_curves, loss_surfaces
+from analysis.figures.render import save
 from jobs.command import run, say
 from recsys.activations import get_activation
 
@@ -47,24 +46,20 @@ def figures(
 def draw_activations(directory: Path) -> list[Path]:
     """Write activations.png and activations.svg."""
     families = [family(name, betas) for name, betas in BETAS.items()]
-    with styled():
-        figure = activation_curves(families)
-    return save(directory, "activations", figure)
+    return save(activation_curves(families), directory, "activations")
 
 
 def draw_surfaces(directory: Path) -> list[Path]:
     """Write loss_surfaces.png and loss_surfaces.svg."""
     surfaces = [surface(beta) for beta in SURFACE_BETAS]
-    with styled():
-        figure = loss_surfaces(surfaces)
-    return save(directory, "loss_surfaces", figure)
+    return save(loss_surfaces(surfaces), directory, "loss_surfaces")
 
 
 def family(name: str, betas: Sequence[float]) -> Family:
     """Evaluate an activation and, by autograd, its gradient over a range of inputs."""
     curves = []
     for beta in betas:
-        x = torch.linspace(-4, 4, 801, dtype=torch.float64, requires_grad=True)
+        x = torch.linspace(-4, 4, 321, dtype=torch.float64, requires_grad=True)
         value = get_activation(name, beta=beta)(x)
         (gradient,) = torch.autograd.grad(value.sum(), x)
         curves.append(

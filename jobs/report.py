@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from matplotlib.figure import Figure
 from typer import Argument, Option
 
-from analysis.figures.calibration import calibration
-from analysis.figures.plane import accuracy_plane, lookups_plane
-from analysis.figures.progress import progress
-from analysis.figures.style import save, styled
-from analysis.page.document import write_page
+from analysis.figures.render import save
 from analysis.presentation import as_terminal, page
 from analysis.replacement import Margins
+from analysis.report.document import FIGURES, Section, arms_of, figures, sections, write_page
 from analysis.results import read_sweep
-from analysis.summary import Summary, summarize
+from analysis.summary import summarize
 from analysis.tradeoff import write_table
+from analysis.verdict import verdicts
 from analysis.writing import whole_directory
 from distrib.remote import Results
 from jobs.command import run, say, terminal
@@ -26,8 +23,6 @@ from jobs.figures import draw_activations, draw_surfaces
 from jobs.places import sweep_at
 
 REPORT = "report"
-#: Figures that results may not suffice for; those of an older report are dropped then.
-OPTIONAL = ("pd_accuracy", "pd_lookups", "pd_progress", "calibration")
 KINDS = ("png", "svg")
 
 
@@ -61,42 +56,36 @@ def report(
     holds all of it in one file that needs no network, with the verdict in words on top.
     """
     with sweep_at(directory) as results:
-        make_report(results, Margins(log_loss=log_loss_margin, relative_pd=pd_margin))
+        verdict = make_report(results, Margins(log_loss=log_loss_margin, relative_pd=pd_margin))
+    say(verdict)
 
 
-def make_report(results: Results, margins: Margins | None = None) -> None:
+def make_report(results: Results, margins: Margins | None = None) -> str:
     """Print the table of results; write it, the figures and the page to their folder ``report``.
 
-    The folder changes as a whole, when all is written.
+    The folder changes as a whole, when all is written. Returns the verdict, which the caller prints
+    last.
     """
+    margins = margins or Margins()
     summary = summarize(read_sweep(results.directory))
+    judged = verdicts(summary, margins)
+    parts = sections(summary, arms_of(judged, summary))
     with whole_directory(results.directory / REPORT) as place:
         tables = write_table(summary, place)
-        figures = draw(summary, place)
-        written = write_page(summary, place, margins or Margins())
-    for name in set(OPTIONAL) - {path.stem for path in figures}:
+        drawn = draw(parts, place)
+        written = write_page(summary, parts, judged, margins, place)
+    for name in set(FIGURES) - {path.stem for path in drawn}:
         for kind in KINDS:
             results.drop(f"{REPORT}/{name}.{kind}")
-    console = terminal()
-    console.print(as_terminal(page(summary)))
-    say(f"{len(tables)} tables and {len(figures)} figures: {results}/{REPORT}")
+    terminal().print(as_terminal(page(summary)))
+    say(f"{len(tables)} tables and {len(drawn)} figures: {results}/{REPORT}")
     say(f"All of it on one page: {results}/{REPORT}/{written.name}")
+    return judged[0].words
 
 
-def draw(summary: Summary, place: Path) -> list[Path]:
-    """Write every figure that the results suffice for; return the paths of the files."""
-    drawings: dict[str, Callable[[], Figure | None]] = {
-        "pd_accuracy": lambda: accuracy_plane(summary),
-        "pd_lookups": lambda: lookups_plane(summary),
-        "pd_progress": lambda: progress(summary.sweep),
-        "calibration": lambda: calibration(summary.sweep),
-    }
-    written = []
-    for name, drawing in drawings.items():
-        with styled():
-            figure = drawing()
-        if figure is not None:
-            written += save(place, name, figure)
+def draw(parts: Sequence[Section], place: Path) -> list[Path]:
+    """Write every figure as PNG and SVG; return the paths of the files."""
+    written = [path for each in figures(parts) for path in save(each.chart, place, each.name)]
     return written + draw_activations(place) + draw_surfaces(place)
 
 

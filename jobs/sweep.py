@@ -112,8 +112,9 @@ def sweep(  # noqa: PLR0913, PLR0917 - each is an option of the command line
         )
         took = bill.settle(directory, bill.arms_of(directory), rows, priced)
         if any(is_done(directory, trial) for arm in planned for trial in arm.trials):
-            make_report(results)
+            verdict = make_report(results)
             say(bill.spent_words(took, priced))
+            say(verdict)
         raise_for(failures, sum(len(group.trials) for group in groups))
 
 

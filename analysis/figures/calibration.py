@@ -1,22 +1,22 @@
-"""Whether predicted probabilities come true: one small panel an arm."""
+"""Whether predicted probabilities match the observed rates: one small panel an arm."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
+import altair as alt
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from analysis.figures.style import COLOURS, GREY, PALE
+from analysis.figures.figure import CHOSEN, Absent, Figure, chosen_arms, distinct_first, tooltip
 from analysis.results import Predictions, SweepResults
 
 Floats = NDArray[np.float64]
 
 BINS = 10
 COLUMNS = 4
+PANEL = 150
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,32 +25,6 @@ class Reliability:
 
     predicted: Floats
     observed: Floats
-
-
-def calibration(sweep: SweepResults) -> Figure | None:
-    """Draw the share of positives against the mean prediction, examples cut by rising prediction.
-
-    A line a replica; the baseline's mean is drawn pale in every panel. None where no trial is
-    finished.
-    """
-    arms = [arm for arm in sweep.arms if arm.done]
-    if not arms:
-        return None
-    found = {arm.name: reliability(arm.read_predictions()) for arm in arms}
-    columns = min(COLUMNS, len(arms))
-    rows = math.ceil(len(arms) / columns)
-    figure = Figure(figsize=(1.9 * columns + 0.4, 1.9 * rows + 0.5), layout="constrained")
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    top = 1.05 * max(max(each.predicted.max(), each.observed.max()) for each in found.values())
-    for arm, axes in zip(arms, panels.flat, strict=False):
-        _draw(axes, arm.name, found[arm.name], found.get(sweep.baseline.name), top)
-    for axes in panels.flat[len(arms) :]:
-        axes.set_visible(False)
-    figure.supxlabel("mean prediction of a tenth of the examples", fontsize=9)
-    figure.supylabel("share of positives", fontsize=9)
-    title = "Calibration: a line each replica; broad and pale, the baseline's mean"
-    figure.suptitle(title, x=0.02, ha="left", fontsize=10)
-    return figure
 
 
 def reliability(predictions: Predictions) -> Reliability:
@@ -63,18 +37,77 @@ def reliability(predictions: Predictions) -> Reliability:
     return Reliability(predicted=np.array(predicted), observed=np.array(observed))
 
 
-def _draw(
-    axes: Axes, name: str, found: Reliability, baseline: Reliability | None, top: float
-) -> None:
-    axes.plot([0, top], [0, top], color=GREY, linewidth=0.7, linestyle=":")
-    if baseline is not None:
-        axes.plot(
-            baseline.predicted.mean(axis=0), baseline.observed.mean(axis=0), color=PALE, linewidth=4
+def calibration(sweep: SweepResults, first: Collection[str] = ()) -> Figure | Absent:
+    """Return the share of positives against the mean prediction, by tenths of the examples."""
+    title = "Calibration"
+    found = {arm.name: reliability(arm.read_predictions()) for arm in sweep.arms if arm.done}
+    if not found:
+        return Absent(title=title, reason="no trial is finished")
+    found = {name: each for name, each in found.items() if np.isfinite(each.predicted).all()}
+    if not found:
+        return Absent(title=title, reason="every arm has a replica that predicts NaN")
+    names = distinct_first(found, first)
+    top = 1.05 * max(max(each.predicted.max(), each.observed.max()) for each in found.values())
+    facts = [
+        {
+            "arm": name,
+            "tenth": str(number),
+            "mean prediction": f"{predicted:.4f}",
+            "share of positives": f"{observed:.4f}",
+        }
+        for name in names
+        for number, (predicted, observed) in enumerate(_mean(found[name]), 1)
+    ]
+    base = found.get(sweep.baseline.name)
+    replicas = [
+        {"arm": name, "line": line, "x": x, "y": y, "tip": tooltip(fact)}
+        for name in names
+        for line, (predicted, observed) in enumerate(
+            zip(found[name].predicted, found[name].observed, strict=True)
         )
-    for predicted, observed in zip(found.predicted, found.observed, strict=True):
-        axes.plot(predicted, observed, color=COLOURS[1], linewidth=0.8, marker=".", markersize=3)
-    axes.set_title(name, fontsize=7.5)
-    axes.set_aspect("equal")
-    axes.set_xlim(0, top)
-    axes.set_ylim(0, top)
-    axes.tick_params(labelsize=7)
+        for x, y, fact in zip(
+            predicted.tolist(),
+            observed.tolist(),
+            (each for each in facts if each["arm"] == name),
+            strict=True,
+        )
+    ]
+    baseline = [
+        {"arm": name, "line": -1, "x": x, "y": y}
+        for name in names
+        for x, y in (() if base is None else _mean(base))
+    ]
+    diagonal = [{"arm": name, "line": -2, "x": at, "y": at} for name in names for at in (0.0, top)]
+    scale = alt.Scale(domain=[0, top], nice=False)
+    chart = alt.Chart().encode(
+        x=alt.X("x:Q", title="mean prediction", scale=scale, axis=alt.Axis(tickCount=4)),
+        y=alt.Y("y:Q", title="share of positives", scale=scale),
+    )
+    curves = chart.transform_filter("datum.line >= 0")
+    panel = alt.layer(
+        chart.transform_filter("datum.line == -2").mark_line(style="muted", strokeDash=[2, 2]),
+        chart.transform_filter("datum.line == -1").mark_line(style="front"),
+        curves.mark_line(strokeWidth=1).encode(detail="line:N"),
+        curves.mark_point(size=12).encode(tooltip="tip:N"),
+        data=alt.Data(values=[*diagonal, *baseline, *replicas]),
+    ).properties(width=PANEL, height=PANEL)
+    return Figure(
+        name="calibration",
+        title=title,
+        text="Each replica's examples are cut into ten of equal size by rising prediction; a line"
+        " per replica. On the dotted diagonal predictions are calibrated. The broad line is the"
+        " mean of the baseline's replicas.",
+        chart=panel.facet(
+            facet=alt.Facet("arm:N", title=None, sort=names), columns=COLUMNS, title=title
+        )
+        .transform_filter(CHOSEN)
+        .add_params(chosen_arms(names)),
+        facts=tuple(facts),
+        has_arms=True,
+    )
+
+
+def _mean(found: Reliability) -> list[tuple[float, float]]:
+    """Return the mean over replicas: prediction and share of positives of each tenth."""
+    both = zip(found.predicted.mean(axis=0), found.observed.mean(axis=0), strict=True)
+    return [(float(predicted), float(observed)) for predicted, observed in both]

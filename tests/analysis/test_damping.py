@@ -11,11 +11,12 @@ import pytest
 from analysis import intervals
 from analysis.damping import Trained, never_damped, read_trained, twins
 from analysis.errors import ResultsError
-from analysis.page.document import render
 from analysis.presentation import as_markdown, page
 from analysis.replacement import Margins
+from analysis.report.document import render
 from analysis.results import ArmResults, read_sweep
 from analysis.summary import measure, summarize
+from analysis.verdict import verdicts
 from tests.support.results import SyntheticArm, write_sweep
 
 UNKNOWN = "No damped arm was trained: whether delta_scale is needed is not known of"
@@ -172,7 +173,7 @@ def test_the_page_tells_the_same(tmp_path):
     write_sweep(tmp_path, (WHOLE, DAMPED, other), baseline="whole")
     summary = summarize(read_sweep(tmp_path))
 
-    shown = unescape(render(summary, Margins()))
+    shown = unescape(render(summary, (), verdicts(summary, Margins()), Margins()))
 
     told = [note for note in page(summary).notes if note.startswith(("Damping", "No damped"))]
     assert len(told) == 2

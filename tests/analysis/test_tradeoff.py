@@ -39,8 +39,8 @@ def table(directory):
     return tradeoff_table(directory).set_index("arm")
 
 
-def shown(directory) -> str:
-    console = Console(width=WIDTH)
+def shown(directory, width: int = WIDTH) -> str:
+    console = Console(width=width)
     with console.capture() as captured:
         console.print(presentation.as_terminal(presentation.page(summarize(read_sweep(directory)))))
     return captured.get()
@@ -207,3 +207,31 @@ def test_a_cost_that_was_not_counted_is_named(tmp_path):
         (tmp_path / f"trials/relu{number}/cost.json").write_text("{}")
     with pytest.raises(ResultsError, match=r"cost\.json: train_lookups: found nothing"):
         tradeoff_table(tmp_path)
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_a_terminal_of_any_width_shows_every_name_and_every_number_whole(tmp_path, width):
+    arms = (*ARMS, SyntheticArm(name="relu_anti_distilled", noise=0.3))
+    directory = write_sweep(tmp_path, arms)
+    page = presentation.page(summarize(read_sweep(directory)))
+
+    lines = shown(directory, width).splitlines()
+
+    assert max(map(len, lines)) <= width
+    words = set(" ".join(lines).split())
+    for row in page.rows:
+        for cell in row:
+            assert set(cell.text.split()) <= words
+
+
+def test_a_terminal_too_narrow_for_all_columns_wraps_names_and_leaves_out_one_column(directory):
+    lines = shown(directory, 60).splitlines()
+    table = lines[: lines.index(next(line for line in lines if line.startswith("4 replicas")))]
+
+    assert max(map(len, table)) <= 60
+    assert "ranking loss" not in "".join(table)
+    page = presentation.page(summarize(read_sweep(directory)))
+    words = set(" ".join(table).split())
+    for row in page.rows:
+        for number in (1, 2, 4, 5, 6):
+            assert set(row[number].text.split()) <= words

@@ -13,7 +13,10 @@ from tests.support.results import SyntheticArm, write_sweep
 FIGURES = (
     "pd_accuracy",
     "pd_lookups",
+    "pd_slice_0",
     "pd_progress",
+    "eval_log_loss",
+    "progressive_log_loss",
     "calibration",
     "activations",
     "loss_surfaces",
@@ -22,7 +25,9 @@ FIGURES = (
 
 def test_all_tables_and_figures_are_written_and_the_table_is_printed(tmp_path, capsys):
     report(write_sweep(tmp_path))
-    assert "smelu_half" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "smelu_half" in printed
+    assert "the 3-component ReLU ensemble" in printed.splitlines()[-1]
     assert {path.name for path in (tmp_path / "report").iterdir()} == {
         *(f"tradeoff.{kind}" for kind in ("parquet", "csv", "md", "tex")),
         *(f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -200,16 +201,18 @@ def test_a_replica_that_predicts_infinity_is_named(sweep, capsys):
     assert "replica 1 predicts NaN or infinity" in " ".join(capsys.readouterr().out.split())
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the calibration figure takes its axis from NaN; it is being replaced"
-)
 @pytest.mark.parametrize("logit", [float("nan"), None])
-def test_a_replica_that_predicts_nan_is_named(sweep, capsys, logit):
+def test_a_replica_that_predicts_nan_is_named_and_its_arm_has_no_calibration(sweep, capsys, logit):
     first_of("logit", logit)(sweep / PREDICTIONS)
 
     report(sweep)
 
     assert "replica 1 predicts NaN" in " ".join(capsys.readouterr().out.split())
+    page = (sweep / "report/report.html").read_text(encoding="utf-8")
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    charts = json.loads(data, parse_constant=pytest.fail)["charts"]
+    (panels,) = [each for each in charts["calibration"]["params"] if each["name"] == "arms"]
+    assert panels["value"] == ["smelu"]
 
 
 def test_a_name_is_shown_as_it_is_and_escaped_in_each_format(sweep, capsys):

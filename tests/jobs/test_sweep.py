@@ -235,6 +235,7 @@ def test_a_sweep_into_an_object_store_is_found_there_by_the_next_and_by_the_repo
     uri = s3.uri(bucket, "results/small")
 
     sweep(experiment, output=uri)
+    trained = capsys.readouterr().out
     first = s3.names(bucket)
     sweep(experiment, output=uri, dry_run=True)
     planned = capsys.readouterr().out
@@ -247,6 +248,9 @@ def test_a_sweep_into_an_object_store_is_found_there_by_the_next_and_by_the_repo
     assert f"0 trials to train in 0 processes, into s3://{bucket}/results/small" in planned
     assert s3.names(bucket) == first
     assert f"s3://{bucket}/results/small/report" in shown
+    verdict = trained.splitlines()[-1]
+    assert "ReLU" in verdict
+    assert shown.splitlines()[-1] == verdict
 
 
 @pytest.mark.usefixtures("ray_cluster")

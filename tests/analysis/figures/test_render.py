@@ -1,11 +1,22 @@
-"""Colours that must be told from what lies behind them are."""
+"""One specification becomes PNG, SVG and a chart of the page; colours have enough contrast."""
 
 from __future__ import annotations
 
+import altair as alt
 import pytest
 
-from analysis.figures.style import COLOURS, contrasting
-from analysis.page.theme import GRAPHIC_CONTRAST, TEXT_CONTRAST, THEMES
+from analysis.figures.render import (
+    COLOURS,
+    DASHES,
+    GRAPHIC_CONTRAST,
+    MARKERS,
+    TEXT_CONTRAST,
+    THEMES,
+    by_series,
+    contrasting,
+    embed,
+    save,
+)
 
 
 def contrast(one: str, other: str) -> float:
@@ -47,3 +58,41 @@ def test_the_page_s_text_and_lines_can_be_told_from_what_lies_behind_them(theme)
     assert len(set(theme.series)) == len(COLOURS)
     for line in theme.series:
         assert contrast(line, theme.panel) >= GRAPHIC_CONTRAST
+
+
+def a_chart(title: str = "title") -> alt.TopLevelMixin:
+    rows = [{"arm": "a", "x": 1, "y": 2}, {"arm": "b", "x": 2, "y": 1}]
+    look = by_series("arm", ["a", "b"], legend=None)
+    lines = alt.Chart(alt.Data(values=rows), title=title).mark_line(point=True)
+    return lines.encode(x="x:Q", y="y:Q", **look)
+
+
+def test_the_first_seven_series_differ_in_dash_and_marker_not_in_colour_alone():
+    assert len({str(dash) for dash in DASHES}) == 7
+    assert len(set(MARKERS[:7])) == 7
+    assert len(set(COLOURS)) == 7
+
+
+def test_a_figure_is_saved_as_png_and_svg_and_the_same_figure_gives_the_same_files(tmp_path):
+    first = [path.read_bytes() for path in save(a_chart(), tmp_path / "a", "one")]
+    again = [path.read_bytes() for path in save(a_chart(), tmp_path / "b", "one")]
+
+    assert first == again
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["one.png", "one.svg"]
+    assert first[0].startswith(b"\x89PNG")
+    assert first[1].startswith(b"<svg")
+
+
+def test_a_saved_figure_has_the_colours_of_the_light_theme_and_its_title(tmp_path):
+    _, svg = save(a_chart("<arm> & arm"), tmp_path, "one")
+
+    text = svg.read_text(encoding="utf-8")
+    assert THEMES["light"].series[1] in text
+    assert "&lt;arm&gt; &amp; arm" in text
+
+
+def test_a_chart_of_the_page_holds_no_colours_and_no_title():
+    spec = embed(a_chart())
+
+    assert not {"config", "title", "$schema"} & set(spec)
+    assert "#" not in str(spec)

@@ -7,19 +7,19 @@ import re
 from dataclasses import replace
 from html import unescape
 
-import plotly.graph_objects as go
 import pytest
 
-from analysis.page.costs import spent
-from analysis.page.document import render, sections, write_page
-from analysis.page.elements import Absent, Chart
-from analysis.page.theme import THEMES
-from analysis.page.tradeoff import COLUMNS, rows
+from analysis.figures.figure import Absent, Figure
+from analysis.figures.render import THEMES
 from analysis.replacement import Margins
+from analysis.report.document import FIGURES, arms_of, figures, render, sections, write_page
+from analysis.report.listings import spent
+from analysis.report.tradeoff_table import COLUMNS, rows
 from analysis.results import read_sweep
 from analysis.spending import Prices, Spending, Spent, write_spending
 from analysis.summary import summarize
 from analysis.tradeoff import table_of
+from analysis.verdict import verdicts
 from tests.support.results import ARMS, SyntheticArm, write_everything, write_sweep
 
 
@@ -28,21 +28,30 @@ def summary(tmp_path_factory):
     return summarize(read_sweep(write_everything(tmp_path_factory.mktemp("sweep"))))
 
 
+def rendered(summary) -> str:
+    found = verdicts(summary, Margins())
+    return render(summary, sections(summary, arms_of(found, summary)), found, Margins())
+
+
 @pytest.fixture(scope="module")
 def page(summary) -> str:
-    return render(summary, Margins())
+    return rendered(summary)
 
 
 @pytest.fixture(scope="module")
-def charts(summary) -> dict[str, Chart]:
-    parts = [part for section in sections(summary, {"relu"}) for part in section.parts]
-    return {part.identifier: part for part in parts if isinstance(part, Chart)}
+def charts(summary) -> dict[str, Figure]:
+    return {each.name: each for each in figures(sections(summary, {"relu"}))}
 
 
-def themed(value: object, colours: dict[str, str]) -> object:
-    """Give a chart the colours of a theme, as the page's script does."""
-    text = re.sub(r'"@(\w+)"', lambda name: f'"{colours[name[1]]}"', json.dumps(value))
-    return json.loads(text)
+def data(page: str) -> dict:
+    """Return what the page gives to its script."""
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    return json.loads(found[1])
+
+
+def marks(figure: Figure) -> list[dict]:
+    """Return the rows of a figure's chart."""
+    return figure.chart.to_dict()["data"]["values"]
 
 
 def absent(summary) -> dict[str, str]:
@@ -51,42 +60,49 @@ def absent(summary) -> dict[str, str]:
 
 
 def test_a_sweep_that_has_everything_has_every_chart(charts, summary):
+    assert tuple(charts) == FIGURES
     assert list(charts) == [
-        "pd-accuracy",
-        "pd-lookups",
-        "pd-source",
-        "pd-slice-0",
-        "pd-slice-1",
-        "pd-slice-2",
-        "pd-progress",
-        "eval-log-loss",
-        "progressive-log-loss",
+        "pd_accuracy",
+        "pd_lookups",
+        "pd_source",
+        "pd_slice_0",
+        "pd_slice_1",
+        "pd_slice_2",
+        "pd_progress",
+        "eval_log_loss",
+        "progressive_log_loss",
         "calibration",
         "staleness",
     ]
     assert absent(summary) == {}
 
 
-@pytest.mark.parametrize("theme", THEMES)
-def test_plotly_knows_every_property_and_value_of_every_chart(charts, theme):
-    colours = THEMES[theme].tokens()
+def test_the_page_declares_the_colours_of_both_themes_and_charts_refer_to_them(page):
+    for theme in THEMES.values():
+        for name, colour in theme.variables.items():
+            assert f"--{name}: {colour};" in page
+    found = data(page)
+    assert found["config"]["range"]["category"][1] == "var(--series-1)"
+    assert "#" not in json.dumps(found)
 
-    for chart in charts.values():
-        go.Figure(themed(chart.traces, colours), themed(chart.layout, colours))
 
-
-def test_the_page_loads_nothing_and_holds_plotly(page):
+def test_the_page_loads_nothing_and_holds_vega_once(page):
     without_scripts = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
 
-    assert "Plotly.react(" in page
-    assert not re.findall(r"<(?:link|iframe|img|script)[^>]*(?:src|href)=", page)
+    assert page.count("window.vegaEmbed=") == 1
+    assert not re.findall(r"<(?:link|iframe|img|script)[^>]*(?:src|href)=", without_scripts)
     assert "http" not in without_scripts.replace("http-equiv", "")
     assert "default-src 'none'" in page
+    assert "unsafe-eval" not in page
+
+
+def test_the_page_is_smaller_than_2_mb(page):
+    assert len(page.encode()) < 2_000_000
 
 
 def test_the_page_says_how_many_arms_are_not_compared_and_why(page, tmp_path):
     stale = SyntheticArm(name="stale", noise=0.1, activation="smelu", beta=1.0, workers=16)
-    found = render(summarize(read_sweep(write_sweep(tmp_path, (*ARMS, stale)))), Margins())
+    found = rendered(summarize(read_sweep(write_sweep(tmp_path, (*ARMS, stale)))))
 
     words = "1 arm was trained under other conditions than the baseline"
     assert words in found
@@ -98,8 +114,8 @@ def test_the_verdict_comes_first_and_the_other_incumbents_follow(page):
 
     assert heading is not None
     assert "the 3-component ReLU ensemble" in unescape(heading[1])
-    assert "Beside 1 other models" not in page
-    assert "Beside 1 other model in this sweep" in page
+    assert "Compared with 1 other models" not in page
+    assert "Compared with 1 other model in this sweep" in page
 
 
 def test_every_column_of_the_table_and_every_arm_is_shown_with_its_value(summary):
@@ -124,7 +140,7 @@ def test_what_is_better_or_worse_than_the_baseline_is_marked_as_the_comparison_s
     found = rows(summarize(read_sweep(write_sweep(tmp_path, arms))))
     column = [column.name for column in COLUMNS].index("relative_pd_vs_baseline")
 
-    assert [row.cells[column].verdict for row in found] == ["", "better", "worse", "open"]
+    assert [row.cells[column].mark for row in found] == ["", "better", "worse", "open"]
     assert [row.is_baseline for row in found] == [True, False, False, False]
     assert found[0].cells[column].text == "baseline"
 
@@ -135,13 +151,15 @@ def test_what_cannot_be_shown_is_named_with_the_reason(tmp_path):
 
     assert found == {
         "Prediction difference and accuracy": "fewer than two arms have two finished replicas",
-        "Prediction difference and lookups": "fewer than two arms have two finished replicas",
+        "Prediction difference and cost of serving": (
+            "fewer than two arms have two finished replicas"
+        ),
         "Prediction difference by source of irreproducibility": (
             "no source was measured alone; the experiment's field sources: [init, shuffle, async,"
             " components, arithmetic] names those to measure"
         ),
         "By slices": "no arm has two finished replicas",
-        "Prediction difference through the stream": (
+        "Prediction difference during training": (
             "no arm has two finished replicas that kept predictions on the way"
         ),
         "Staleness": (
@@ -153,34 +171,40 @@ def test_what_cannot_be_shown_is_named_with_the_reason(tmp_path):
 
 def test_a_sweep_of_which_nothing_is_finished_has_a_page(tmp_path):
     arms = (SyntheticArm(name="relu", noise=0.5, unfinished=(0, 1, 2, 3)),)
-    page = render(summarize(read_sweep(write_sweep(tmp_path, arms))), Margins())
+    page = rendered(summarize(read_sweep(write_sweep(tmp_path, arms))))
 
     assert "This sweep has no single SmeLU model that could replace ReLU." in page
     assert "Missing trials: relu 4 of 4." in page
     assert page.count("Not shown: no trial is finished.") == 4
 
 
-def test_a_name_cannot_change_the_page(tmp_path):
+@pytest.mark.parametrize("name", ["</script><b>bold", "<!--<script>", "a & \"b\" 'c'"])
+def test_a_name_cannot_change_the_page(tmp_path, name):
     sweep = read_sweep(write_sweep(tmp_path))
-    named = replace(sweep.arms[1], name="</script><b>bold")
-    page = render(summarize(replace(sweep, arms=(sweep.baseline, named))), Margins())
+    arms = (sweep.baseline, replace(sweep.arms[1], name=name))
+    page = rendered(summarize(replace(sweep, arms=arms, experiment=name)))
 
-    assert "&lt;/script&gt;&lt;b&gt;bold" in page
-    assert "</script><b>" not in page
+    assert name not in page
+    assert name in [unescape(each) for each in re.findall(r'name="arm" value="([^"]*)"', page)]
+    assert f"Soloist report · {name}" in unescape(page)
+    assert name in {row["arm"] for row in data(page)["charts"]["eval_log_loss"]["data"]["values"]}
+    assert page.count("<script") == page.count("</script>") == 3
 
 
 def test_staleness_is_the_share_of_pushes(charts):
-    (trace,) = charts["staleness"].traces
+    drawn = [(each["x"], each["y"]) for each in marks(charts["staleness"])]
 
-    assert (trace["x"], trace["y"]) == ([0, 1, 2], [60.0, 30.0, 10.0])
-    assert charts["staleness"].numbers.rows == (("stale", "400", "0.50", "2"),)
+    assert drawn == [(0, 60.0), (1, 30.0), (2, 10.0)]
+    assert charts["staleness"].numbers[1] == ("stale", "0", "60.00%", "240", "0.50")
 
 
 def test_learning_curves_are_means_over_replicas(charts):
-    trace = charts["eval-log-loss"].traces[0]
+    drawn = [each for each in marks(charts["eval_log_loss"]) if each["arm"] == "relu"]
 
-    assert trace["x"] == [500, 1000, 2000]
-    assert trace["y"] == pytest.approx([0.68, 0.65, 0.63 + 0.01 * (0 + 1 + 2 + 3) / 4])
+    assert [each["x"] for each in drawn] == [500, 1000, 2000]
+    assert [each["y"] for each in drawn] == pytest.approx(
+        [0.68, 0.65, 0.63 + 0.01 * (0 + 1 + 2 + 3) / 4]
+    )
 
 
 def test_the_arms_that_the_verdict_speaks_of_are_chosen_at_first(page):
@@ -191,10 +215,10 @@ def test_the_arms_that_the_verdict_speaks_of_are_chosen_at_first(page):
 
 
 def test_sources_of_irreproducibility_name_those_that_were_not_measured(charts):
-    chart = charts["pd-source"]
+    chart = charts["pd_source"]
 
     assert chart.text.endswith("Not measured here: init, shuffle, async, components.")
-    assert [row[0] for row in chart.numbers.rows] == [
+    assert [row[0] for row in chart.numbers[1:]] == [
         "as in the table (shuffle)",
         "arithmetic alone",
     ]
@@ -202,7 +226,7 @@ def test_sources_of_irreproducibility_name_those_that_were_not_measured(charts):
 
 def test_provenance_counts_the_trials_that_say_the_same(summary):
     (section,) = (each for each in sections(summary, set()) if each.identifier == "provenance")
-    facts, seeds = ({row[0]: row[1:] for row in part.numbers.rows} for part in section.parts)
+    facts, seeds = ({row[0]: row[1:] for row in part.numbers[1:]} for part in section.parts)
 
     assert facts["machine processor"] == ("synthetic", "28")
     assert facts["libraries torch"] == ("0.0.0", "28")
@@ -229,15 +253,16 @@ def test_the_cost_of_the_sweep_stands_beside_its_estimate_and_in_money_where_it_
     unpriced = spent(summary.sweep).numbers
     priced = spent(replace(summary.sweep, directory=tmp_path)).numbers
 
-    assert unpriced.headings[:5] == ("arm", "trials", "lookups", "core-hours", "GPU-hours")
-    assert "EUR" not in unpriced.headings
-    assert priced.headings[5:] == ("EUR", "estimated core-hours", "estimate from")
-    assert priced.rows[0][-2:] == ("0.5", "a probe of 24 batches")
-    assert [row[0] for row in priced.rows][-2:] == ["relu (arithmetic alone)", "all"]
+    assert unpriced[0][:5] == ("arm", "trials", "lookups", "core-hours", "GPU-hours")
+    assert "EUR" not in unpriced[0]
+    assert priced[0][5:] == ("EUR", "estimated core-hours", "estimate from")
+    assert priced[1][-2:] == ("0.5", "a probe of 24 batches")
+    assert [row[0] for row in priced[1:]][-2:] == ["relu (arithmetic alone)", "all"]
 
 
 def test_the_page_is_written_whole_below_its_name(summary, tmp_path):
-    path = write_page(summary, tmp_path, Margins())
+    found = verdicts(summary, Margins())
+    path = write_page(summary, sections(summary), found, Margins(), tmp_path)
 
     assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
     assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")

@@ -12,16 +12,19 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
-from analysis.page.document import write_page
-from analysis.page.theme import THEMES
+from analysis.figures.render import THEMES
 from analysis.replacement import Margins
+from analysis.report.document import arms_of, sections, write_page
 from analysis.results import read_sweep
 from analysis.summary import summarize
+from analysis.verdict import verdicts
 from tests.support.browser import awaited, browser, printed, requests, show
 from tests.support.results import write_everything
 
 CHARTS = 11
 PHONE = 375
+#: An A4 sheet without its margins, in CSS pixels.
+SHEET = 700
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,29 @@ def chrome() -> Iterator[Chrome]:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> Path:
     directory = write_everything(tmp_path_factory.mktemp("sweep"))
-    return write_page(summarize(read_sweep(directory)), directory, Margins())
+    summary = summarize(read_sweep(directory))
+    found = verdicts(summary, Margins())
+    parts = sections(summary, arms_of(found, summary))
+    return write_page(summary, parts, found, Margins(), directory)
+
+
+def shown(chrome: Chrome, page: Path, **options: object) -> None:
+    """Open the page and wait until its script has drawn every chart."""
+    show(chrome, page, **options)
+    drawn = "return document.querySelectorAll('.chart[data-width] svg').length"
+    awaited(chrome, lambda: chrome.execute_script(drawn) == CHARTS)
+
+
+def legend(chrome: Chrome, chart: str) -> str:
+    """Return the names in the legend of a chart."""
+    labels = f"#{chart} .role-legend-label text"
+    return " ".join(each.text for each in chrome.find_elements(By.CSS_SELECTOR, labels))
+
+
+def panels(chrome: Chrome, chart: str) -> str:
+    """Return the titles of a chart's panels."""
+    titles = chrome.find_elements(By.CSS_SELECTOR, f"#{chart} .role-title-text text")
+    return " ".join(each.text for each in titles)
 
 
 def heading(chrome: Chrome, name: str) -> WebElement:
@@ -67,11 +92,20 @@ def overflow(chrome: Chrome) -> int:
 
 @pytest.mark.parametrize("width", [1280, PHONE])
 def test_it_opens_without_an_error_asks_for_nothing_and_draws_every_chart(chrome, page, width):
-    show(chrome, page, width=width)
+    shown(chrome, page, width=width)
 
     assert chrome.get_log("browser") == []
     assert requests(chrome) == [page.as_uri()]
-    assert len(chrome.find_elements(By.CSS_SELECTOR, ".chart .main-svg:first-child")) == CHARTS
+    assert len(chrome.find_elements(By.CSS_SELECTOR, ".chart svg")) == CHARTS
+
+
+def test_the_lookups_show_without_scrolling_at_1440_pixels(chrome, page):
+    show(chrome, page, width=1440)
+
+    edges = "const box = arguments[0].getBoundingClientRect(); return [box.left, box.right]"
+    left, right = chrome.execute_script(edges, heading(chrome, "lookups, serve"))
+
+    assert 0 <= left < right <= 1440
 
 
 def test_what_the_page_may_not_load_is_seen(chrome, page):
@@ -158,62 +192,59 @@ def test_the_numbers_of_a_chart_open_by_keyboard(chrome, page):
 
 
 def test_pointing_at_an_arm_tells_its_numbers(chrome, page):
-    show(chrome, page)
-    chart = chrome.find_element(By.ID, "pd-accuracy")
+    shown(chrome, page)
+    chart = chrome.find_element(By.ID, "pd_accuracy")
     chrome.execute_script(
         "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", chart
     )
-    # The point lies within the drag layer, which takes the pointer.
     box = chrome.execute_script(
-        "const box = document.querySelector('#pd-accuracy .scatterlayer .trace:last-child .point')"
-        ".getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]"
+        'const box = document.querySelector(\'#pd_accuracy [aria-label*="kind: ensemble"]'
+        "[aria-roledescription=point]').getBoundingClientRect();"
+        "return [box.x + box.width / 2, box.y + box.height / 2]"
     )
 
     pointer = ActionChains(chrome)
     pointer.w3c_actions.pointer_action.move_to_location(*map(round, box))
     pointer.perform()
 
-    hovering = (By.CSS_SELECTOR, "#pd-accuracy .hoverlayer .hovertext")
-    told = awaited(chrome, lambda: [each.text for each in chrome.find_elements(*hovering)])[0]
-    assert "relu_ensemble" in told
+    tip = chrome.find_element(By.ID, "tip")
+    told = awaited(chrome, lambda: tip.is_displayed() and tip.text)
+    assert told.startswith("relu_ensemble\n")
     assert re.search(r"relative PD \d+\.\d% \[\d+\.\d, \d+\.\d\]", told)
 
 
-def test_an_arm_is_added_to_every_chart_of_lines_by_keyboard_and_stays_on_paper(chrome, page):
-    show(chrome, page)
-    names = (
-        "return ['pd-progress', 'pd-slice-1', 'calibration'].map(id =>"
-        "document.getElementById(id).data.map(e => e.meta).filter(e => e).join(' '))"
-    )
-    before = chrome.execute_script(names)
+def test_an_arm_is_added_to_every_chart_of_lines_by_keyboard(chrome, page):
+    shown(chrome, page)
+
+    def drawn() -> list[str]:
+        lines = [legend(chrome, name) for name in ("pd_progress", "pd_slice_1")]
+        return [*lines, panels(chrome, "calibration")]
+
+    before = drawn()
     box = chrome.find_element(By.CSS_SELECTOR, "#arms input[value=swish]")
 
     chrome.execute_script("arguments[0].focus({preventScroll: true})", box)
     ActionChains(chrome).send_keys(Keys.SPACE).perform()
-    after = chrome.execute_script(names)
-    chrome.execute_script("draw({printed: true})")
 
     assert before == ["relu smelu_1 relu_ensemble"] * 3
-    assert after == ["relu smelu_1 swish relu_ensemble"] * 3
-    assert chrome.execute_script(names) == after
+    after = ["relu smelu_1 relu_ensemble swish"] * 3
+    assert awaited(chrome, lambda: drawn() == after)
 
 
 def test_a_chart_that_has_none_of_the_chosen_arms_draws_all_that_it_has(chrome, page):
-    show(chrome, page)
+    shown(chrome, page)
 
-    names = "return document.getElementById('staleness').data.map(each => each.meta)"
-
-    assert chrome.execute_script(names) == ["stale"]
+    assert legend(chrome, "staleness") == "stale"
 
 
 def test_a_phone_scrolls_the_table_and_never_the_page_sideways(chrome, page):
-    show(chrome, page, width=PHONE)
+    shown(chrome, page, width=PHONE)
 
     assert chrome.execute_script("return window.innerWidth") == PHONE
     assert overflow(chrome) == 0
     region = chrome.find_element(By.CSS_SELECTOR, "#table .scroll")
     assert int(region.get_property("scrollWidth")) > int(region.get_property("clientWidth"))
-    for chart in chrome.find_elements(By.CSS_SELECTOR, ".chart .main-svg"):
+    for chart in chrome.find_elements(By.CSS_SELECTOR, ".chart svg"):
         assert chart.size["width"] <= PHONE
 
 
@@ -241,37 +272,47 @@ def test_head_and_names_stay_while_the_table_scrolls(chrome, page):
     assert chrome.execute_script(offset, first, region) == [1, 1]
 
 
+COLOURS = (
+    "const style = (selector) => getComputedStyle(document.querySelector(selector));"
+    "return [style('body').backgroundColor, style('#pd_progress svg').backgroundColor,"
+    "style('#pd_progress .role-axis-label text').fill,"
+    "style('#pd_progress .mark-line path').stroke]"
+)
+
+
+def rgb(colour: str) -> str:
+    """Return a colour as a browser computes it."""
+    return f"rgb({', '.join(str(int(colour[at : at + 2], 16)) for at in (1, 3, 5))})"
+
+
 @pytest.mark.parametrize("theme", THEMES)
 def test_page_and_charts_follow_the_reader_s_choice_of_light_or_dark(chrome, page, theme):
-    show(chrome, page, dark=theme == "dark")
-
-    colours = chrome.execute_script(
-        "const style = getComputedStyle(document.documentElement);"
-        "return [style.getPropertyValue('--panel'), style.getPropertyValue('--ink'),"
-        "...['panel', 'ink', '1'].map(name => DATA.themes[arguments[0]][name]),"
-        "document.getElementById('pd-progress').layout.paper_bgcolor]",
-        theme,
-    )
+    shown(chrome, page, dark=theme == "dark")
 
     chosen = THEMES[theme]
-    panel, ink = chosen.panel, chosen.ink
-    assert colours == [panel, ink, panel, ink, chosen.series[1], panel]
+    expected = [chosen.paper, chosen.panel, chosen.ink, chosen.series[0]]
+    assert chrome.execute_script(COLOURS) == [rgb(each) for each in expected]
 
 
-def test_it_prints_light_on_sheets_with_every_chart_as_wide_as_the_sheet(chrome, page):
-    show(chrome, page, dark=True)
-    chrome.execute_script(
-        "window.addEventListener('beforeprint', () => { window.seen ="
-        "[...document.querySelectorAll('.chart')]"
-        ".map(e => `${e.layout.width} ${e.layout.paper_bgcolor}`) })"
-    )
+def test_it_prints_light_on_sheets_with_no_chart_wider_than_the_sheet(chrome, page):
+    shown(chrome, page, dark=True)
 
     document = printed(chrome)
 
     assert document.startswith(b"%PDF-")
     pages = len(re.findall(rb"/Type /Page\b", document))
     assert 4 <= pages <= 15
-    seen = chrome.execute_script("return window.seen")
-    assert seen == [f"700 {THEMES['light'].panel}"] * CHARTS
-    wide = "return document.getElementById('calibration').layout.width > 700"
-    assert awaited(chrome, lambda: chrome.execute_script(wide))
+    chrome.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia",
+        {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]},
+    )
+    light = THEMES["light"]
+    assert chrome.execute_script(COLOURS)[1:3] == [rgb(light.panel), rgb(light.ink)]
+    widths = "return [...document.querySelectorAll('.chart svg')].map(each => each.clientWidth)"
+    chrome.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": SHEET, "height": 900, "deviceScaleFactor": 1, "mobile": False},
+    )
+    found = awaited(chrome, lambda: chrome.execute_script(widths))
+    assert all(0 < each <= SHEET for each in found)
+    assert len(found) == CHARTS
