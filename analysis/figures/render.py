@@ -1,0 +1,176 @@
+"""One specification per figure: Altair charts rendered as PNG, as SVG and in the report's page.
+
+Charts hold no colours. Each theme is a Vega-Lite config, which gives the series their colours and
+defines these mark styles: ``muted`` (reference lines), ``front`` (a broad pale line), ``hollow``
+(an outlined marker) and ``label`` (text on a plot).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+from analysis.writing import write_whole
+
+Spec = dict[str, Any]
+
+#: Okabe and Ito's colours, distinct to the colour-blind; dark ones first, for print in grey.
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+DASHES = ([1, 0], [6, 3], [8, 3, 2, 3], [2, 2], [8, 2, 2, 2, 2, 2], [12, 3], [1, 1])
+_CROSS = "M-1,-.6L-.6,-1L0,-.4L.6,-1L1,-.6L.4,0L1,.6L.6,1L0,.4L-.6,1L-1,.6L-.4,0Z"
+_STAR = "M0,-1.2L.3,-.3L1.2,0L.3,.3L0,1.2L-.3,.3L-1.2,0L-.3,-.3Z"
+MARKERS = (
+    *("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", _CROSS),
+    *("triangle-left", "triangle-right", _STAR),
+)
+FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
+#: WCAG 2.2: text (1.4.3), and lines and markers (1.4.11), against their background.
+TEXT_CONTRAST = 4.5
+GRAPHIC_CONTRAST = 3.0
+#: The plot area of a figure, in pixels of an unscaled PNG; the page fits the width to the screen.
+WIDTH, HEIGHT = 640, 380
+PNG_SCALE = 2.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Theme:
+    """Colours; ``series`` are ``COLOURS`` in their order, with enough contrast to ``panel``."""
+
+    paper: str
+    panel: str
+    ink: str
+    muted: str
+    grid: str
+    link: str
+    better: str
+    worse: str
+    series: tuple[str, ...]
+
+    @property
+    def config(self) -> Spec:
+        """The Vega-Lite config of this theme."""
+        guides = {"labelColor": self.ink, "titleColor": self.ink, "titleFontWeight": "normal"}
+        sizes = {"labelFontSize": 12, "titleFontSize": 12}
+        return {
+            "background": self.panel,
+            "font": FONT,
+            "view": {"stroke": None},
+            "range": {"category": list(self.series), "symbol": list(MARKERS)},
+            "axis": guides
+            | sizes
+            | {"gridColor": self.grid, "domainColor": self.muted, "tickColor": self.muted},
+            "legend": guides | sizes | {"labelLimit": 240, "symbolStrokeWidth": 2},
+            "header": guides | sizes,
+            "title": {"color": self.ink, "anchor": "start", "fontSize": 14, "fontWeight": 600},
+            "line": {"strokeWidth": 2},
+            "point": {"filled": True, "size": 70},
+            "rule": {"strokeWidth": 1},
+            "style": {
+                "muted": {"stroke": self.muted, "strokeWidth": 1},
+                "front": {"stroke": self.muted, "strokeWidth": 7, "opacity": 0.35},
+                "hollow": {"fill": self.panel, "strokeWidth": 2},
+                "label": {"fill": self.ink, "fontSize": 11},
+                "panel": {"fill": self.panel},
+            },
+        }
+
+
+def contrasting(colour: str, background: str, least: float) -> str:
+    """Return a colour, made darker or lighter until its contrast to a background suffices.
+
+    Colours are ``#rrggbb``; ``least`` is a contrast ratio of WCAG 2.2, from 1 to 21.
+    """
+    ground, first = _luminance(background), _channels(colour)
+    target = 0.0 if ground > 0.5 else 1.0
+    for step in range(101):
+        mixed = [round(255 * (each + (target - each) * step / 100)) for each in first]
+        found = "#" + "".join(f"{each:02x}" for each in mixed)
+        lighter, darker = sorted((_luminance(found), ground), reverse=True)
+        if (lighter + 0.05) / (darker + 0.05) >= least:
+            return found
+    raise ValueError(f"nothing contrasts {least}:1 with {background}")
+
+
+def _channels(colour: str) -> list[float]:
+    return [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+
+
+def _luminance(colour: str) -> float:
+    r, g, b = (
+        each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4
+        for each in _channels(colour)
+    )
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+def _theme(paper: str, panel: str, ink: str, grid: str, lines: float) -> Theme:
+    _, blue, red, green, *_ = COLOURS
+    text = partial(contrasting, background=panel, least=TEXT_CONTRAST + 0.5)
+    return Theme(
+        paper=paper,
+        panel=panel,
+        ink=ink,
+        muted=contrasting("#777777", panel, TEXT_CONTRAST + 1),
+        grid=grid,
+        link=text(blue),
+        better=text(green),
+        worse=text(red),
+        series=(ink, *(contrasting(each, panel, lines) for each in COLOURS[1:])),
+    )
+
+
+THEMES = {
+    "light": _theme("#f6f7f8", "#ffffff", "#16191d", "#dfe3e7", GRAPHIC_CONTRAST),
+    # Thin lines on black look darker than their colour is.
+    "dark": _theme("#101316", "#181c20", "#e9ecef", "#353c43", TEXT_CONTRAST),
+}
+
+
+def by_series(field: str, names: Sequence[str], *, legend: alt.Legend | None) -> dict[str, Any]:
+    """Return the encodings by which series differ: marker and dash first, colour second.
+
+    Use as ``mark_line(point=True).encode(**by_series("arm", names, legend=...))``.
+    """
+    domain = list(names)
+    common: dict[str, Any] = {"sort": domain, "legend": legend}
+    return {
+        "color": alt.Color(f"{field}:N", scale=alt.Scale(domain=domain), **common),
+        "shape": alt.Shape(f"{field}:N", scale=alt.Scale(domain=domain), **common),
+        "strokeDash": alt.StrokeDash(
+            f"{field}:N", scale=alt.Scale(domain=domain, range=list(DASHES)), **common
+        ),
+    }
+
+
+def known(value: float) -> float | None:
+    """Return a number for a chart's data: JSON has no NaN."""
+    return float(value) if math.isfinite(value) else None
+
+
+def embed(chart: alt.TopLevelMixin) -> Spec:
+    """Return a chart's Vega-Lite specification without a theme, for the page."""
+    spec: Spec = chart.to_dict()
+    return {key: each for key, each in spec.items() if key not in ("$schema", "config")}
+
+
+def themed(chart: alt.TopLevelMixin, theme: Theme = THEMES["light"]) -> Spec:
+    """Return a chart's Vega-Lite specification with a theme."""
+    return embed(chart) | {"config": theme.config, "padding": 12}
+
+
+def save(chart: alt.TopLevelMixin, directory: Path, name: str) -> list[Path]:
+    """Write a chart as NAME.png and NAME.svg in the light theme, atomically; return the paths."""
+    spec = themed(chart)
+    png = vl_convert.vegalite_to_png(spec, scale=PNG_SCALE)
+    svg = vl_convert.vegalite_to_svg(spec)
+    return [
+        write_whole(directory / f"{name}.png", lambda path: path.write_bytes(png)),
+        write_whole(directory / f"{name}.svg", lambda path: path.write_text(svg, "utf-8")),
+    ]
