@@ -13,8 +13,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from analysis.findings.words import difference_words, ratio_words
 from analysis.intervals import FEWEST_REPLICAS, Comparison, Interval
+from analysis.phrases import difference_words, ratio_words
 from analysis.summary import ArmSummary, Measured, SourceSummary, Summary
 
 #: A log that is no terminal has no width of its own; the table fits this one.

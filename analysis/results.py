@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from analysis.errors import ResultsError
+from analysis.study_design import StudyDesign
 
 Floats = NDArray[np.float64]
 
@@ -210,7 +211,10 @@ class ArmResults(Trials):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepResults:
-    """A sweep; ``sources`` are the baseline retrained with one source of irreproducibility each."""
+    """A sweep; ``sources`` are the baseline retrained with one source of irreproducibility each.
+
+    ``study`` is what the experiment's arms are a study of, where it says so.
+    """
 
     directory: Path
     experiment: str
@@ -218,6 +222,7 @@ class SweepResults:
     varied: tuple[str, ...]
     arms: tuple[ArmResults, ...]
     sources: tuple[Trials, ...]
+    study: StudyDesign | None = None
 
 
 def read_sweep(directory: Path | str) -> SweepResults:
@@ -238,6 +243,8 @@ def read_sweep(directory: Path | str) -> SweepResults:
         )
         experiment, varied = manifest["experiment"], tuple(manifest["varied"])
         named = manifest["baseline"]
+        study = manifest.get("study")
+        study = study and StudyDesign.model_validate_json(json.dumps(study))
     except (KeyError, TypeError, ValueError) as error:
         raise ResultsError(
             f"{path}: {type(error).__name__} {error}, expected what a sweep writes"
@@ -253,6 +260,7 @@ def read_sweep(directory: Path | str) -> SweepResults:
         varied=varied,
         arms=arms,
         sources=sources,
+        study=study,
     )
 
 

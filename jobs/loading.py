@@ -16,10 +16,12 @@ from jobs.experiment import (
     ExperimentArm,
     Replication,
     Settings,
+    Study,
 )
 from jobs.experiments import shipped_experiments
 from jobs.searching.arms import refuse_unsearchable
 from jobs.searching.config import SearchConfig
+from jobs.study import study_design
 from jobs.validation import below, mapping, validated
 from recsys.arms import ArmConfig
 from recsys.config import Recipe
@@ -82,6 +84,8 @@ def parse_experiment(document: Document) -> Experiment:
         validated(DataConfig, rest["data"], "data")
     if rest.get("search") is not None:
         validated(SearchConfig, rest["search"], "search")
+    if rest.get("study") is not None:
+        validated(Study, rest["study"], "study")
     settings = validated(Settings, rest, "")
     shared = validated(Defaults, _sections(defaults, "defaults"), "defaults")
     if not arms:
@@ -98,6 +102,8 @@ def parse_experiment(document: Document) -> Experiment:
     _refuse_what_nothing_varies(experiment)
     if experiment.search is not None:
         refuse_unsearchable(experiment)
+    if experiment.study is not None:
+        study_design(experiment, experiment.study)
     return experiment
 
 
