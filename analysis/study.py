@@ -96,9 +96,9 @@ def measure_study(sweep: SweepResults) -> Study | None:
                 continue
             ratio = intervals.ratio(arm.relative_pd, other.relative_pd)
             compared.append((ratio, intervals.difference(arm.log_loss, other.log_loss)))
-        slope = _slope(points, own)
-        if slope is not None:
-            slopes[series] = slope
+        trend = slope(points, own)
+        if trend is not None:
+            slopes[series] = trend
     ratios = _tests([ratio for ratio, _ in compared], none=1.0)
     differences = _tests([difference for _, difference in compared], none=0.0)
     return Study(
@@ -162,6 +162,24 @@ def table(study: Study) -> tuple[tuple[str, ...], ...]:
     )
 
 
+def slope(points: Sequence[StudyPoint], estimates: Sequence[Estimates]) -> Comparison | None:
+    """Compare the least-squares slope of log PD on log x with 0; None where there is no scale."""
+    scaled = [
+        (math.log(point.x), each.relative_pd)
+        for point, each in zip(points, estimates, strict=True)
+        if isinstance(point.x, float) and point.x > 0 and each.relative_pd.mean > 0
+    ]
+    if len(scaled) < FEWEST_OF_TREND:
+        return None
+    x = np.array([each for each, _ in scaled])
+    weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
+    value = sum(w * math.log(pd.mean) for w, (_, pd) in zip(weights, scaled, strict=True))
+    return intervals.contrast(
+        float(value),
+        [(pd, float(w) / pd.mean) for w, (_, pd) in zip(weights, scaled, strict=True)],
+    )
+
+
 def as_markdown(study: Study, *, figure: str, command: str) -> str:
     """Return a section: the question, the figure, the table, the reading and its command."""
     headings, *rows = table(study)
@@ -194,24 +212,6 @@ def _estimates(sweep: SweepResults, points: Sequence[StudyPoint]) -> dict[str, E
             f" {', '.join(arms)}"
         )
     return {name: measure(arms[name]) for name in names}
-
-
-def _slope(points: Sequence[StudyPoint], estimates: Sequence[Estimates]) -> Comparison | None:
-    """Compare the least-squares slope of log PD on log x with 0; None where there is no scale."""
-    scaled = [
-        (math.log(point.x), each.relative_pd)
-        for point, each in zip(points, estimates, strict=True)
-        if isinstance(point.x, float) and point.x > 0 and each.relative_pd.mean > 0
-    ]
-    if len(scaled) < FEWEST_OF_TREND:
-        return None
-    x = np.array([each for each, _ in scaled])
-    weights = (x - x.mean()) / np.sum((x - x.mean()) ** 2)
-    value = sum(w * math.log(pd.mean) for w, (_, pd) in zip(weights, scaled, strict=True))
-    return intervals.contrast(
-        float(value),
-        [(pd, float(w) / pd.mean) for w, (_, pd) in zip(weights, scaled, strict=True)],
-    )
 
 
 def _tests(found: Sequence[Comparison | None], *, none: float) -> list[AdjustedTest | None]:
@@ -309,6 +309,6 @@ def _untested(study: Study) -> str:
             few = f"fewer than {FEWEST_REPLICAS} replicas of an arm"
             reasons.setdefault(test.comparison.interval.reason or few, []).append(each)
         elif test is None and reference not in (each.point.arm, each.point.series):
-            reasons.setdefault(f"{reference} has no such {study.design.x}", []).append(each)
+            reasons.setdefault(f"{reference} has no arm there", []).append(each)
     listed = "; ".join(f"{_titles(points)} ({reason})" for reason, points in reasons.items())
     return f"PD not tested: {listed}." if listed else ""

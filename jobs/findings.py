@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Annotated
 
 from typer import Option
+from vl_convert import vegalite_to_svg
 
-from analysis.figures.render import save
+from analysis.figures.render import themed
 from analysis.figures.study import study_chart
 from analysis.results import SweepResults, read_sweep
 from analysis.spending import Prices
@@ -86,9 +87,10 @@ def write_document(sweeps: Mapping[str, SweepResults], path: Path) -> list[Path]
         study = measure_study(sweep)
         chart = study and study_chart(study)
         if study and chart:
-            written += save(chart, path.with_suffix(""), name)
+            svg = partial(Path.write_text, data=vegalite_to_svg(themed(chart)), encoding="utf-8")
+            written.append(write_whole(path.with_suffix("") / f"{name}.svg", svg))
             command = f"soloist sweep {name} --output results/{name}"
-            figure = f"{path.stem}/{name}.png"
+            figure = f"{path.stem}/{name}.svg"
             sections.append(as_markdown(study, figure=figure, command=command))
     text = PREFACE + "\n\n".join(sections) + "\n"
     return [write_whole(path, partial(Path.write_text, data=text, encoding="utf-8")), *written]

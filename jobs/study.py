@@ -33,8 +33,8 @@ def study_design(experiment: Experiment, study: Study) -> StudyDesign:
         other = places.setdefault((label[name], x), name)
         if other is not name:
             raise ConfigError(
-                f"study.series: {other} and {name} are both at {study.x} {x}, expected fields in "
-                "which they differ"
+                f"study.series: {other} and {name} are both at {study.x} {_shown(x)}, expected "
+                "fields in which they differ"
             )
     reference = study.reference_series or study.reference or experiment.baseline
     valid = list(dict.fromkeys(label.values())) if study.reference_series else list(fields)
@@ -90,7 +90,7 @@ def _flat(found: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
             case list() | tuple():
                 flat[prefix + key] = " + ".join(map(str, value))
             case bool():
-                flat[prefix + key] = str(value).lower()
+                flat[prefix + key] = f"{key} {str(value).lower()}"
             case int() | float():
                 flat[prefix + key] = float(value)
             case _:
@@ -121,10 +121,9 @@ def _label(study: Study, fields: Mapping[str, Fields], name: str, baseline: str)
     for number, field in enumerate(study.series_fields):
         value = found.get(field)
         if value is not None and (number == 0 or value != fields[baseline].get(field)):
-            is_plain = isinstance(value, str) and value not in ("true", "false")
-            leaf = "" if is_plain else f"{field.rpartition('.')[2]} "
+            leaf = "" if str(value)[:1].isalpha() else f"{field.rpartition('.')[2]} "
             parts.append(f"{leaf}{_shown(value)}")
-    return ", ".join(parts)
+    return " ".join(parts)
 
 
 def _shown(value: Value) -> str:

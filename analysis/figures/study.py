@@ -15,7 +15,7 @@ from analysis.study import MeasuredPoint, Study, shown
 
 #: From such a ratio of its ends on, an axis is logarithmic.
 LOGARITHMIC = 8.0
-#: Series are set side by side, so many pixels apart, so that their intervals do not overlap.
+#: Points at one place are set side by side, so many pixels apart: their intervals would overlap.
 APART = 5.0
 Place = Any
 """A number or a name"""
@@ -31,24 +31,23 @@ def study_chart(study: Study) -> alt.TopLevelMixin | None:
     placed = [each for each in points if each.point.x is not None]
     if not placed:
         return None
-    levels = [each for each in points if each.point.x is None]
     reference = [each for each in points if each.point.arm == study.design.reference]
-    series = [each for each in study.design.series if each in {p.point.series for p in placed}]
-    series += [each.point.series for each in levels if each not in reference]
-    look = by_series("series", series, legend=alt.Legend(title=None) if any(series) else None)
+    levels = [each for each in points if each.point.x is None and each not in reference]
     places = list(dict.fromkeys(each.point.x for each in placed))
     x, moved = _axis(study.design.x, places)
-    middle = (len(series) - 1) / 2
-    data = [
-        row | {"x": moved(row["x"], APART * (series.index(row["series"]) - middle) / WIDTH)}
-        for row in _rows(placed)
-    ]
+    data = []
+    for place in places:
+        together = [each for each in placed if each.point.x == place]
+        for number, row in enumerate(_rows(together)):
+            share = APART * (number - (len(together) - 1) / 2) / WIDTH
+            data.append(row | {"x": moved(place, share)})
+    series = list(dict.fromkeys(each.point.series for each in [*placed, *levels]))
+    look = by_series("series", series, legend=alt.Legend(title=None) if any(series) else None)
     rows = alt.Chart(alt.Data(values=data)).encode(x=x, color=look["color"])
-    across = alt.Chart(alt.Data(values=_rows([each for each in levels if each not in reference])))
+    across = alt.Chart(alt.Data(values=_rows(levels)))
     level = alt.Chart(alt.Data(values=_rows(reference))).encode(y="value:Q")
     layers: list[Any] = [
         rows.mark_rule().encode(y="low:Q", y2="high:Q"),
-        rows.mark_line().encode(y=_PD, strokeDash=look["strokeDash"]),
         rows.mark_point().encode(y=_PD, shape=look["shape"], tooltip="tip:N"),
         across.mark_rule().encode(y="value:Q", color=look["color"], strokeDash=look["strokeDash"]),
         level.mark_rule(style="muted", strokeDash=[6, 3]),
@@ -56,6 +55,9 @@ def study_chart(study: Study) -> alt.TopLevelMixin | None:
             x=alt.value(WIDTH - 4), text="arm:N"
         ),
     ]
+    # Names alone have no order along which a line could lead.
+    if any(isinstance(place, float) for place in places):
+        layers.append(rows.mark_line().encode(y=_PD, strokeDash=look["strokeDash"]))
     chart: alt.TopLevelMixin = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
     return chart
 
@@ -72,6 +74,8 @@ def _axis(field: str, places: Sequence[Place]) -> tuple[alt.X, Callable[[Place, 
             values=list(range(len(names))),
             labelExpr=f"{json.dumps(names)}[datum.value]",
             labelAngle=-30,
+            labelOverlap=False,
+            labelLimit=160,
             grid=False,
         )
         scale = alt.Scale(zero=False, nice=False, padding=24)
