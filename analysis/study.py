@@ -143,10 +143,10 @@ def table(study: Study) -> tuple[tuple[str, ...], ...]:
         "replicas",
         "relative PD",
         f"ratio to {reference}",
-        "p (Holm)",
+        "p of ratio (Holm)",
         "log loss",
         f"difference from {reference}",
-        "p (Holm)",
+        "p of difference (Holm)",
     )
     return headings, *(
         (
