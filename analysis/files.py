@@ -29,6 +29,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from analysis.errors import ResultsError
+from analysis.study_design import StudyDesign
 from analysis.text import check_experiment_name, check_read_arm_name, printable, shortened
 from recsys.names import is_inner
 
@@ -110,6 +111,7 @@ class Manifest(Strict):
     varied: tuple[Label, ...]
     arms: Annotated[tuple[ManifestArm, ...], AfterValidator(_check_names)]
     sources: tuple[ManifestSource, ...]
+    study: StudyDesign | None = None
 
 
 class CostFile(Strict):

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -76,11 +77,13 @@ class Comparison:
     another was asked for. ``more_replicas`` is how many more of each arm would settle an open
     comparison if the values stayed as measured: 0 where it is settled, None where no number of
     replicas would. Fewer than three settle nothing and leave it unknown how many would: None.
+    ``p_value`` is that of the two-sided test against the same value; NaN where none is possible.
     """
 
     interval: Interval
     settled: bool
     more_replicas: int | None
+    p_value: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,13 +127,24 @@ class Spread:
 
     def half_width(self, count: int, confidence: float) -> float:
         """Return half the width that the interval of ``count`` replicas would have."""
+        variance, df = self._of(count)
+        return float(student.ppf((1 + confidence) / 2, df)) * math.sqrt(variance)
+
+    def p_value(self, effect: float) -> float:
+        """Return the two-sided p-value of an effect, by the test that the interval inverts."""
+        variance, df = self._of(self.count)
+        if variance == 0:
+            return 0.0 if effect else 1.0
+        return 2.0 * float(student.sf(abs(effect) / math.sqrt(variance), df))
+
+    def _of(self, count: int) -> tuple[float, float]:
+        """Return the variance with ``count`` replicas, and its degrees of freedom."""
         replicas = self.replicas * self.count / count
         known = self.examples**2 / self.df_examples
         if replicas > 0:
             known += replicas**2 / (count - 1)
         variance = self.examples + replicas
-        df = variance**2 / known if known > 0 else self.df_examples
-        return float(student.ppf((1 + confidence) / 2, df)) * math.sqrt(variance)
+        return variance, variance**2 / known if known > 0 else self.df_examples
 
 
 def estimate(units: Units, *, positive: bool = False) -> Interval:
@@ -206,13 +220,26 @@ def ratio(
     return _comparison(value, against, parts, logarithmic=True, confidence=confidence)
 
 
-def combination(value: float, parts: list[tuple[Units, float]]) -> Interval:
-    """Return the interval of a smooth function of several arms' metrics, by the delta method.
+def contrast(value: float, parts: list[tuple[Units, float]]) -> Comparison:
+    """Compare a smooth function of several arms' metrics with 0, by the delta method.
 
     ``value`` is the function's; each part is an arm's units and the function's slope in their mean.
     Arms are paired over examples and replicas as in a comparison.
     """
-    return _interval(value, parts, False, CONFIDENCE)
+    return _comparison(value, 0.0, parts, logarithmic=False, confidence=CONFIDENCE)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for their number by Holm's step-down method; NaN are no tests.
+
+    Holm 1979, "A simple sequentially rejective multiple test procedure": at 5 % the rate of any
+    false rejection is at most 5 %, however the tests depend on each other.
+    """
+    found = np.asarray(p_values, np.float64)
+    order = np.argsort(found)[: np.count_nonzero(~np.isnan(found))]
+    steps = found[order] * np.arange(len(order), 0, -1)
+    found[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return [float(each) for each in found]
 
 
 def _comparison(
@@ -226,13 +253,17 @@ def _comparison(
     interval = _interval(value, parts, logarithmic and value > 0, confidence)
     if math.isnan(interval.low):
         return Comparison(interval=interval, settled=False, more_replicas=None)
-    settled = interval.covers_replicas and not interval.contains(against)
-    if settled:
-        return Comparison(interval=interval, settled=True, more_replicas=0)
+    if not interval.covers_replicas:
+        return Comparison(interval=interval, settled=False, more_replicas=None)
+    spread = _spread(parts)
+    settled = not interval.contains(against)
     effect = abs(math.log(value / against) if logarithmic and value > 0 else value - against)
-    known = interval.covers_replicas
-    more = _more_replicas(effect, _spread(parts), confidence) if known else None
-    return Comparison(interval=interval, settled=False, more_replicas=more)
+    return Comparison(
+        interval=interval,
+        settled=settled,
+        more_replicas=0 if settled else _more_replicas(effect, spread, confidence),
+        p_value=spread.p_value(effect),
+    )
 
 
 def _more_replicas(effect: float, spread: Spread, confidence: float) -> int | None:

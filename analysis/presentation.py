@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis import text
-from analysis.findings.words import difference_words, ratio_words
 from analysis.intervals import FEWEST_REPLICAS, Comparison, Interval
+from analysis.phrases import difference_words, ratio_words
 from analysis.summary import ArmSummary, Measured, SourceSummary, Summary
 
 #: The source of irreproducibility that is rounding alone.

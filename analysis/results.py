@@ -28,6 +28,7 @@ from analysis.files import (
     read_json,
     read_table,
 )
+from analysis.study_design import StudyDesign
 from analysis.text import listed, shortened
 
 Floats = NDArray[np.float64]
@@ -236,7 +237,10 @@ class ArmResults(Trials):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepResults:
-    """A sweep; ``sources`` are the baseline retrained with one source of irreproducibility each."""
+    """A sweep; ``sources`` are the baseline retrained with one source of irreproducibility each.
+
+    ``study`` is what the experiment's arms are a study of, where it says so.
+    """
 
     directory: Path
     experiment: str
@@ -244,6 +248,7 @@ class SweepResults:
     varied: tuple[str, ...]
     arms: tuple[ArmResults, ...]
     sources: tuple[Trials, ...]
+    study: StudyDesign | None = None
 
 
 def read_sweep(directory: Path | str) -> SweepResults:
@@ -270,6 +275,7 @@ def read_sweep(directory: Path | str) -> SweepResults:
         varied=manifest.varied,
         arms=arms,
         sources=tuple(_trials(directory, each.source, each.trials) for each in manifest.sources),
+        study=manifest.study,
     )
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from analysis.text import check_experiment_name
 from distrib.stalls import STALL_S
@@ -83,6 +83,37 @@ class ExperimentArm(Frozen):
     replication: Replication
 
 
+class Study(Frozen):
+    """A question that the arms answer; the report draws, tabulates and reads the answer.
+
+    Fields are dotted fields of an arm, such as ``activation.beta``, ``activation.name``, ``kind``,
+    ``components``, ``stream.shuffle``, ``engine.workers``, or ``arm``, its name.
+    """
+
+    question: str = Field(min_length=1, description="what the study asks, as a sentence")
+    x: str = Field("arm", description="the field that varies along a series")
+    series: str | tuple[str, ...] = Field(
+        (), description="the field or fields by which arms are put into series"
+    )
+    reference: str | None = Field(
+        None, description="arm that all others are compared with; none: the baseline"
+    )
+    reference_series: str | None = Field(
+        None, description="series that all others are compared with, where x is the same"
+    )
+
+    @model_validator(mode="after")
+    def _one_reference(self) -> Self:
+        if self.reference is not None and self.reference_series is not None:
+            raise ValueError("found reference and reference_series, expected one of them")
+        return self
+
+    @property
+    def series_fields(self) -> tuple[str, ...]:
+        """``series`` as a tuple."""
+        return (self.series,) if isinstance(self.series, str) else self.series
+
+
 class Settings(Frozen):
     """The fields of an experiment other than defaults and arms."""
 
@@ -108,6 +139,7 @@ class Settings(Frozen):
         "training starts again",
     )
     search: SearchConfig | None = Field(None, description="what soloist search looks for")
+    study: Study | None = Field(None, description="what the arms are a study of")
 
     @property
     def replication(self) -> Replication:

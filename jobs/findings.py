@@ -1,33 +1,44 @@
-"""``python -m jobs.findings``: the paper's conditions on MovieLens, measured and written down."""
+"""``python -m jobs.findings``: runs the shipped experiments with a study, and writes what came out.
+
+All share one set of trials, so that an arm of several experiments is trained once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from typer import Option
+from vl_convert import vegalite_to_svg
 
-from analysis.findings.document import FINDERS, write_document
-from analysis.results import read_sweep
+from analysis.figures.render import themed
+from analysis.figures.study import study_chart
+from analysis.results import SweepResults, read_sweep
+from analysis.spending import Prices
+from analysis.study import as_markdown, measure_study
+from analysis.writing import write_whole
 from distrib.failures import raise_for
 from distrib.groups import Group, missing_groups
-from distrib.runner import run_groups
-from distrib.session import ray_session, terminated_like_interrupted
-from jobs.command import run, say
-from jobs.display import Display
+from jobs import bill
+from jobs.command import check_output, run, say
 from jobs.experiment import Experiment
+from jobs.experiments import shipped_experiments
 from jobs.loading import load_experiment
-from jobs.planning import PlannedArm, manifest, open_click_log, plan, write_manifest
+from jobs.planning import manifest, open_click_log, plan, write_manifest
+from jobs.training import train_groups
 
+PREFACE = """# Findings
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Study:
-    """An experiment and what it asks to be trained."""
+`make findings` runs the shipped experiments that declare a study, and writes this document from
+the study section of their reports. Intervals are 95 %, over groups of examples and over replicas,
+paired where two arms are compared, and not adjusted for the number of comparisons; p-values are,
+by Holm's method, apart for PD, log loss and slopes of each study. PD is the relative prediction
+difference, log loss is in nats. One small data set and one small network: what holds here need not
+hold elsewhere.
 
-    experiment: Experiment
-    arms: Sequence[PlannedArm]
+"""
 
 
 def findings(
@@ -39,33 +50,50 @@ def findings(
         Option(metavar="FILE", help="Where the findings go; their figures, to a folder beside it."),
     ] = Path("docs/findings.md"),
 ) -> None:
-    """Train the shipped experiments on the paper's conditions, and write down what they found.
+    """Run the shipped experiments that declare a study, and write down what they found.
 
-    All share one set of trials, so what several have in common is trained once; a finished trial
-    is never run again. `soloist report DIR/NAME` prints the whole table of one of them.
+    Says before what is to train. A finished trial is never run again: after Ctrl-C or a crash the
+    same command goes on. `soloist report DIR/NAME` makes the report of one of the experiments.
     """
-    train_missing(output)
-    sweeps = {name: read_sweep(output / name) for name in FINDERS}
-    for path in write_document(sweeps, document):
+    loaded = {name: load_experiment(name) for name in shipped_experiments()}
+    studies = {name: each for name, each in loaded.items() if each.study is not None}
+    train_missing(output, studies)
+    for path in write_document({name: read_sweep(output / name) for name in studies}, document):
         say(path)
 
 
-def train_missing(directory: Path) -> None:
-    """Run all experiments as one sweep, and write a manifest of each to ``directory/NAME``."""
-    experiments = [load_experiment(name) for name in FINDERS]
-    log = open_click_log(experiments[0].data)
-    studies = [Study(experiment=each, arms=plan(each, log)) for each in experiments]
-    for each in studies:
-        contents = manifest(each.experiment, each.arms, root=Path(".."))
-        write_manifest(directory / each.experiment.name, contents)
-    asked = [Group(title=arm.title, trials=arm.trials) for each in studies for arm in each.arms]
-    fuse = min(each.fuse for each in experiments)
+def train_missing(directory: Path, experiments: Mapping[str, Experiment]) -> None:
+    """Write a manifest of each experiment to ``directory/NAME``, and train what is missing."""
+    log = open_click_log(next(iter(experiments.values())).data)
+    check_output(directory)
+    asked = []
+    for name, experiment in experiments.items():
+        planned = plan(experiment, log)
+        write_manifest(directory / name, manifest(experiment, planned, root=Path("..")))
+        asked += [Group(title=f"{name}: {arm.title}", trials=arm.trials) for arm in planned]
+    fuse = min(each.fuse for each in experiments.values())
     groups = missing_groups(directory, asked, fuse=fuse)
-    if not groups:
-        return
-    with Display() as display, ray_session(), terminated_like_interrupted():
-        failures = run_groups(log, directory, groups, observe=display)
+    if groups:
+        rows = bill.estimated(log, directory, groups, Prices())
+        say(f"{len(experiments)} experiments, {bill.planned_words(rows, Prices())}")
+    failures = train_groups(log, directory, groups)
     raise_for(failures, sum(len(group.trials) for group in groups))
+
+
+def write_document(sweeps: Mapping[str, SweepResults], path: Path) -> list[Path]:
+    """Write the study sections of sweeps, and their figures beside it; return all files written."""
+    sections, written = [], []
+    for name, sweep in sweeps.items():
+        study = measure_study(sweep)
+        chart = study and study_chart(study)
+        if study and chart:
+            svg = partial(Path.write_text, data=vegalite_to_svg(themed(chart)), encoding="utf-8")
+            written.append(write_whole(path.with_suffix("") / f"{name}.svg", svg))
+            command = f"soloist sweep {name} --output results/{name}"
+            figure = f"{path.stem}/{name}.svg"
+            sections.append(as_markdown(study, figure=figure, command=command))
+    text = PREFACE + "\n\n".join(sections) + "\n"
+    return [write_whole(path, partial(Path.write_text, data=text, encoding="utf-8")), *written]
 
 
 if __name__ == "__main__":

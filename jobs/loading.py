@@ -19,6 +19,7 @@ from jobs.experiment import (
 )
 from jobs.experiments import shipped_experiments
 from jobs.searching.arms import refuse_unsearchable
+from jobs.study import study_design
 from jobs.validation import Faults, below, in_file, mapping, validated
 from recsys.arms import ArmConfig
 from recsys.config import Recipe
@@ -96,6 +97,8 @@ def parse_experiment(document: Document) -> Experiment:
     _refuse_what_nothing_varies(experiment)
     if experiment.search is not None:
         refuse_unsearchable(experiment)
+    if experiment.study is not None:
+        study_design(experiment, experiment.study)
     return experiment
 
 

@@ -14,6 +14,7 @@ from distrib.results import trial_directory
 from distrib.trial import Trial
 from jobs.experiment import DataConfig, Experiment
 from jobs.slices import item_column
+from jobs.study import study_design
 from recsys.activations import activation_beta
 from recsys.calls import parse_call
 from recsys.config import Recipe
@@ -126,6 +127,10 @@ def manifest(
     ``root`` is where the sweep put its trials, seen from the manifest: several experiments can
     share those that they have in common.
     """
+    study = None
+    # A search plans other arms.
+    if experiment.study is not None and experiment.arms.keys() <= {arm.name for arm in planned}:
+        study = study_design(experiment, experiment.study)
     return {
         "experiment": experiment.name,
         "baseline": experiment.baseline,
@@ -136,6 +141,7 @@ def manifest(
             for arm in planned
             if arm.source is not None
         ],
+        "study": study and study.model_dump(mode="json"),
     }
 
 

@@ -15,6 +15,7 @@ from analysis.figures import learning_curves, pd_sources, tradeoff_plots
 from analysis.figures.calibration import calibration
 from analysis.figures.figure import Absent, Figure
 from analysis.figures.render import PAGE, THEMES, embed
+from analysis.figures.study import study_figures
 from analysis.replacement import Margins, trained_alike
 from analysis.report import listings, tradeoff_table
 from analysis.report.listings import Listing
@@ -26,6 +27,7 @@ from analysis.writing import write_whole
 NAME = "report.html"
 #: All figures of a sweep. Results may not suffice for each.
 FIGURES = (
+    "study",
     *("pd_accuracy", "pd_lookups", "pd_source", "pd_slice_0", "pd_slice_1", "pd_slice_2"),
     *("pd_progress", "eval_log_loss", "progressive_log_loss", "calibration", "staleness"),
 )
@@ -51,6 +53,7 @@ def sections(summary: Summary, first: Collection[str] = ()) -> tuple[Section, ..
         pd_sources.by_slice(number, each, first) for number, each in enumerate(slice_sweep(sweep))
     ]
     parts: dict[tuple[str, str], Sequence[Figure | Listing | Absent]] = {
+        ("study", "Study"): study_figures(sweep),
         ("tradeoff", "What prediction difference costs"): (
             tradeoff_plots.pd_accuracy(summary),
             tradeoff_plots.pd_lookups(summary),
@@ -72,6 +75,7 @@ def sections(summary: Summary, first: Collection[str] = ()) -> tuple[Section, ..
     return tuple(
         Section(identifier=identifier, title=title, parts=tuple(found))
         for (identifier, title), found in parts.items()
+        if found
     )
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from analysis.findings.words import listed, number, percent
 from analysis.intervals import Interval
+from analysis.phrases import joined, number, percent
 from jobs.searching.arms import arm_name
 from jobs.searching.config import SearchConfig
 from jobs.searching.policy import Candidate, Outcome, Request, Standing, Verdict, standing
@@ -21,7 +21,7 @@ def step(config: SearchConfig, request: Request) -> str:
     """Say what is asked for."""
     counts = [count for _, count in request.replicas]
     more = [f"{value:g} ({count})" for value, count in request.replicas if count > config.replicas]
-    added = f", more of {listed(more)}" if more else ""
+    added = f", more of {joined(more)}" if more else ""
     return (
         f"round {request.round} of {config.rounds}: {len(counts)} values of {config.parameter}, "
         f"{config.replicas} replicas each{added}"
@@ -123,12 +123,12 @@ def _rivals(config: SearchConfig, verdict: Verdict) -> list[str]:
     told = []
     if alike:
         told.append(
-            f"The relative PD of {listed(_values(alike))} is not told apart from it with "
+            f"The relative PD of {joined(_values(alike))} is not told apart from it with "
             f"{config.max_replicas} replicas."
         )
     if unclear:
         told.append(
-            f"Whether the log loss of {listed(_values(unclear))} is within ε cannot be told with "
+            f"Whether the log loss of {joined(_values(unclear))} is within ε cannot be told with "
             f"{config.max_replicas} replicas; the relative PD may be smaller there."
         )
     return told

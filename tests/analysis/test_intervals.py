@@ -247,3 +247,27 @@ def test_intervals_that_are_to_hold_together_are_as_wide_as_bonferroni_says():
     found = intervals.difference(first, second, confidence=intervals.each_of(7)).interval
     expected = stats.t.ppf(1 - 0.05 / 14, 3) * 0.5 / math.sqrt(4)
     assert found.high - found.value == pytest.approx(expected)
+
+
+def test_a_p_value_is_that_of_the_test_which_the_interval_inverts():
+    first, second = scattered(0.5), scattered(0.0, value=0.5)
+    found = intervals.difference(first, second, against=0.9)
+    gap = abs(found.interval.value - 0.9)
+    assert found.p_value == pytest.approx(2 * stats.t.sf(gap / (0.5 / math.sqrt(4)), 3))
+
+    edge = intervals.difference(first, second, confidence=1 - found.p_value, against=0.9).interval
+    assert min(abs(edge.low - 0.9), abs(edge.high - 0.9)) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_p_value_of_a_ratio_is_on_the_log_scale():
+    first, second = scattered(0.5), scattered(0.3, value=1.5)
+    found = intervals.ratio(first, second)
+    edge = intervals.ratio(first, second, confidence=1 - found.p_value).interval
+    assert min(abs(edge.low - 1), abs(edge.high - 1)) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_holms_method_on_an_example_worked_by_hand():
+    adjusted = intervals.holm([0.01, 0.04, math.nan, 0.03, 0.005, 0.9])
+    np.testing.assert_allclose(adjusted, [0.04, 0.09, math.nan, 0.09, 0.025, 0.9])
+    assert intervals.holm([0.6, 0.7]) == [1.0, 1.0]
+    assert intervals.holm([]) == []

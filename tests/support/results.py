@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from analysis.results import DONE, MANIFEST
 from analysis.slices import GROUP, ITEM, SLICES
+from analysis.study_design import StudyDesign
 
 USERS = 60
 EXAMPLES = 900
@@ -55,6 +56,7 @@ def write_sweep(
     *,
     baseline: str = "relu",
     floor: SyntheticArm | None = None,
+    study: StudyDesign | None = None,
     seed: int = 0,
 ) -> Path:
     """Write a sweep of synthetic arms below ``directory`` and return it."""
@@ -72,6 +74,7 @@ def write_sweep(
         "varied": ["shuffle"],
         "arms": entries,
         "sources": sources,
+        "study": study and study.model_dump(mode="json"),
     }
     (directory / MANIFEST).write_text(json.dumps(manifest))
     return directory

@@ -21,6 +21,7 @@ from analysis.summary import summarize
 from analysis.tradeoff import table_of
 from analysis.verdict import verdicts
 from tests.support.results import ARMS, SyntheticArm, write_everything, write_sweep
+from tests.support.studies import beta_arms, beta_design
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +60,8 @@ def absent(summary) -> dict[str, str]:
     return {part.title: part.reason for part in parts if isinstance(part, Absent)}
 
 
-def test_a_sweep_that_has_everything_has_every_chart(charts, summary):
-    assert tuple(charts) == FIGURES
+def test_a_sweep_that_has_everything_has_every_chart_but_that_of_a_study(charts, summary):
+    assert ("study", *charts) == FIGURES
     assert list(charts) == [
         "pd_accuracy",
         "pd_lookups",
@@ -75,6 +76,19 @@ def test_a_sweep_that_has_everything_has_every_chart(charts, summary):
         "staleness",
     ]
     assert absent(summary) == {}
+
+
+def test_a_study_is_the_first_section_with_its_curve_table_and_reading(tmp_path):
+    write_sweep(tmp_path, beta_arms(), study=beta_design())
+
+    summary = summarize(read_sweep(tmp_path))
+    page = rendered(summary)
+
+    assert sections(summary)[0].identifier == "study"
+    assert "study" in data(page)["charts"]
+    assert "Is smoother better?" in page
+    assert "after Holm" in page
+    assert "smelu_0_5" in page
 
 
 def test_the_page_declares_the_colours_of_both_themes_and_charts_refer_to_them(page):

@@ -1,1 +1,0 @@
-"""What the shipped experiments on the paper's conditions found: one file for each."""

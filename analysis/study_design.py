@@ -1,0 +1,36 @@
+"""What a study compares: the part of ``sweep.json`` that an experiment's ``study`` becomes."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class StudyPoint(_Strict):
+    """An arm in a study: its place, and the arm that it is compared with.
+
+    ``x`` is None where the arm lacks the field that the study varies; ``reference`` is None where
+    nothing is comparable.
+    """
+
+    arm: str
+    series: str
+    x: float | str | None
+    reference: str | None
+
+
+class StudyDesign(_Strict):
+    """The question, the names of x and of the reference, and the points in order."""
+
+    question: str
+    x: str
+    reference: str
+    points: tuple[StudyPoint, ...]
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """The series that the points belong to, in order."""
+        return tuple(dict.fromkeys(point.series for point in self.points))
