@@ -162,7 +162,7 @@ def test_the_weights_of_what_was_confirmed_are_kept_and_exported_as_the_answer_s
 
     confirmed = read_sweep(place).arms
     found = answer(directory)
-    kept = {path.parent.name for path in directory.glob("trials/*/weights.pt")}
+    kept = {path.parent.name for path in directory.glob("trials/*/weights.safetensors")}
     assert [len(each.done) for each in confirmed] == [3, 3]
     assert kept == {trial.directory.name for each in confirmed for trial in each.done}
     assert arm == f"smelu@{found['best']['value']:g}" == confirmed[1].name

@@ -102,7 +102,7 @@ def test_weights_that_were_not_kept_cost_a_training_that_predicts_the_same(
     assert without.keys() == kept.keys()
     assert not without.items() & kept.items()
     assert predicted(directory) == predictions
-    assert len(list(directory.glob("trials/*/weights.pt"))) == 4
+    assert len(list(directory.glob("trials/*/weights.safetensors"))) == 4
     assert finished(directory) == kept
 
 
