@@ -26,7 +26,7 @@ from analysis.study_design import StudyDesign, StudyPoint
 from analysis.summary import Estimates
 from recsys import metrics
 from tests.support.results import SyntheticArm, write_sweep
-from tests.support.studies import BETAS, beta_arms, beta_design
+from tests.support.studies import BETAS, arm_name, beta_arms, beta_design
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def by_arm(study: Study) -> dict[str, MeasuredPoint]:
 def test_points_are_compared_with_their_reference_by_definition(directory, found):
     labels, relu = predictions(directory, "relu")
     relu_loss = np.mean([metrics.log_loss(labels, model) for model in relu])
-    for name in ("smelu_2", "swish_0.5"):
+    for name in ("smelu_2", "swish_0_5"):
         _, models = predictions(directory, name)
         point = by_arm(found)[name]
         pd_of_arm = relative_pd(models)
@@ -82,7 +82,7 @@ def test_p_values_are_adjusted_over_the_comparisons_of_a_study(found):
 
 
 def test_a_trend_is_the_least_squares_slope_of_log_pd_on_log_x(directory, found):
-    pds = [relative_pd(predictions(directory, f"smelu_{beta:g}")[1]) for beta in BETAS]
+    pds = [relative_pd(predictions(directory, arm_name("smelu", beta))[1]) for beta in BETAS]
     expected, _ = np.polyfit(np.log(BETAS), np.log(pds), 1)
     assert found.trends["smelu"].comparison.interval.value == pytest.approx(expected)
     assert found.trends["smelu"].outcome is Outcome.LOWER
@@ -114,7 +114,7 @@ def test_an_arm_that_is_not_finished_says_so_and_the_others_are_read(tmp_path):
 
 def test_models_that_are_the_same_have_no_ratio_and_no_trend(tmp_path):
     arms = [SyntheticArm(name="relu", noise=0.8)]
-    arms += [SyntheticArm(name=f"smelu_{beta:g}", noise=0.0) for beta in BETAS]
+    arms += [SyntheticArm(name=arm_name("smelu", beta), noise=0.0) for beta in BETAS]
     design = StudyDesign(
         question="Q?",
         x="x",
@@ -135,7 +135,7 @@ def test_a_sweep_without_a_study_has_none(tmp_path):
 
 def test_a_study_of_an_arm_that_does_not_exist_is_refused(tmp_path):
     write_sweep(tmp_path, study=beta_design())
-    with pytest.raises(ResultsError, match=r"names the arm 'smelu_0\.5', expected one of relu"):
+    with pytest.raises(ResultsError, match="names the arm 'smelu_0_5', expected one of relu"):
         measure_study(read_sweep(tmp_path))
 
 

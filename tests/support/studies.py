@@ -13,11 +13,16 @@ from tests.support.results import SyntheticArm, write_sweep
 BETAS = (0.5, 1.0, 2.0)
 
 
+def arm_name(activation: str, beta: float) -> str:
+    """Return what ``beta_arms`` calls an arm."""
+    return f"{activation}_{beta:g}".replace(".", "_")
+
+
 def beta_design(reference: str | None = "relu") -> StudyDesign:
     """Return the design of ``beta_arms``: two activations at three values of β, beside ReLU."""
     points = [StudyPoint(arm="relu", series="relu", x=None, reference=None)]
     points += [
-        StudyPoint(arm=f"{name}_{beta:g}", series=name, x=beta, reference=reference)
+        StudyPoint(arm=arm_name(name, beta), series=name, x=beta, reference=reference)
         for name in ("smelu", "swish")
         for beta in BETAS
     ]
@@ -31,8 +36,10 @@ def beta_arms(**others: object) -> tuple[SyntheticArm, ...]:
     arms = [SyntheticArm(name="relu", noise=0.8)]
     for beta in BETAS:
         arms += [
-            SyntheticArm(name=f"smelu_{beta:g}", noise=0.6 / beta, activation="smelu", beta=beta),
-            SyntheticArm(name=f"swish_{beta:g}", noise=0.8, activation="swish", beta=beta),
+            SyntheticArm(
+                name=arm_name("smelu", beta), noise=0.6 / beta, activation="smelu", beta=beta
+            ),
+            SyntheticArm(name=arm_name("swish", beta), noise=0.8, activation="swish", beta=beta),
         ]
     return tuple(SyntheticArm(**{**vars(arm), **others}) for arm in arms)
 
