@@ -71,8 +71,8 @@ def study_chart(study: Study) -> alt.TopLevelMixin | None:
         rows.mark_point().encode(y=_PD, shape=look["shape"], tooltip="tip:N"),
         across.mark_rule().encode(y="value:Q", color=look["color"], strokeDash=look["strokeDash"]),
         level.mark_rule(style="muted", strokeDash=[6, 3]),
-        level.mark_text(style="label", align="right", dy=-6).encode(
-            x=alt.value(WIDTH - 4), text="arm:N"
+        level.mark_text(style="label", align="right", dx=-4, dy=-6).encode(
+            x=alt.value("width"), text="arm:N"
         ),
     ]
     # Names alone have no order along which a line could lead.

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from analysis.results import DONE, MANIFEST
 from analysis.slices import GROUP, ITEM, SLICES
-from analysis.study_design import StudyDesign
+from analysis.study_design import StudyDesign, StudyPoint
 
 USERS = 60
 EXAMPLES = 900
@@ -47,6 +47,22 @@ ARMS = (
     SyntheticArm(name="smelu_1", noise=0.3, wrong=0.25, activation="smelu", beta=1.0),
     SyntheticArm(name="swish", noise=0.5, wrong=0.3, activation="swish", beta=1.0),
     SyntheticArm(name="relu_ensemble", noise=0.35, wrong=0.15, kind="ensemble", components=3),
+)
+
+
+_STUDY = StudyDesign(
+    question="Does PD fall with β?",
+    x="activation.beta",
+    reference="relu",
+    points=tuple(
+        StudyPoint(
+            arm=arm.name,
+            series="arm",
+            x=arm.beta,
+            reference=None if arm.name == "relu" else "relu",
+        )
+        for arm in ARMS
+    ),
 )
 
 
@@ -83,7 +99,8 @@ def write_sweep(
 def write_everything(directory: Path) -> Path:
     """Write a sweep that has all that a report can show."""
     stale = SyntheticArm(name="stale", noise=0.5, staleness=(60, 30, 10))
-    write_sweep(directory, (*ARMS, stale), floor=SyntheticArm(name="floor", noise=0.001))
+    floor = SyntheticArm(name="floor", noise=0.001)
+    write_sweep(directory, (*ARMS, stale), floor=floor, study=_STUDY)
     write_counts(directory)
     return directory
 
