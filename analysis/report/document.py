@@ -53,7 +53,7 @@ def sections(summary: Summary, first: Collection[str] = ()) -> tuple[Section, ..
         pd_sources.by_slice(number, each, first) for number, each in enumerate(slice_sweep(sweep))
     ]
     parts: dict[tuple[str, str], Sequence[Figure | Listing | Absent]] = {
-        ("study", "Study"): study_figures(sweep),
+        ("answer", "Study"): study_figures(sweep),
         ("tradeoff", "What prediction difference costs"): (
             tradeoff_plots.pd_accuracy(summary),
             tradeoff_plots.pd_lookups(summary),

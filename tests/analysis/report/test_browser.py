@@ -21,7 +21,7 @@ from analysis.verdict import verdicts
 from tests.support.browser import awaited, browser, printed, requests, show
 from tests.support.results import write_everything
 
-CHARTS = 11
+CHARTS = 12
 PHONE = 375
 #: An A4 sheet without its margins, in CSS pixels.
 SHEET = 700
@@ -181,12 +181,12 @@ def test_the_first_key_leads_past_the_verdict_and_all_that_scrolls_can_be_reache
 
 
 def test_the_numbers_of_a_chart_open_by_keyboard(chrome, page):
-    show(chrome, page)
-    summary = chrome.find_element(By.CSS_SELECTOR, "figure details summary")
+    shown(chrome, page)
+    summary = chrome.find_element(By.CSS_SELECTOR, "#pd_accuracy ~ details summary")
 
     summary.send_keys(Keys.ENTER)
 
-    table = chrome.find_element(By.CSS_SELECTOR, "figure details table")
+    table = chrome.find_element(By.CSS_SELECTOR, "#pd_accuracy ~ details table")
     assert table.is_displayed()
     assert "smelu_half" in table.text
 
