@@ -81,7 +81,7 @@ def measure_study(sweep: SweepResults) -> Study | None:
     design = sweep.study
     if design is None:
         return None
-    estimated: list[tuple[StudyPoint, Estimates]] = []
+    measured: list[tuple[StudyPoint, Interval, Interval]] = []
     compared: list[tuple[Comparison | None, Comparison | None]] = []
     slopes: dict[str, Comparison] = {}
     for series in design.series:
@@ -89,8 +89,9 @@ def measure_study(sweep: SweepResults) -> Study | None:
         found = _estimates(sweep, points)
         own = [found[point.arm] for point in points]
         references = [found[point.reference] if point.reference else None for point in points]
-        estimated += zip(points, own, strict=True)
-        for arm, other in zip(own, references, strict=True):
+        for point, arm, other in zip(points, own, references, strict=True):
+            relative_pd = intervals.estimate(arm.relative_pd, positive=True)
+            measured.append((point, relative_pd, intervals.estimate(arm.log_loss)))
             if other is None:
                 compared.append((None, None))
                 continue
@@ -106,12 +107,14 @@ def measure_study(sweep: SweepResults) -> Study | None:
         points=tuple(
             MeasuredPoint(
                 point=point,
-                relative_pd=intervals.estimate(arm.relative_pd, positive=True),
-                log_loss=intervals.estimate(arm.log_loss),
+                relative_pd=relative_pd,
+                log_loss=log_loss,
                 relative_pd_ratio=ratio,
                 log_loss_difference=difference,
             )
-            for (point, arm), ratio, difference in zip(estimated, ratios, differences, strict=True)
+            for (point, relative_pd, log_loss), ratio, difference in zip(
+                measured, ratios, differences, strict=True
+            )
         ),
         trends={
             series: test

@@ -16,12 +16,10 @@ from vl_convert import vegalite_to_svg
 from analysis.figures.render import themed
 from analysis.figures.study import study_chart
 from analysis.results import SweepResults, read_sweep
-from analysis.spending import Prices
 from analysis.study import as_markdown, measure_study
 from analysis.writing import write_whole
 from distrib.failures import raise_for
 from distrib.groups import Group, missing_groups
-from jobs import bill
 from jobs.command import check_output, run, say
 from jobs.experiment import Experiment
 from jobs.experiments import shipped_experiments
@@ -73,11 +71,12 @@ def train_missing(directory: Path, experiments: Mapping[str, Experiment]) -> Non
         asked += [Group(title=f"{name}: {arm.title}", trials=arm.trials) for arm in planned]
     fuse = min(each.fuse for each in experiments.values())
     groups = missing_groups(directory, asked, fuse=fuse)
+    trials = sum(len(group.trials) for group in groups)
     if groups:
-        rows = bill.estimated(log, directory, groups, Prices())
-        say(f"{len(experiments)} experiments, {bill.planned_words(rows, Prices())}")
+        examples = sum(group.examples(log) for group in groups)
+        say(f"{len(experiments)} experiments: {trials} trials to train, {examples:,} examples")
     failures = train_groups(log, directory, groups)
-    raise_for(failures, sum(len(group.trials) for group in groups))
+    raise_for(failures, trials)
 
 
 def write_document(sweeps: Mapping[str, SweepResults], path: Path) -> list[Path]:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from analysis.study_design import StudyDesign, StudyPoint
-from jobs.documents import unknown
+from jobs.documents import summary, unknown
 from jobs.experiment import Experiment, ExperimentArm, Study
 from recsys.activations import activation_beta
-from recsys.calls import parse_call
+from recsys.calls import nearest, parse_call
 from recsys.errors import ConfigError
 
 Value = float | str | None
@@ -33,14 +33,14 @@ def study_design(experiment: Experiment, study: Study) -> StudyDesign:
         other = places.setdefault((label[name], x), name)
         if other is not name:
             raise ConfigError(
-                f"study.series: {other} and {name} are both at {study.x} {_shown(x)}, expected "
+                f"study.series: {other} and {name} are both at {study.x} {_told(x)}, expected "
                 "fields in which they differ"
             )
     reference = study.reference_series or study.reference or experiment.baseline
     valid = list(dict.fromkeys(label.values())) if study.reference_series else list(fields)
     if reference not in valid:
         field = "reference_series" if study.reference_series else "reference"
-        raise unknown(f"study.{field} {reference}", reference, valid)
+        raise unknown(f"study.{field} {summary(reference)}", reference, valid)
 
     def compared_with(name: str) -> str | None:
         if study.reference_series is None:
@@ -61,7 +61,7 @@ def study_design(experiment: Experiment, study: Study) -> StudyDesign:
     if not any(point.reference for point in points):
         raise ConfigError(
             f"study.reference_series: no arm of another series has the {study.x} of one of "
-            f"{reference}, expected arms to compare"
+            f"{summary(reference)}, expected arms to compare"
         )
     return StudyDesign(
         question=study.question, x=study.x, reference=reference, points=tuple(points)
@@ -102,12 +102,13 @@ def _check_fields(study: Study, fields: Mapping[str, Fields]) -> None:
     known = dict.fromkeys(key for found in fields.values() for key in found)
     for where, each in (("x", study.x), *(("series", each) for each in study.series_fields)):
         if each not in known:
-            raise unknown(f"study.{where} {each}", each, list(known))
+            hint = nearest(each, list(known)) or ", expected one such as components, stream.epochs"
+            raise ConfigError(f"study.{where}: {summary(each)} is no field of an arm{hint}")
     values = dict.fromkeys(found.get(study.x) for found in fields.values())
     values.pop(None, None)
     if len(values) < 2:
         raise ConfigError(
-            f"study.x: {study.x} is {', '.join(_shown(each) for each in values) or 'nothing'} in "
+            f"study.x: {study.x} is {', '.join(map(_told, values)) or 'nothing'} in "
             "all arms that have it, expected a field in which arms differ"
         )
 
@@ -128,3 +129,7 @@ def _label(study: Study, fields: Mapping[str, Fields], name: str, baseline: str)
 
 def _shown(value: Value) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _told(value: Value) -> str:
+    return summary(value) if isinstance(value, str) else _shown(value)

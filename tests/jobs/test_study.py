@@ -118,10 +118,16 @@ def test_every_kind_of_field_can_be_studied():
         ({"x": "stream.epochs"}, "study.question: missing"),
         ({"question": ""}, "study.question: found '', expected"),
         ({"question": "Q?", "y": "arm"}, "study.y: unknown"),
-        (EPOCHS | {"x": "stream.epoch"}, "study.x stream.epoch: unknown, did you mean 'stream.ep"),
-        (EPOCHS | {"series": "kin"}, "study.series kin: unknown, did you mean 'kind'?"),
-        (EPOCHS | {"reference": "relu"}, "study.reference relu: unknown, did you mean 'relu_"),
-        (EPOCHS | {"reference_series": "rell"}, "study.reference_series rell: unknown, did you "),
+        (
+            EPOCHS | {"x": "stream.epoch"},
+            "study.x: 'stream.epoch' is no field of an arm, did you mean 'str",
+        ),
+        (
+            EPOCHS | {"series": "kin"},
+            "study.series: 'kin' is no field of an arm, did you mean 'kind'?",
+        ),
+        (EPOCHS | {"reference": "relu"}, "study.reference 'relu': unknown, did you mean 'relu_"),
+        (EPOCHS | {"reference_series": "rell"}, "study.reference_series 'rell': unknown, did you"),
         (
             EPOCHS | {"reference": "relu_1", "reference_series": "relu"},
             "study: found reference and reference_series, expected one of them",
