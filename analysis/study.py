@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from analysis import intervals
+from analysis import intervals, text
 from analysis.errors import ResultsError
 from analysis.intervals import CONFIDENCE, FEWEST_REPLICAS, Comparison, Interval
 from analysis.phrases import joined
@@ -187,13 +187,15 @@ def as_markdown(study: Study, *, figure: str, command: str) -> str:
     """Return a section: the question, the figure, the table, the reading and its command."""
     headings, *rows = table(study)
     rule = ("---",) * 2 + ("---:",) * (len(headings) - 2)
-    lines = [f"| {' | '.join(row)} |" for row in (headings, rule, *rows)]
-    question = study.design.question
+    cells = [[text.as_markdown(cell) for cell in row] for row in (headings, *rows)]
+    cells.insert(1, list(rule))
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    question = text.as_markdown(study.design.question)
     parts = (
         f"## {question}",
         f"![{question}]({figure})",
         "\n".join(lines),
-        " ".join(reading(study)),
+        text.as_markdown(" ".join(reading(study))),
         f"Made by `{command}`.",
     )
     return "\n\n".join(parts)

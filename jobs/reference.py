@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from analysis.writing import write_whole
-from jobs.experiment import OVERRIDABLE, DataConfig, Defaults, Replication, Settings
+from jobs.experiment import OVERRIDABLE, DataConfig, Defaults, Replication, Settings, Study
 from jobs.loading import KINDS
 from jobs.searching.config import SearchConfig
 from recsys.config import EvaluationConfig, OptimizerConfig, StreamConfig
@@ -41,6 +41,8 @@ arms:
   ensemble: {kind: ensemble, components: 3}
 
 search: {arm: smelu, parameter: activation.beta, low: 0.1, high: 4, epsilon: 0.001}
+
+study: {question: "Is SmeLU more stable than ReLU?", x: arm, reference: relu}
 """
 
 _TYPES = {
@@ -102,6 +104,7 @@ def reference() -> str:
         *_rows(Replication, required="the experiment's"),
         *arms,
         _section("search", SearchConfig),
+        _section("study", Study),
     ]
     return "\n".join(parts) + "\n"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from jobs.experiment import DataConfig, Defaults, Replication, Settings
+from jobs.experiment import DataConfig, Defaults, Replication, Settings, Study
 from jobs.loading import KINDS, parse_experiment
 from jobs.reference import EXAMPLE, REFERENCE, reference
 from jobs.searching.config import SearchConfig
@@ -12,7 +12,7 @@ from recsys.engines import DELAY_KINDS, ENGINE_KINDS, Resources
 from recsys.models.config import MODEL_KINDS, OwnConfig
 
 MODELS = [
-    Settings, DataConfig, Defaults, Replication, SearchConfig, Resources, OwnConfig,
+    Settings, DataConfig, Defaults, Replication, SearchConfig, Study, Resources, OwnConfig,
     *(type(section) for _, section in Defaults()),
     *KINDS.values(), *ENGINE_KINDS.values(), *DELAY_KINDS.values(), *MODEL_KINDS.values(),
 ]  # fmt: skip
