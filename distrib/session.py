@@ -17,9 +17,10 @@ from typing import Any
 import ray
 from ray._private import ray_constants, services
 
+import recsys
 from recsys.errors import ConfigError
 
-_PROJECT = Path(__file__).resolve().parents[1]
+_PROJECT = Path(recsys.__file__).resolve().parents[1]
 _ANSWER_S = 20.0
 """How long a cluster has to accept a connection: Ray itself would wait for minutes, or forever"""
 

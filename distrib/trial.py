@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import recsys
 from recsys.config import Recipe
 from recsys.credentials import redacted
 from recsys.errors import ConfigError
@@ -126,7 +127,7 @@ def code_digest(model: ModelConfig) -> str:
 @cache
 def _rooms_digest() -> str:
     digest = hashlib.sha256()
-    root = Path(__file__).resolve().parents[1]
+    root = Path(recsys.__file__).resolve().parents[1]
     for room in _DECIDING_ROOMS:
         sources = [*(root / room).rglob("*.py"), *(root / room).rglob("*.cpp")]
         for path in sorted(sources):
