@@ -150,7 +150,7 @@ class Ledger:
                 self.give_back(lease)
         return silent
 
-    def bury(self, workers: Iterable[str]) -> list[Lease]:
+    def mark_dead(self, workers: Iterable[str]) -> list[Lease]:
         """Take back the leases of workers that are known to be dead and return them."""
         dead = set(workers)
         self._asked -= dead

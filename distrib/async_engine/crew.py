@@ -41,15 +41,18 @@ class Crew:
 
     Args:
         wanted: how many workers.
-        hire: starts a worker actor of a name, at a place: a number below ``wanted``.
-        fence: sees to it that the last worker at a place can do nothing any more.
+        start_worker: starts a worker actor of a name, at a place: a number below ``wanted``.
+        ensure_stopped: sees to it that the last worker at a place can do nothing any more.
     """
 
     def __init__(
-        self, wanted: int, hire: Callable[[str, int], Any], fence: Callable[[int], None]
+        self,
+        wanted: int,
+        start_worker: Callable[[str, int], Any],
+        ensure_stopped: Callable[[int], None],
     ) -> None:
-        self._hire = hire
-        self._fence = fence
+        self._start_worker = start_worker
+        self._ensure_stopped = ensure_stopped
         self._deaths = 0
         self._names = (f"worker-{number}" for number in itertools.count())
         self._members = [self._new(place) for place in range(wanted)]
@@ -59,7 +62,7 @@ class Crew:
         for member in self._members:
             member.running = member.actor.run.remote(phase, servers)
 
-    def settle(self, phase: int, servers: Servers) -> tuple[list[str], bool]:
+    def reap(self, phase: int, servers: Servers) -> tuple[list[str], bool]:
         """Replace the dead; return their names, and whether a worker found its servers gone.
 
         Raises:
@@ -90,14 +93,14 @@ class Crew:
         """Take that windows were applied: deaths so far were not for want of working workers."""
         self._deaths = 0
 
-    def dismiss(self, names: Iterable[str]) -> None:
-        """Kill workers; ``settle`` then finds them dead."""
+    def kill(self, names: Iterable[str]) -> None:
+        """Kill workers; ``reap`` then finds them dead."""
         gone = set(names)
         for member in self._members:
             if member.name in gone:
                 ray.kill(member.actor)
 
-    def rest(self) -> None:
+    def drain(self) -> None:
         """Wait until all have noticed that their servers are gone; replace those that do not.
 
         Raises:
@@ -134,7 +137,7 @@ class Crew:
 
     def _replace(self, place: int, why: str) -> _Member:
         """Have another worker at a place."""
-        self._fence(place)
+        self._ensure_stopped(place)
         before, after = self._members[place], self._new(place)
         _log.warning("%s is replaced by %s: %s", before.name, after.name, why)
         self._members[place] = after
@@ -142,7 +145,7 @@ class Crew:
 
     def _new(self, place: int) -> _Member:
         name = next(self._names)
-        return _Member(name=name, actor=self._hire(name, place), running=None)
+        return _Member(name=name, actor=self._start_worker(name, place), running=None)
 
 
 def _own_error(error: RayTaskError) -> TrialFailed:

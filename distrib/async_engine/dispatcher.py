@@ -58,13 +58,13 @@ class Dispatcher:
         if not self._ledger.fail(lease) and self._failure is None:
             self._failure = what
 
-    def bury(self, workers: Iterable[str]) -> None:
+    def mark_dead(self, workers: Iterable[str]) -> None:
         """Take back what dead workers held."""
         dead = set(workers)
         for worker in dead:
             self._heard_at.pop(worker, None)
             self._silent.discard(worker)
-        self._blame(self._ledger.bury(dead))
+        self._blame(self._ledger.mark_dead(dead))
 
     def move_cut(self, cut: int | None) -> None:
         """Let windows up to the next cut be granted."""

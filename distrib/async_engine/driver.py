@@ -144,7 +144,7 @@ def _store_and_crew(
     else:
         worker, store = Worker, ServerStore(log, trial, engine)
 
-    def hire(name: str, place: int) -> Any:
+    def start_worker(name: str, place: int) -> Any:
         options = training_requirements(recipe) | store.worker_options()
         actor = ray.remote(worker).options(name=f"soloist-{run}/{name}", **options)
         return actor.remote(name, place, log.directory.resolve(), trial)
@@ -152,7 +152,7 @@ def _store_and_crew(
     with ExitStack() as stack:
         stack.callback(store.close)
         store.begin(0, recipe.arm.phases[0])
-        crew = Crew(engine.workers, hire, store.fence)
+        crew = Crew(engine.workers, start_worker, store.ensure_stopped)
         stack.callback(crew.close)
         yield store, crew
 

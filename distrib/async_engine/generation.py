@@ -69,10 +69,10 @@ class Generation:
         status: Status = answer(self._dispatcher.status.remote())
         return status
 
-    def bury(self, workers: Sequence[str]) -> None:
+    def mark_dead(self, workers: Sequence[str]) -> None:
         """Tell of dead workers."""
         if workers:
-            answer(self._dispatcher.bury.remote(list(workers)))
+            answer(self._dispatcher.mark_dead.remote(list(workers)))
 
     def pass_cut(self, windows: int) -> None:
         """Let windows after a snapshot of so many be granted."""

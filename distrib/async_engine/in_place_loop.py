@@ -72,7 +72,7 @@ class InPlaceLoop:
                 if not self._step(held, batch, seconds):
                     self._line.not_finite(lease, not_finite(window, helps="learning rate"))
                     return
-                self._line.beat()
+                self._line.heartbeat()
                 started = time.perf_counter()
         tallies = (examples, *lookups.totals(), *astuple(seconds))
         self._line.complete(report_of(lease, window, self._journal.record(held, tallies)))

@@ -118,7 +118,7 @@ class MemoryStore:
         layout = layout_of(arm.tables, arm.dense, 1, optimizer)
         return digests(arm, layout, self._here.parameters(arm))
 
-    def fence(self, place: int) -> None:
+    def ensure_stopped(self, place: int) -> None:
         process = self._here.journal.process(place)
         if process is not None and not end(process, _DEATH_S):
             raise TrialFailed(

@@ -122,7 +122,7 @@ class OnePass:
         """
         store = self._training.store
         while True:
-            self._training.crew.rest()  # nobody changes any more what a store has kept
+            self._training.crew.drain()  # nobody changes any more what a store has kept
             start = store.kept() or self._restored()
             generation = Generation(
                 self._next_generation(),
@@ -194,10 +194,10 @@ class OnePass:
         crew = self._training.crew
         seconds_before = self._seconds
         while True:
-            dead, servers_lost = crew.settle(self._phase, generation.servers)
+            dead, servers_lost = crew.reap(self._phase, generation.servers)
             if servers_lost:
                 raise ServersLost("a worker found its dispatcher or a shard gone")
-            generation.bury(dead)
+            generation.mark_dead(dead)
             status = generation.status()
             self._has_begun |= status.leases > 0
             self._seconds = seconds_before + status.train_seconds
@@ -205,7 +205,7 @@ class OnePass:
                 raise TrialFailed(status.failure)
             if status.seen.windows > self._watched.windows:
                 crew.note_progress()
-            crew.dismiss(status.silent)
+            crew.kill(status.silent)
             self._training.told(status.seen)
             self._evaluate(status.seen)
             if status.is_finished:

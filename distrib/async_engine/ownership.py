@@ -20,7 +20,7 @@ from distrib.processes import ProcessName, name_of, own_name
 from recsys.errors import DataError
 from recsys.json_files import expecting, parse_json
 
-BEAT_S = 2.0
+HEARTBEAT_S = 2.0
 PATIENCE_S = 15.0
 """An owner that is silent for so long is taken for dead"""
 _TRIES = 3
@@ -55,7 +55,12 @@ class Ownership:
     """One run's right to write to a folder, from ``claim`` to ``release``."""
 
     def __init__(
-        self, folder: Folder, run: str, *, beat_s: float = BEAT_S, patience_s: float = PATIENCE_S
+        self,
+        folder: Folder,
+        run: str,
+        *,
+        heartbeat_s: float = HEARTBEAT_S,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         process = own_name()
         self._folder = folder
@@ -66,7 +71,7 @@ class Ownership:
             pid=process.pid,
             started=process.started,
         )
-        self._beat_s = beat_s
+        self._heartbeat_s = heartbeat_s
         self._patience_s = patience_s
         self._is_over = threading.Event()
         self._beating = threading.Thread(target=self._beat, name="ownership", daemon=True)
@@ -89,7 +94,7 @@ class Ownership:
                 )
             _log.warning("%s: taking over from %s, which has ended", self._folder, found)
         self._write()
-        time.sleep(self._beat_s / 4)
+        time.sleep(self._heartbeat_s / 4)
         now = self._read()
         if now is None or now.run != self._me.run:
             raise DataError(
@@ -125,7 +130,7 @@ class Ownership:
 
         Looks are counted, not seconds: where a machine stood still, so did the owner on it.
         """
-        pause_s = min(self._beat_s, self._patience_s) / 4
+        pause_s = min(self._heartbeat_s, self._patience_s) / 4
         for _ in range(math.ceil(self._patience_s / pause_s)):
             if found.is_gone:
                 return False
@@ -136,7 +141,7 @@ class Ownership:
         return False
 
     def _beat(self) -> None:
-        while not self._is_over.wait(self._beat_s):
+        while not self._is_over.wait(self._heartbeat_s):
             try:
                 found = self._read()
                 if found is not None and found.run != self._me.run:
@@ -152,7 +157,7 @@ class Ownership:
             try:
                 return self._read_once()
             except (OSError, DataError):
-                time.sleep(self._beat_s / 10)
+                time.sleep(self._heartbeat_s / 10)
         return self._read_once()
 
     def _read_once(self) -> Owner | None:

@@ -25,7 +25,7 @@ class Post:
     name: str
     stream: Stream
     windows: Windows
-    beat_s: float
+    heartbeat_s: float
     """Seconds between signs of life"""
     counts_examples: bool
     """False if another phase counts the same examples"""
@@ -41,9 +41,9 @@ class Line:
 
     def __init__(self, post: Post, dispatcher: Any) -> None:
         self._name = post.name
-        self._beat_s = post.beat_s
+        self._heartbeat_s = post.heartbeat_s
         self._dispatcher = dispatcher
-        self._beat_at = time.monotonic()
+        self._heartbeat_at = time.monotonic()
         self._waited_s = 0.0
 
     def ask(self) -> Any:
@@ -78,9 +78,9 @@ class Line:
         """Tell that a window may not be applied; returns at once."""
         self._dispatcher.not_finite.remote(lease, what)
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Give a sign of life, if it is time for one."""
         now = time.monotonic()
-        if now - self._beat_at > self._beat_s:
-            self._beat_at = now
+        if now - self._heartbeat_at > self._heartbeat_s:
+            self._heartbeat_at = now
             self._dispatcher.heartbeat.remote(self._name)

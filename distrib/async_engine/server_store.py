@@ -133,7 +133,7 @@ class ServerStore:
         assert self._latest is not None
         return digests(self._arm, self._layout, self._latest)
 
-    def fence(self, place: int) -> None:
+    def ensure_stopped(self, place: int) -> None:
         pass
 
     def stop(self) -> None:

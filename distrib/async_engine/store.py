@@ -83,7 +83,7 @@ class Store(Protocol):
         """Return the SHA-256 of every tensor of the arm as it was last returned."""
         ...
 
-    def fence(self, place: int) -> None:
+    def ensure_stopped(self, place: int) -> None:
         """See to it that the last worker at a place can do nothing any more.
 
         Raises:

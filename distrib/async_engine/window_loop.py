@@ -155,7 +155,7 @@ class WindowLoop:
         while running.training.is_running:
             if here is None and ahead is not None and self._client.has_arrived(ahead.pulling):
                 here = self._stage(ahead)
-            self._line.beat()
+            self._line.heartbeat()
             time.sleep(_LOOK_AGAIN_S)
         return here
 
@@ -166,7 +166,7 @@ class WindowLoop:
         if before is not None:
             shared = shared_rows(here.ahead.pulling.route, before.pulling.route)
             carried = Carried(training=before.training, shared=shared)
-        training = self._trainer.start(here.staged, carried, lambda _: self._line.beat())
+        training = self._trainer.start(here.staged, carried, lambda _: self._line.heartbeat())
         return _Running(
             here=here,
             training=training,

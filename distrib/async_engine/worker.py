@@ -23,7 +23,7 @@ from recsys.engines import AsyncEngine
 from recsys.errors import DataError
 from recsys.native import operators
 
-_BEATS_PER_LEASE = 4
+_HEARTBEATS_PER_LEASE = 4
 
 LOST = (RayActorError, ObjectLostError)
 """What Ray raises where an actor, or the node with its answer, is gone"""
@@ -81,7 +81,7 @@ class BaseWorker(ABC):
             name=self.name,
             stream=self.stream,
             windows=self.windows,
-            beat_s=self.engine.lease_s / _BEATS_PER_LEASE,
+            heartbeat_s=self.engine.lease_s / _HEARTBEATS_PER_LEASE,
             counts_examples=phase == len(self.trial.recipe.arm.phases) - 1,
         )
 

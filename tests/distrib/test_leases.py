@@ -65,7 +65,7 @@ def test_a_dead_workers_windows_are_granted_again() -> None:
     ledger.grant("alive", 0)
     ledger.grant("dead", 0)
 
-    assert windows_of(*ledger.bury(["dead"])) == [0, 2]
+    assert windows_of(*ledger.mark_dead(["dead"])) == [0, 2]
     assert windows_of(*(ledger.grant("alive", 0) for _ in range(3))) == [0, 2, 3]
 
 
@@ -132,7 +132,7 @@ def test_the_first_window_waits_for_the_workers_that_are_to_start_together() -> 
     assert [ledger.grant("a", 0), ledger.grant("a", 0)] == [Hold(), Hold()]
     assert windows_of(ledger.grant("b", 0), ledger.grant("a", 0)) == [0, 1]
 
-    ledger.bury(["b"])
+    ledger.mark_dead(["b"])
     assert windows_of(ledger.grant("a", 0)) == [0]
 
 
@@ -140,7 +140,7 @@ def test_a_worker_that_asked_and_died_is_not_waited_with() -> None:
     ledger = Ledger(9, start_with=2)
     ledger.grant("dead", 0)
 
-    ledger.bury(["dead"])
+    ledger.mark_dead(["dead"])
 
     assert ledger.grant("a", 0) == Hold()
     assert windows_of(ledger.grant("b", 0)) == [0]
@@ -194,7 +194,7 @@ def test_every_window_is_applied_whatever_dies_or_sleeps(seed) -> None:
         now += rng.exponential()
         ledger.expire(now)
         if rng.random() < 0.1:
-            ledger.bury([str(rng.integers(4))])
+            ledger.mark_dead([str(rng.integers(4))])
         answer = ledger.grant(str(rng.integers(4)), now)
         held += [answer] if isinstance(answer, Lease) else []
         if held and rng.random() < 0.5:

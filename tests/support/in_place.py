@@ -60,7 +60,7 @@ class Line:
         if not self.ledger.fail(lease):
             raise Killed
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         pass
 
 
@@ -143,12 +143,12 @@ class Node:
             name=name,
             stream=self.stream,
             windows=self.windows,
-            beat_s=1.0,
+            heartbeat_s=1.0,
             counts_examples=True,
         )
         with suppress(Killed):
             InPlaceLoop(post, line, of_worker, memory.journal, place).run()  # type: ignore[arg-type]
-        self.ledger.bury([name])
+        self.ledger.mark_dead([name])
 
     def _plan(self, arm: Arm) -> Any:
         return plan_of(arm, self.recipe.optimizer, self.windows, workers=WORKERS, tallies=TALLIES)

@@ -118,7 +118,7 @@ def test_every_example_counts_once_though_workers_shards_and_dispatcher_are_kill
 def test_a_push_that_comes_after_anothers_is_refused(log, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(driver, "Worker", worker_whose_push_is_late(tmp_path, 5, 4 * 38 - 1))
     # Whoever hangs is ended as soon as it is silent; here that comes too late.
-    monkeypatch.setattr(Crew, "dismiss", lambda self, names: None)
+    monkeypatch.setattr(Crew, "kill", lambda self, names: None)
     monkeypatch.setattr(server_store, "_SILENT_LEASES", 600)  # all shards are well, if slow
     (trial,) = trials(log, recipe(4, lease_s=1.0), 1)
 

@@ -44,7 +44,7 @@ class Workers:
     hired: list[Actor] = field(default_factory=list)
     killed: list[str] = field(default_factory=list)
 
-    def hire(self, name: str, place: int) -> Actor:
+    def start_worker(self, name: str, place: int) -> Actor:
         self.hired.append(Actor(name))
         return self.hired[-1]
 
@@ -70,7 +70,7 @@ def workers(monkeypatch) -> Workers:
 
 
 def crew_of(workers: Workers, wanted: int) -> Crew:
-    crew = Crew(wanted, workers.hire, lambda place: None)
+    crew = Crew(wanted, workers.start_worker, lambda place: None)
     crew.start(0, SERVERS)
     return crew
 
@@ -81,7 +81,7 @@ def own_error(cause: Exception) -> RayTaskError:
 
 def lose(workers: Workers, crew: Crew) -> None:
     workers.hired[-1].outcome = ActorDiedError()
-    crew.settle(0, SERVERS)
+    crew.reap(0, SERVERS)
 
 
 def test_a_worker_that_dies_is_replaced_and_that_is_told(workers, caplog) -> None:
@@ -89,7 +89,7 @@ def test_a_worker_that_dies_is_replaced_and_that_is_told(workers, caplog) -> Non
     workers.hired[0].outcome = ActorDiedError()
 
     with caplog.at_level(logging.WARNING):
-        dead, lost = crew.settle(0, SERVERS)
+        dead, lost = crew.reap(0, SERVERS)
 
     assert (dead, lost) == (["worker-0"], False)
     assert [actor.name for actor in workers.hired] == ["worker-0", "worker-1", "worker-2"]
@@ -125,13 +125,13 @@ def test_workers_that_die_now_and_then_are_replaced_as_long_as_windows_are_appli
     ],
     ids=["told", "unforeseen"],
 )
-@pytest.mark.parametrize("raising", [True, False], ids=["settle", "rest"])
+@pytest.mark.parametrize("raising", [True, False], ids=["reap", "drain"])
 def test_a_workers_own_error_reaches_a_person_in_one_line(workers, cause, told, raising) -> None:
     crew = crew_of(workers, 1)
     workers.hired[0].outcome = own_error(cause).as_instanceof_cause()
 
     with pytest.raises(TrialFailed) as caught:
-        crew.settle(0, SERVERS) if raising else crew.rest()
+        crew.reap(0, SERVERS) if raising else crew.drain()
 
     assert str(caught.value) == f"a worker failed: {told}"
 
@@ -144,13 +144,13 @@ def test_a_worker_that_cannot_start_is_told_by_what_it_raised(workers) -> None:
     workers.hired[0].outcome = ActorDiedError(raised)
 
     with pytest.raises(TrialFailed, match=r"^a worker cannot start: DataError: not the click log$"):
-        crew.settle(0, SERVERS)
+        crew.reap(0, SERVERS)
 
 
 def test_a_worker_that_does_not_notice_in_time_is_replaced(workers) -> None:
     crew = crew_of(workers, 1)
 
-    crew.rest()
+    crew.drain()
 
     assert workers.killed == ["worker-0"]
     assert [actor.name for actor in workers.hired] == ["worker-0", "worker-1"]

@@ -72,7 +72,7 @@ def test_a_window_whose_holders_die_one_after_another_fails_the_trial(dispatcher
     failures = []
     for number in range(MOST_DEATHS):
         dispatcher.next(f"worker-{number}")
-        dispatcher.bury([f"worker-{number}"])
+        dispatcher.mark_dead([f"worker-{number}"])
         failures.append(dispatcher.status().failure)
 
     assert failures[:-1] == [None] * (MOST_DEATHS - 1)
@@ -85,7 +85,7 @@ def test_a_window_that_hangs_its_holders_fails_the_trial(dispatcher, clock) -> N
         dispatcher.next(f"worker-{number}")
         clock.now += LEASE_S
         failures.append(dispatcher.status().failure)  # which finds it silent, to be ended
-        dispatcher.bury([f"worker-{number}"])
+        dispatcher.mark_dead([f"worker-{number}"])
 
     assert failures[:-1] == [None] * (MOST_DEATHS - 1)
     assert failures[-1].startswith(f"window 0: {MOST_DEATHS} workers died or fell silent")
@@ -98,7 +98,7 @@ def test_a_holder_that_is_silent_until_it_is_ended_counts_once(clock, meters) ->
     clock.now += LEASE_S
 
     told = [dispatcher.status() for _ in range(2 * MOST_DEATHS)]
-    dispatcher.bury(["worker-0"])
+    dispatcher.mark_dead(["worker-0"])
 
     assert [status.silent for status in told] == [("worker-0",)] * len(told)
     assert dispatcher.status().failure is None
@@ -127,7 +127,7 @@ def test_workers_are_counted_that_were_heard_of_lately_and_live(dispatcher, cloc
     clock.now += LEASE_S
     dispatcher.heartbeat("worker-1")
     dispatcher.status()
-    dispatcher.bury(["worker-1"])
+    dispatcher.mark_dead(["worker-1"])
     dispatcher.status()
 
     assert meters.heard_of == [0, 2, 1, 0]

@@ -33,16 +33,16 @@ class Store:
 
 
 class Crew:
-    def rest(self) -> None: ...
+    def drain(self) -> None: ...
 
     def start(self, phase: int, servers: Servers) -> None: ...
 
-    def settle(self, phase: int, servers: Servers) -> tuple[list[str], bool]:
+    def reap(self, phase: int, servers: Servers) -> tuple[list[str], bool]:
         return [], False
 
     def note_progress(self) -> None: ...
 
-    def dismiss(self, names: tuple[str, ...]) -> None: ...
+    def kill(self, names: tuple[str, ...]) -> None: ...
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Generations:
         self.started_with.append(start_with)
         return self
 
-    def bury(self, workers: list[str]) -> None: ...
+    def mark_dead(self, workers: list[str]) -> None: ...
 
     def status(self) -> Status:
         return Status(

@@ -24,7 +24,7 @@ FILE = "owner.json"
 
 
 def ownership(place, run: str) -> Ownership:
-    return Ownership(Folder(str(place)), run, beat_s=0.05, patience_s=1.0)
+    return Ownership(Folder(str(place)), run, heartbeat_s=0.05, patience_s=1.0)
 
 
 def beats(place) -> int:
@@ -184,7 +184,9 @@ class Crowded(Folder):
 
 def test_of_two_that_claim_a_free_folder_at_once_one_is_refused(tmp_path) -> None:
     claimers = Barrier(2)
-    both = [Ownership(Crowded(tmp_path, claimers), run, beat_s=0.2) for run in ("first", "second")]
+    both = [
+        Ownership(Crowded(tmp_path, claimers), run, heartbeat_s=0.2) for run in ("first", "second")
+    ]
 
     with ThreadPoolExecutor(2) as threads:
         refused = [claim.exception() for claim in [threads.submit(each.claim) for each in both]]
@@ -218,7 +220,7 @@ def test_a_read_that_breaks_off_as_the_owner_renews_the_file_is_tried_again(tmp_
     first.claim()
 
     with pytest.raises(DataError, match="found run first"):
-        Ownership(folder, "second", beat_s=0.05, patience_s=1.0).claim()
+        Ownership(folder, "second", heartbeat_s=0.05, patience_s=1.0).claim()
 
     assert folder.left == []
     first.release()
