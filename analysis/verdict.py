@@ -202,4 +202,4 @@ def _described(arm: ArmResults) -> str:
         "anti_distilled": f"{count}-component anti-distilled {activation} ensemble",
         "distilled": f"{activation} model distilled from {count} components",
         "codistilled": f"{activation} model codistilled among {count}",
-    }[arm.kind]
+    }.get(arm.kind, f"{arm.kind} of {count} × {activation}")

@@ -39,6 +39,7 @@ def whole_directory(place: Path) -> Iterator[Path]:
     try:
         yield unfinished
         if place.exists():
+            shutil.copymode(place, unfinished)
             place.rename(replaced)
         try:
             unfinished.rename(place)
@@ -48,6 +49,6 @@ def whole_directory(place: Path) -> Iterator[Path]:
         for path in replaced.glob("*"):
             if not (place / path.name).exists():
                 path.rename(place / path.name)
+        shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)

@@ -42,6 +42,7 @@ def write_failure(results: Results, title: str, trial: Trial, reason: str, text:
     named = f"{results}/{report.relative_to(results.directory).as_posix()}"
     try:
         report.parent.mkdir(parents=True, exist_ok=True)
+        report.unlink(missing_ok=True)  # it may be a link to what is not ours
         report.write_text(f"{reason}\n\n{redacted(text)}")
         results.send_file(report)
     except OSError as error:

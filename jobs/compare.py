@@ -14,6 +14,7 @@ from typer import Argument, Option
 from analysis.intervals import FEWEST_REPLICAS, Interval
 from analysis.prediction_files.comparison import Accuracy, FileComparison, compare_files
 from analysis.presentation import bounds, plus_minus
+from analysis.text import without_formulas
 from analysis.writing import write_whole
 from jobs.command import run, terminal
 from recsys.errors import ConfigError
@@ -92,7 +93,7 @@ def _record(name: str, file: str, interval: Interval) -> dict[str, object]:
 
 def _write(table: pd.DataFrame, kind: str, path: Path) -> None:
     if kind == ".csv":
-        table.to_csv(path, index=False)
+        without_formulas(table).to_csv(path, index=False)
     else:
         table.to_parquet(path, index=False)
 

@@ -24,6 +24,7 @@ from jobs.export import export_trial
 from jobs.trials import Consent, trial_at
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError, DataError
+from recsys.json_files import expecting
 from recsys.serving.description import DESCRIPTION
 from recsys.serving.loader import ServedModel, load
 from recsys.serving.timing import ServingCost, side_by_side
@@ -104,7 +105,8 @@ def serve_cost(  # noqa: PLR0913, PLR0917 - each is an option of the command lin
         for each in served:
             if each.model.description.schema != log.schema:
                 raise DataError(f"{data}: has not the features that {each.path} takes")
-        measured = _measure(served, log, rows, batch or [1, 32, 512], requests)
+        with expecting("programs that answer its requests", ", ".join(trials)):
+            measured = _measure(served, log, rows, batch or [1, 32, 512], requests)
     finally:
         torch.set_num_threads(before)
     told = _record(measured, data, requests, threads)

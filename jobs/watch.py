@@ -29,6 +29,7 @@ from jobs.status_file import ELSEWHERE_EVERY_S, Told, read_status
 #: A driver tells every second; one that is silent for so long is busy or gone.
 SILENT_S = 15.0
 FAILURES_SHOWN = 5
+_LONGEST_REASON = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -300,8 +301,8 @@ def _failure_lines(failures: Sequence[Failed]) -> list[Text]:
 def _first_line(path: Path) -> str:
     """Return a file's first line; empty where the next try has just taken the file's place."""
     try:
-        with path.open(encoding="utf-8") as lines:
-            return next(lines, "").strip()
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.readline(_LONGEST_REASON).strip()
     except FileNotFoundError:
         return ""
 

@@ -30,7 +30,7 @@ _MEMBER = re.compile(
 )
 _NAME = re.compile(r"[\w.+]*", re.ASCII)
 _OPERATOR = re.compile(
-    r"torch\.ops\.aten\.(?!from_file|save)(_?[a-z]\w*|__(and|or|xor)__)\.[a-zA-Z]\w*"
+    r"torch\.ops\.aten\.(?!from_file|save|_sparse)(_?[a-z]\w*|__(and|or|xor)__)\.[a-zA-Z]\w*"
     r"|torch\.ops\.higher_order\.(cond|wrap_with_autocast|wrap_with_set_grad_enabled)"
     r"|_operator\.(add|eq|floordiv|ge|getitem|gt|le|lt|mod|mul|ne|neg|sub|truediv)"
     r"|torch\.sym_(float|int|ite|max|min|not|sum)|math\.(ceil|floor|trunc)",

@@ -47,9 +47,12 @@ def rebuilt(weights: ServedWeights, config: ArmConfig, model: ModelConfig, seeds
     """
     group = served_group(config, config.layout(model.embedding_dim))
     rows = sum(each.numel() for each in weights.tables.values())
+    # Before anything is allocated, here or by a user's model: a description can ask for any size.
+    least = max((each.cardinality for each in weights.schema.sparse), default=0)
+    if rows < least:
+        raise DataError(f"weights: found {rows} numbers in tables, expected {least} or more")
 
     def make_embeddings(tables: list[EmbeddingBagConfig]) -> EmbeddingBagCollection:
-        # Before anything is allocated: a damaged description can ask for any size.
         expected = sum(each.num_embeddings * each.embedding_dim for each in tables)
         if rows != expected:
             raise DataError(f"weights: found {rows} numbers in tables, expected {expected}")

@@ -12,8 +12,9 @@ from distrib.failures import write_failure
 from distrib.folder import Folder
 from distrib.groups import Group
 from distrib.remote import Results, results_at
-from distrib.results import is_done
+from distrib.results import is_done, trial_directory
 from distrib.runner import run_groups
+from distrib.status import ERROR
 from recsys.errors import ConfigError, DataError
 from tests.support.logs import small_log, small_recipe, trials
 from tests.support.names import OUTSIDE
@@ -241,6 +242,19 @@ def test_a_failure_that_cannot_be_sent_is_told_by_where_it_is(trained, tmp_path,
 
     assert failure.named == str(failure.report)
     assert failure.report.read_text() == "diverged\n\nTraceback"
+
+
+def test_a_failure_is_not_written_behind_a_link(trained, tmp_path):
+    (tmp_path / "precious").write_text("mine")
+    results = Results(directory=tmp_path / "results")
+    place = trial_directory(results.directory, trained[0])
+    place.mkdir(parents=True)
+    (place / ERROR).symlink_to(tmp_path / "precious")
+
+    failure = write_failure(results, "relu", trained[0], "diverged", "Traceback")
+
+    assert failure.report.read_text() == "diverged\n\nTraceback"
+    assert (tmp_path / "precious").read_text() == "mine"
 
 
 def test_a_failure_that_cannot_be_written_is_told_and_stops_nothing(trained, tmp_path):

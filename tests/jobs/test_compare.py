@@ -61,6 +61,16 @@ def test_files_may_have_relative_names_with_a_colon(tmp_path, kind, capsys, monk
     assert f"m0.{kind}" in capsys.readouterr().out
 
 
+def test_no_name_of_a_file_is_a_formula(tmp_path, monkeypatch):
+    write_all(tmp_path, predictions(2), "csv")
+    monkeypatch.chdir(tmp_path)
+    Path("m0.csv").rename("=1+1.csv")
+
+    compare([Path("=1+1.csv"), Path("m1.csv")], output=Path("out.csv"))
+
+    assert "\nlog_loss,'=1+1.csv," in Path("out.csv").read_text()
+
+
 def test_a_directory_in_place_of_a_file_is_refused_as_one(tmp_path, capsys):
     paths = [*write_all(tmp_path, predictions(1)), tmp_path]
 

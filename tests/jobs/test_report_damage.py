@@ -228,6 +228,14 @@ def test_a_name_is_shown_as_it_is_and_escaped_in_each_format(sweep, capsys):
     assert r"# criteo [/b] [v2] \\input{x} \$1\$ \~^" in (sweep / "report/tradeoff.md").read_text()
 
 
+def test_an_arm_of_a_kind_unheard_of_is_shown(sweep):
+    damage.fields(arms__1__kind="$\\frac$ <b>")(sweep / MANIFEST)
+
+    report(sweep)
+
+    assert "$\\frac$ &lt;b&gt;" in (sweep / "report/report.html").read_text(encoding="utf-8")
+
+
 def test_no_text_of_a_manifest_is_a_formula(sweep):
     damage.fields(arms__1__activation="=1+1")(sweep / MANIFEST)
 

@@ -84,6 +84,23 @@ def test_a_click_log_of_other_features_is_refused(kept, tmp_path):
         serve_cost(kept, data=other.directory)
 
 
+@pytest.mark.parametrize(
+    "table", [{"features": ["unheard of"]}, {"rows": "x", "embedding_dim": None}, {"features": [3]}]
+)
+def test_a_program_of_which_a_table_is_misdescribed_is_one_line(kept, log, tmp_path, capsys, table):
+    export(kept[0], tmp_path / "program")
+    told = json.loads((tmp_path / "program/program.json").read_text())
+    told["tables"][0] |= table
+    (tmp_path / "program/program.json").write_text(json.dumps(told))
+
+    with pytest.raises(SystemExit) as stopped:
+        guarded(serve_cost)([str(tmp_path / "program")], data=log.directory, requests=1)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == BAD_INPUT
+    assert f"{tmp_path / 'program'}: not programs that answer its requests (" in line
+
+
 @pytest.mark.parametrize("at", ["path", "uri"])
 def test_arms_of_a_sweep_are_measured_by_their_names_in_the_order_named(kept, log, tmp_path, at):
     single, ensemble = kept

@@ -218,6 +218,17 @@ def test_of_what_lies_beside_a_search_only_trials_are_fetched(tmp_path, monkeypa
     assert fetched == {"results", "trials"}
 
 
+def test_a_reason_that_is_no_text_and_does_not_end_is_shown_in_part(tmp_path):
+    write_sweep(tmp_path, (UNFINISHED,))
+    failed(tmp_path / "trials/relu1", "")
+    (tmp_path / "trials/relu1" / ERROR).write_bytes(b"\xff" * 10**6)
+
+    seen = Look(tmp_path).seen()
+
+    assert seen is not None
+    assert [len(each.reason) for each in seen.failures] == [1000]
+
+
 def test_a_trial_that_another_sweep_finished_is_no_failure(tmp_path):
     write_sweep(tmp_path, (SyntheticArm(name="relu", noise=0.5),))
     (done,) = tmp_path.glob("trials/*0/DONE")

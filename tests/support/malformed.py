@@ -233,6 +233,10 @@ def _sources() -> Iterator[Malformed]:
             ("tabular", "--schema", "s.yaml", "--source", "/dev/zero"),
             "/dev/zero: is a device or a pipe, expected a file",
         ),
+        "a device as a schema": (
+            ("tabular", "--schema", "/dev/zero", "--source", "train.tsv"),
+            "/dev/zero: found more than",
+        ),
         "a name of 300 characters": (("criteo", "--source", "x" * 300), "File name too long"),
         "below a file": (("criteo", "--source", "train.tsv/x"), "train.tsv/x"),
         "a directory for a file": (("criteo", "--source", "fr"), "fr: has no file named like"),

@@ -22,12 +22,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from recsys.calls import nearest
 from recsys.data.encoding import Encoding
 from recsys.errors import ConfigError
 from recsys.frozen import Frozen
@@ -45,15 +43,7 @@ class Column(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _from_name(cls, found: Any) -> Any:
-        if isinstance(found, str):
-            return {"name": found}
-        if isinstance(found, Mapping):
-            for field in found:
-                if field not in cls.model_fields:
-                    valid = list(cls.model_fields)
-                    hint = nearest(str(field), valid) or f", expected {', '.join(valid)}"
-                    raise ValueError(f"{field}: unknown{hint}")
-        return found
+        return {"name": found} if isinstance(found, str) else found
 
 
 class DenseColumn(Column):

@@ -130,11 +130,13 @@ def test_weights_of_a_foreign_writer_are_refused_by_their_file(kept, tmp_path, c
     assert "\n" not in str(refused.value)
 
 
-def test_a_schema_of_absurd_tables_is_refused_before_they_are_allocated(kept):
+@pytest.mark.parametrize("own", [False, True])
+def test_a_schema_of_absurd_tables_is_refused_before_they_are_allocated(kept, own):
     place, trial = kept
+    model = own_recipe("small").model if own else trial.recipe.model
     weights = read_weights(place)
     first, *others = weights.schema.sparse
     huge = replace(weights.schema, sparse=(replace(first, cardinality=10**12), *others))
 
     with pytest.raises(DataError, match=r"weights: found \d+ numbers in tables, expected \d{13}"):
-        rebuilt(replace(weights, schema=huge), trial.recipe.arm, trial.recipe.model, trial.seeds)
+        rebuilt(replace(weights, schema=huge), trial.recipe.arm, model, trial.seeds)
