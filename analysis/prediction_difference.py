@@ -15,7 +15,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.rankings import group_overlap, group_swaps
+from analysis.statistics.rankings import group_overlap, group_swaps
 from recsys.metrics import group_codes, resolution
 
 Floats = NDArray[np.float64]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.intervals import Interval
-from analysis.presentation import Page, as_latex, as_markdown, page
-from analysis.results import read_sweep
-from analysis.summary import ArmSummary, Counted, Measured, Summary, summarize
+from analysis.atomic_files import write_whole
+from analysis.results.reading import read_sweep
+from analysis.results.summary import ArmSummary, Counted, Measured, Summary, summarize
+from analysis.results.tables import Page, as_latex, as_markdown, page
+from analysis.statistics.intervals import Interval
 from analysis.text import without_formulas
-from analysis.writing import write_whole
 
 NAME = "tradeoff"
 #: Measured, but of the machine: these stand with the costs.

@@ -284,7 +284,7 @@ def _dashboard() -> str:
     import requests
     from ray.dashboard.utils import ray_address_to_api_server_url
 
-    from distrib.session import answering
+    from distrib.scheduling.session import answering
 
     field = _URL if os.environ.get(_URL) else "RAY_ADDRESS"
     url = os.environ.get(field) or "local"

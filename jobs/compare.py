@@ -11,11 +11,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from typer import Argument, Option
 
-from analysis.intervals import FEWEST_REPLICAS, Interval
+from analysis.atomic_files import write_whole
 from analysis.prediction_files.comparison import Accuracy, FileComparison, compare_files
-from analysis.presentation import bounds, plus_minus
+from analysis.results.tables import bounds, plus_minus
+from analysis.statistics.intervals import FEWEST_REPLICAS, Interval
 from analysis.text import without_formulas
-from analysis.writing import write_whole
 from jobs.command import run, terminal
 from recsys.errors import ConfigError
 

@@ -13,13 +13,13 @@ import typer
 from typer import Option
 
 from distrib.errors import TrialFailed
-from distrib.evaluation import sigmoid
-from distrib.results import read_trial
-from distrib.training import set_threads
-from distrib.trial import library_versions
+from distrib.training.evaluator import sigmoid
+from distrib.training.step import set_threads
+from distrib.trials.results import read_trial
+from distrib.trials.trial import library_versions
 from jobs.arguments import Models, OfArm, OfReplica, Trust
 from jobs.command import check_new, run, say
-from jobs.trials import Consent, NamedTrial, trial_at
+from jobs.trial_lookup import Consent, NamedTrial, trial_at
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Batches
 from recsys.errors import DataError

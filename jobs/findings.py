@@ -13,19 +13,19 @@ from typing import Annotated
 from typer import Option
 from vl_convert import vegalite_to_svg
 
+from analysis.atomic_files import write_whole
 from analysis.figures.render import themed
 from analysis.figures.study import study_chart
-from analysis.results import SweepResults, read_sweep
-from analysis.study import as_markdown, measure_study
-from analysis.writing import write_whole
-from distrib.failures import raise_for
-from distrib.groups import Group, missing_groups
+from analysis.results.reading import SweepResults, read_sweep
+from analysis.results.study import as_markdown, measure_study
+from distrib.trials.failures import raise_for
+from distrib.trials.grouping import Group, missing_groups
 from jobs.command import check_output, run, say
-from jobs.experiment import Experiment
+from jobs.experiment.loading import load_experiment
+from jobs.experiment.planning import manifest, open_click_log, plan, write_manifest
+from jobs.experiment.schema import Experiment
 from jobs.experiments import shipped_experiments
-from jobs.loading import load_experiment
-from jobs.planning import manifest, open_click_log, plan, write_manifest
-from jobs.training import train_groups
+from jobs.running import train_groups
 
 PREFACE = """# Findings
 

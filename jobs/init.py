@@ -11,7 +11,7 @@ from typing import Annotated
 import yaml
 from typer import Argument, Option
 
-from analysis.writing import write_whole
+from analysis.atomic_files import write_whole
 from jobs.command import check_file, run
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError, DataError

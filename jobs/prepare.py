@@ -14,7 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from jobs.command import check_new, run, terminal
-from jobs.validation import read_validated
+from jobs.experiment.validation import read_validated
 from recsys.data.click_log import ClickLog
 from recsys.data.download import Say, default_cache, find_data_set, obtain
 from recsys.data.preparation import Encodings

@@ -9,13 +9,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from analysis.writing import write_whole
-from jobs.experiment import OVERRIDABLE, DataConfig, Defaults, Replication, Settings, Study
-from jobs.loading import KINDS
-from jobs.searching.config import SearchConfig
+from analysis.atomic_files import write_whole
+from jobs.experiment.loading import KINDS
+from jobs.experiment.schema import OVERRIDABLE, DataConfig, Defaults, Replication, Settings, Study
+from jobs.tuning.config import SearchConfig
 from recsys.config import EvaluationConfig, OptimizerConfig, StreamConfig
 from recsys.engines import DELAY_KINDS, ENGINE_KINDS, Resources
-from recsys.models.config import MODEL_KINDS, OwnConfig
+from recsys.models.config import MODEL_KINDS, CustomModelConfig
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "experiment-reference.md"
 
@@ -93,7 +93,7 @@ def reference() -> str:
         _section("data", DataConfig),
         _section("defaults", Defaults),
         *models,
-        _section("model", OwnConfig, ": a custom model"),
+        _section("model", CustomModelConfig, ": a custom model"),
         _section("optimizer", OptimizerConfig),
         _section("stream", StreamConfig),
         _section("evaluation", EvaluationConfig),

@@ -9,12 +9,12 @@ import pandas as pd
 import typer
 from typer import Option
 
+from distrib.engines.asynchronous.replay import replay as train_again
 from distrib.errors import TrialFailed
-from distrib.replay import replay as train_again
-from distrib.store.recording import order_logs
+from distrib.parameter_store.recording import order_logs
 from jobs.arguments import Models, OfArm, OfReplica, Trust
 from jobs.command import run, say
-from jobs.trials import Consent, trial_at
+from jobs.trial_lookup import Consent, trial_at
 from recsys.data.click_log import ClickLog
 from recsys.errors import DataError
 from recsys.json_files import expecting, read_json

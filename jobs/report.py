@@ -8,19 +8,19 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from analysis.atomic_files import whole_directory
 from analysis.figures.render import save
-from analysis.presentation import as_terminal, page
-from analysis.replacement import Margins
 from analysis.report.document import FIGURES, Section, arms_of, figures, sections, write_page
-from analysis.results import read_sweep
-from analysis.summary import summarize
+from analysis.results.reading import read_sweep
+from analysis.results.summary import summarize
+from analysis.results.tables import as_terminal, page
 from analysis.tradeoff import write_table
-from analysis.verdict import verdicts
-from analysis.writing import whole_directory
-from distrib.remote import Results
+from analysis.verdict.replacement import Margins
+from analysis.verdict.verdict import verdicts
+from distrib.trials.remote_results import Results
 from jobs.command import run, say, terminal
 from jobs.figures import draw_activations, draw_surfaces
-from jobs.places import sweep_at
+from jobs.trial_lookup import sweep_at
 
 REPORT = "report"
 KINDS = ("png", "svg")

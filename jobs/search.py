@@ -9,10 +9,9 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from analysis.writing import write_whole
-from distrib.failures import raise_for
-from distrib.remote import results_at
-from jobs import bill
+from analysis.atomic_files import write_whole
+from distrib.trials.failures import raise_for
+from distrib.trials.remote_results import results_at
 from jobs.arguments import (
     ExperimentName,
     Overrides,
@@ -21,14 +20,15 @@ from jobs.arguments import (
     PricesFile,
 )
 from jobs.command import check_output, run, say, terminal
-from jobs.experiment import Experiment
-from jobs.loading import load_experiment
-from jobs.planning import open_click_log
-from jobs.prices import read_prices
-from jobs.searching import words
-from jobs.searching.arms import search_of
-from jobs.searching.policy import Candidate, Request, Verdict, begin
-from jobs.searching.trainings import CONFIRMATION, Trainings
+from jobs.costs import cost_report as bill
+from jobs.costs.estimates import read_prices
+from jobs.experiment.loading import load_experiment
+from jobs.experiment.planning import open_click_log
+from jobs.experiment.schema import Experiment
+from jobs.tuning import messages as words
+from jobs.tuning.arms import search_of
+from jobs.tuning.policy import Candidate, Request, Verdict, begin
+from jobs.tuning.training import CONFIRMATION, Trainings
 from recsys.errors import ConfigError
 
 #: Below the sweep's directory, whose trials a search shares.

@@ -16,12 +16,12 @@ from rich import box
 from rich.table import Table
 from typer import Option
 
-from analysis.writing import write_whole
-from distrib.provenance import machine
+from analysis.atomic_files import write_whole
+from distrib.trials.provenance import machine
 from jobs.arguments import Models, OfReplica, Trust
 from jobs.command import check_file, run, say, terminal
 from jobs.export import export_trial
-from jobs.trials import Consent, trial_at
+from jobs.trial_lookup import Consent, trial_at
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError, DataError
 from recsys.json_files import expecting

@@ -10,11 +10,10 @@ from rich import box
 from rich.table import Table
 from typer import Option
 
-from distrib.failures import raise_for
-from distrib.groups import Group, missing_groups
-from distrib.remote import results_at
-from distrib.results import is_done
-from jobs import bill
+from distrib.trials.failures import raise_for
+from distrib.trials.grouping import Group, missing_groups
+from distrib.trials.remote_results import results_at
+from distrib.trials.results import is_done
 from jobs.arguments import (
     ExperimentName,
     KeepWeights,
@@ -25,13 +24,20 @@ from jobs.arguments import (
     Record,
 )
 from jobs.command import check_output, run, say, terminal
-from jobs.loading import load_experiment
-from jobs.planning import PlannedArm, manifest, open_click_log, plan, write_manifest
-from jobs.prices import read_prices
-from jobs.recording import recorded
+from jobs.costs import cost_report as bill
+from jobs.costs.estimates import read_prices
+from jobs.experiment.loading import load_experiment
+from jobs.experiment.planning import (
+    PlannedArm,
+    manifest,
+    open_click_log,
+    plan,
+    recorded,
+    write_manifest,
+    write_slices,
+)
 from jobs.report import make_report
-from jobs.slices import write_slices
-from jobs.training import train_groups
+from jobs.running import train_groups
 
 
 def sweep(  # noqa: PLR0913, PLR0917 - each is an option of the command line

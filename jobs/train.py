@@ -8,17 +8,16 @@ from typing import Annotated
 
 from typer import Option
 
-from distrib import engines
-from distrib.groups import Group
-from distrib.results import write_trial
-from distrib.status import Status
+from distrib.engines import registry as engines
+from distrib.scheduling.status import Status
+from distrib.trials.grouping import Group
+from distrib.trials.results import write_trial
 from jobs.arguments import ExperimentName, KeepWeights, Overrides, Record
 from jobs.command import check_output, run, say
-from jobs.display import Display
-from jobs.documents import unknown
-from jobs.loading import load_experiment
-from jobs.planning import open_click_log, plan
-from jobs.recording import recorded
+from jobs.experiment.documents import unknown
+from jobs.experiment.loading import load_experiment
+from jobs.experiment.planning import open_click_log, plan, recorded
+from jobs.progress import Display
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError
 

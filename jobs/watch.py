@@ -18,13 +18,12 @@ from rich.table import Table
 from rich.text import Text
 from typer import Argument, Option
 
-from analysis.presentation import as_terminal, page
-from analysis.results import MANIFEST, SweepResults, Trials, read_sweep
-from analysis.summary import summarize
-from distrib.status import ERROR, Running
+from analysis.results.reading import MANIFEST, SweepResults, Trials, read_sweep
+from analysis.results.summary import summarize
+from analysis.results.tables import as_terminal, page
+from distrib.scheduling.status import ERROR, Running
 from jobs.command import run, terminal
-from jobs.display import describe, duration
-from jobs.status_file import ELSEWHERE_EVERY_S, Told, read_status
+from jobs.progress import ELSEWHERE_EVERY_S, StatusRecord, describe, duration, read_status
 
 #: A driver tells every second; one that is silent for so long is busy or gone.
 SILENT_S = 15.0
@@ -62,7 +61,7 @@ class Seen:
     """What the directory of a sweep tells at one moment."""
 
     sweep: SweepResults
-    told: Told | None
+    told: StatusRecord | None
 
     @cached_property
     def rows(self) -> tuple[tuple[str, Trials], ...]:
@@ -137,7 +136,10 @@ def _looking_at(place: str) -> Iterator[Look]:
     if "://" not in place:
         yield Look(Path(place))
         return
-    from jobs.places import fetch_again, sweep_at  # here: what reads a directory needs no PyTorch
+    from jobs.trial_lookup import (  # here: what reads a directory needs no PyTorch
+        fetch_again,
+        sweep_at,
+    )
 
     with sweep_at(place, writes=False, wanted=_is_looked_at) as results:
         yield Look(

@@ -37,7 +37,7 @@ def ray_cluster() -> Iterator[str]:
     """Start a local Ray of two CPUs for the session and return its address."""
     import ray
 
-    from distrib.session import ray_session
+    from distrib.scheduling.session import ray_session
 
     with ray_session(cpus=2):
         yield ray.get_runtime_context().gcs_address

@@ -16,7 +16,7 @@ ROOMS = ("analysis", "cluster", "distrib", "jobs", "recsys")
 USES = {
     "cluster": (
         "cluster",
-        "distrib.session",
+        "distrib.scheduling.session",
         "jobs.cli",
         "jobs.command",
         "recsys.credentials",
@@ -88,15 +88,15 @@ def test_a_room_is_there_and_uses_only_those_that_it_may(room):
         ("recsys", "from ray import train"),
         ("recsys", "import ray.util"),
         ("recsys", "def f():\n    import ray"),
-        ("distrib", "from jobs.loading import parse_experiment"),
-        ("distrib", "import analysis.results"),
+        ("distrib", "from jobs.experiment.loading import parse_experiment"),
+        ("distrib", "import analysis.results.reading"),
         ("analysis", "from recsys import arms"),
         ("analysis", "from recsys.data.schema import Schema"),
         ("analysis", "import recsys"),
         ("analysis", "import torch.nn"),
         ("jobs", "from cluster import submit"),
         ("cluster", "from jobs import sweep"),
-        ("cluster", "from distrib.runner import run_groups"),
+        ("cluster", "from distrib.scheduling.runner import run_groups"),
     ],
 )
 def test_a_trespass_is_seen(room, line):
@@ -108,7 +108,7 @@ def test_a_trespass_is_seen(room, line):
     [
         ("analysis", "from recsys.metrics import log_loss"),
         ("analysis", "from recsys import metrics"),
-        ("jobs", "from analysis.results import Results"),
+        ("jobs", "from analysis.results.reading import Results"),
         ("distrib", "import ray, torch"),
         ("recsys", "import rays_of_light"),
     ],
@@ -156,7 +156,9 @@ def test_importing_all_of_analysis_loads_neither_torch_nor_ray():
 
 
 def test_the_servers_of_a_store_which_start_anew_when_one_dies_load_no_torchrec():
-    loaded = loaded_by(["distrib.async_engine.shard_server", "distrib.async_engine.dispatcher"])
+    loaded = loaded_by(
+        ["distrib.parameter_store.shard_server", "distrib.engines.asynchronous.dispatcher"]
+    )
 
     assert "torch" in loaded
     assert not loaded & {"torchrec", "fbgemm_gpu", "pandas"}

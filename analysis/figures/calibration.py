@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.figures.figure import CHOSEN, Absent, Figure, chosen_arms, distinct_first, tooltip
-from analysis.results import Predictions, SweepResults
+from analysis.results.reading import Predictions, SweepResults
 
 Floats = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from typing import Any
 import altair as alt
 
 from analysis.figures.render import HEIGHT, WIDTH, by_series, known
-from analysis.intervals import Interval
+from analysis.statistics.intervals import Interval
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

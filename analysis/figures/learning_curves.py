@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.figures.figure import Absent, Figure, Mark, line_figure
 from analysis.prediction_difference import relative_pd
-from analysis.results import SweepResults, Trials
+from analysis.results.reading import SweepResults, Trials
 
 _EXAMPLES = "examples trained on"
 

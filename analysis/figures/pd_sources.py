@@ -8,9 +8,9 @@ import altair as alt
 
 from analysis.figures.figure import Absent, Figure, Mark, in_percent, line_figure
 from analysis.figures.render import WIDTH
-from analysis.presentation import percent
-from analysis.slices import Missing, Sliced
-from analysis.summary import Summary
+from analysis.results.slices import Missing, Sliced
+from analysis.results.summary import Summary
+from analysis.results.tables import percent
 
 SOURCES = {
     "init": "initialisation",

@@ -17,7 +17,7 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from analysis.writing import write_whole
+from analysis.atomic_files import write_whole
 
 Spec = dict[str, Any]
 

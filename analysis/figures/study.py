@@ -11,9 +11,9 @@ import altair as alt
 
 from analysis.figures.figure import Absent, Figure
 from analysis.figures.render import HEIGHT, WIDTH, by_series, known
-from analysis.presentation import percent
-from analysis.results import SweepResults
-from analysis.study import MeasuredPoint, Study, measure_study, reading, shown, table
+from analysis.results.reading import SweepResults
+from analysis.results.study import MeasuredPoint, Study, measure_study, reading, shown, table
+from analysis.results.tables import percent
 
 #: From such a ratio of its ends on, an axis is logarithmic.
 LOGARITHMIC = 8.0

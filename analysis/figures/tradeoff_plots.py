@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from analysis.figures.figure import CHOSEN, Absent, Figure, chosen_arms, in_percent, tooltip
 from analysis.figures.labels import FONT_SIZE, LEADER_FROM, place_labels
 from analysis.figures.render import HEIGHT, WIDTH, by_series, known
-from analysis.intervals import Interval, undefined
-from analysis.presentation import bracketed, percent, plus_minus
-from analysis.summary import ArmSummary, Summary
+from analysis.results.summary import ArmSummary, Summary
+from analysis.results.tables import bracketed, percent, plus_minus
+from analysis.statistics.intervals import Interval, undefined
 
 Floats = NDArray[np.float64]
 

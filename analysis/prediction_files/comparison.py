@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analysis import intervals
 from analysis.errors import ResultsError
-from analysis.intervals import Interval, Units
 from analysis.prediction_files.alignment import spilled
 from analysis.prediction_files.histogram import Histogram, bins_of
 from analysis.prediction_files.measures import (
@@ -20,6 +18,8 @@ from analysis.prediction_files.measures import (
     difference_measures,
 )
 from analysis.prediction_files.reading import open_predictions, with_common_keys
+from analysis.statistics import intervals
+from analysis.statistics.intervals import Interval, Units
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

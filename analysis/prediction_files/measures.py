@@ -10,8 +10,6 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.estimators import POSITIVE, RELATIVE, SHARE, Range
-from analysis.intervals import Units
 from analysis.prediction_difference import (
     Kernel,
     absolute_difference,
@@ -23,7 +21,9 @@ from analysis.prediction_difference import (
 from analysis.prediction_files.alignment import Rows, Spilled
 from analysis.prediction_files.histogram import Histogram, bins_of
 from analysis.prediction_files.moments import Moments
-from analysis.rankings import group_overlap, group_swaps
+from analysis.statistics.estimators import POSITIVE, RELATIVE, SHARE, Range
+from analysis.statistics.intervals import Units
+from analysis.statistics.rankings import group_overlap, group_swaps
 from recsys.metrics import group_auc, log_losses
 
 Floats = NDArray[np.float64]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.intervals import Units
+from analysis.statistics.intervals import Units
 
 Floats = NDArray[np.float64]
 

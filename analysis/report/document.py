@@ -10,19 +10,19 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis import presentation
+from analysis.atomic_files import write_whole
 from analysis.figures import learning_curves, pd_sources, tradeoff_plots
 from analysis.figures.calibration import calibration
 from analysis.figures.figure import Absent, Figure
 from analysis.figures.render import PAGE, THEMES, embed
 from analysis.figures.study import study_figures
-from analysis.replacement import Margins, trained_alike
 from analysis.report import listings, tradeoff_table
 from analysis.report.listings import Listing
-from analysis.slices import slice_sweep
-from analysis.summary import Summary
-from analysis.verdict import Verdict
-from analysis.writing import write_whole
+from analysis.results import tables as presentation
+from analysis.results.slices import slice_sweep
+from analysis.results.summary import Summary
+from analysis.verdict.replacement import Margins, trained_alike
+from analysis.verdict.verdict import Verdict
 
 NAME = "report.html"
 #: All figures of a sweep. Results may not suffice for each.

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.figures.figure import Absent
-from analysis.results import ArmResults, SweepResults, Trial, Trials
-from analysis.spending import COUNTED, Prices, Spent, actual, read_spending, total
+from analysis.results.reading import ArmResults, SweepResults, Trial, Trials
+from analysis.results.spending import COUNTED, Prices, Spent, actual, read_spending, total
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from analysis.presentation import Verdict, verdict_of
-from analysis.summary import ArmSummary, Summary
+from analysis.results.summary import ArmSummary, Summary
+from analysis.results.tables import Verdict, verdict_of
 from analysis.tradeoff import table_of
 
 Shown = Callable[[float], str]

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from distrib.engines import train
-from distrib.trial import Trial
+from distrib.engines.registry import train
+from distrib.trials.trial import Trial
 from jobs.benchmark._turns import Clock
 from recsys.config import Recipe
 from recsys.data.click_log import ClickLog

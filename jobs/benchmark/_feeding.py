@@ -22,17 +22,16 @@ import ray
 import torch
 from rich.table import Table
 
-from distrib.async_engine.client import Pushing, StoreClient
-from distrib.async_engine.dispatcher import Dispatcher
-from distrib.async_engine.messages import Report, Seconds, Seen
-from distrib.async_engine.shard_server import ShardServer
-from distrib.leases import Lease, Ledger
-from distrib.store.parameters import Parameters, part_of
-from distrib.store.shard import fresh
-from distrib.transfer import Transfer
-from distrib.window_trainer import WindowTrainer
-from distrib.window_training import Prepared
-from distrib.windows import Windows
+from distrib.engines.asynchronous.dispatcher import Dispatcher
+from distrib.engines.asynchronous.leases import Lease, Ledger
+from distrib.engines.asynchronous.messages import Report, Seconds, TrainingProgress
+from distrib.engines.asynchronous.store_client import Pushing, StoreClient
+from distrib.parameter_store.parameters import Parameters, part_of
+from distrib.parameter_store.shard import fresh
+from distrib.parameter_store.shard_server import ShardServer
+from distrib.training.device_transfer import Transfer
+from distrib.training.window_trainer import WindowTrainer
+from distrib.training.windows import Prepared, Windows
 from jobs.benchmark._criteo import recipe_of
 from jobs.benchmark._store_model import Model, Use
 from recsys.data.click_log import ClickLog
@@ -191,7 +190,7 @@ def _run(windows: _Windows, workers: int, shards: int, compute_s: float) -> Use:
     """Let workers pull and push for some seconds; return what everyone used meanwhile."""
     tags = {"trial": "benchmark", "run": "feeding"}
     dispatcher: Any = (
-        ray.remote(_Dispatcher).options(num_cpus=0).remote(Ledger(_MANY), Seen(), tags)
+        ray.remote(_Dispatcher).options(num_cpus=0).remote(Ledger(_MANY), TrainingProgress(), tags)
     )
     servers: list[Any] = [
         ray.remote(_Shard)

@@ -6,10 +6,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from distrib.local import train
-from distrib.trial import Trial
+from distrib.engines.local import train
+from distrib.trials.trial import Trial
 from jobs.benchmark._turns import Goal
-from jobs.loading import load_experiment
+from jobs.experiment.loading import load_experiment
 from recsys.config import Recipe
 from recsys.data.click_log import ClickLog
 from recsys.data.synthetic import Synthetic, write_synthetic

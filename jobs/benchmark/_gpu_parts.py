@@ -16,9 +16,8 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from distrib.feed import feeding
-from distrib.training import dense_optimizer, set_arithmetic, train_step
-from distrib.transfer import Transfer
+from distrib.training.device_transfer import Transfer, device_batches
+from distrib.training.step import dense_optimizer, set_arithmetic, train_step
 from jobs.benchmark._gpu_ceilings import Ceiling, product_ceiling
 from recsys.config import Recipe
 from recsys.cost import FLOAT_BYTES, LookupCounter, dense_flops, parameters
@@ -157,7 +156,7 @@ class Training:
 
     def _as_the_engine(self, steps: int) -> float:
         start = time.perf_counter()
-        with feeding(self._stream.batches(0, steps), self.device) as batches:
+        with device_batches(self._stream.batches(0, steps), self.device) as batches:
             for fed in batches:
                 self._step(fed.batch)
         wait_for(self.device)

@@ -30,7 +30,7 @@ from torchrec.optim.optimizers import in_backward_optimizer_filter
 from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
-from distrib.training import set_arithmetic
+from distrib.training.step import set_arithmetic
 from jobs.benchmark._criteo import clock_of
 from jobs.benchmark._turns import Clock
 from recsys.config import Recipe

@@ -22,7 +22,7 @@ import numpy as np
 import ray
 from rich.table import Table
 
-from distrib.engines import train
+from distrib.engines.registry import train
 from distrib.errors import TrialFailed
 from jobs.benchmark._criteo import BATCH, recipe_of, trial_of
 from recsys.config import Recipe

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from distrib.engines import train
-from distrib.trial import TrialResult
+from distrib.engines.registry import train
+from distrib.trials.trial import TrialResult
 from jobs.benchmark._criteo import recipe_of, trial_of
 from jobs.benchmark._turns import Clock, Goal, ratios, spread
 from recsys.config import Recipe

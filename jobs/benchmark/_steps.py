@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from distrib.training import dense_optimizer, set_arithmetic, train_step
+from distrib.training.step import dense_optimizer, set_arithmetic, train_step
 from jobs.benchmark._turns import Goal
 from recsys.config import Recipe
 from recsys.data.batch import Batch

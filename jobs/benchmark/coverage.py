@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from analysis import estimators, intervals
-from analysis.intervals import Interval, Units
+from analysis.statistics import estimators, intervals
+from analysis.statistics.intervals import Interval, Units
 
 Floats = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from distrib.session import ray_session
+from distrib.scheduling.session import ray_session
 from jobs.benchmark import _feeding, _recovery, _speed
 from jobs.benchmark._criteo import write_log
 from jobs.benchmark._turns import verdicts

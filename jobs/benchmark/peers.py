@@ -19,8 +19,8 @@ import torch
 import typer
 from rich.console import Console
 
-from distrib.provenance import machine
-from distrib.session import ray_session
+from distrib.scheduling.session import ray_session
+from distrib.trials.provenance import machine
 from jobs.benchmark import _fused, _peer_deepctr, _peer_dlrm, _peer_torchrec, _steps
 from jobs.benchmark._criteo import (
     BATCH,

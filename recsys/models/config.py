@@ -61,7 +61,7 @@ class DeepFMConfig(BuiltInConfig):
     name: Literal["deepfm"] = Field("deepfm", description="selects this model")
 
 
-class OwnConfig(Frozen):
+class CustomModelConfig(Frozen):
     """A custom model: the user's factory function and its arguments."""
 
     name: str = Field(
@@ -88,7 +88,7 @@ MODEL_KINDS: dict[str, type[BuiltInConfig]] = {
     "dcnv2": DCNv2Config,
     "deepfm": DeepFMConfig,
 }
-"""The built-in models by name; any name with a colon is a user's own (``OwnConfig``)."""
+"""The built-in models by name; any name with a colon is a user's own (``CustomModelConfig``)."""
 
 
 def _tag(value: object) -> str:
@@ -101,7 +101,7 @@ ModelConfig = Annotated[
     | Annotated[DLRMConfig, Tag("dlrm")]
     | Annotated[DCNv2Config, Tag("dcnv2")]
     | Annotated[DeepFMConfig, Tag("deepfm")]
-    | Annotated[OwnConfig, Tag("own")],
+    | Annotated[CustomModelConfig, Tag("own")],
     Discriminator(
         _tag,
         custom_error_type="model_name",

@@ -16,18 +16,18 @@ from recsys.embeddings import uniform_rows
 from recsys.models.blueprint import Blueprint, SeedPath
 from recsys.models.config import (
     BuiltInConfig,
+    CustomModelConfig,
     DCNv2Config,
     DeepFMConfig,
     DLRMConfig,
     MLPConfig,
     ModelConfig,
-    OwnConfig,
 )
+from recsys.models.custom.blueprint import custom_blueprint
 from recsys.models.dcn import DCNv2
 from recsys.models.deepfm import DeepFM
 from recsys.models.dlrm import DLRM
 from recsys.models.mlp import MLP
-from recsys.models.own.blueprint import own_blueprint
 from recsys.models.shape import Shape
 from recsys.seeds import torch_generator
 
@@ -48,8 +48,8 @@ def blueprints(groups: Sequence[Group], model: ModelConfig, schema: Schema) -> d
 
 
 def _blueprint(group: Group, model: ModelConfig, schema: Schema) -> Blueprint:
-    if isinstance(model, OwnConfig):
-        return own_blueprint(model, schema, group)
+    if isinstance(model, CustomModelConfig):
+        return custom_blueprint(model, schema, group)
     return _BuiltIn(config=model, schema=schema, shape=_shape(schema, group))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.intervals import Units, difference, ratio
-from analysis.phrases import difference_words, joined, ratio_words
+from analysis.results.phrases import difference_words, joined, ratio_words
+from analysis.statistics.intervals import Units, difference, ratio
 
 
 def models(mean: float, scatter: float, seed: int = 0) -> Units:

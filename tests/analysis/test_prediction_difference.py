@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as npst
 from scipy.stats import kendalltau
 
 from analysis import prediction_difference as pd
-from analysis import rankings
+from analysis.statistics import rankings
 from tests.support.brute import brute_force_overlap, brute_force_swap_rate
 
 

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from analysis import presentation
 from analysis.errors import ResultsError
 from analysis.prediction_difference import relative_pd, swap_rate
-from analysis.results import read_sweep
-from analysis.summary import summarize
+from analysis.results import tables as presentation
+from analysis.results.reading import read_sweep
+from analysis.results.summary import summarize
 from analysis.text import WIDTH
 from analysis.tradeoff import tradeoff_table, write_table
 from recsys import metrics

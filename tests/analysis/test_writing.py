@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.writing import whole_directory
+from analysis.atomic_files import whole_directory
 
 
 def test_what_cannot_be_kept_in_its_place_is_not_deleted(tmp_path, monkeypatch):

@@ -72,7 +72,7 @@ def course(cluster, tmp_path_factory) -> Course:
         "relu": {},
         "long": {
             "model": {
-                "name": "tests.support.own_model:gated",
+                "name": "tests.support.custom_model:gated",
                 "options": {"gate": str(gate), "waits_at": 100},
             },
             "engine": long | {"snapshots": str(kept), "snapshot_every": 10},
@@ -145,7 +145,9 @@ def test_nodes_come_with_the_work_from_none_and_go_without_it(course):
 
 def test_a_trial_whose_node_is_killed_goes_on_elsewhere_from_its_last_snapshot(course):
     # It may be told beside that it waits long for a node.
-    (told,) = (line for line in course.log_at_stop.lines if ":distrib.runner:long: Node" in line)
+    (told,) = (
+        line for line in course.log_at_stop.lines if ":distrib.scheduling.runner:long: Node" in line
+    )
 
     assert "NodeDiedError" in told
     assert told.endswith(": retry")

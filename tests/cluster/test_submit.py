@@ -127,7 +127,7 @@ def test_an_address_that_is_no_dashboards_is_refused(variable, address, monkeypa
 def test_a_dead_cluster_of_the_environment_is_refused(monkeypatch, capsys):
     monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    monkeypatch.setattr("distrib.session._ANSWER_S", 0.5)
+    monkeypatch.setattr("distrib.scheduling.session._ANSWER_S", 0.5)
 
     line = refused("list", capsys=capsys)
 

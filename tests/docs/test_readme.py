@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from jobs.cli import main
-from jobs.loading import load_experiment, shipped_experiments
+from jobs.experiment.loading import load_experiment, shipped_experiments
 from recsys.data.readers.table_schema import TableSchema
 from tests.support.shared import ROOT
 

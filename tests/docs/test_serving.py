@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from distrib.local import train
-from distrib.results import write_trial
+from distrib.engines.local import train
+from distrib.trials.results import write_trial
 from jobs.export import export
 from tests.support.logs import small_log, small_recipe, trials
 from tests.support.shared import ROOT

@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from distrib.engines.local import train
 from distrib.errors import TrialFailed
-from distrib.local import train
-from distrib.remote import Results
-from distrib.results import write_trial
+from distrib.trials.remote_results import Results
+from distrib.trials.results import write_trial
 from jobs.command import BAD_INPUT, guarded
 from jobs.export import export
 from jobs.replay import replay
@@ -132,7 +132,9 @@ def foreign(log, tmp_path_factory):
     place = tmp_path_factory.mktemp("foreign")
     written = write_trial(place, one, train(log, [one])[0], keep_weights=True)
     path = written / "config.json"
-    path.write_text(path.read_text().replace("tests.support.own_model:uneven", "theirs.evil:make"))
+    path.write_text(
+        path.read_text().replace("tests.support.custom_model:uneven", "theirs.evil:make")
+    )
     return written
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from analysis.results import read_sweep
-from distrib.results import DONE
+from analysis.results.reading import read_sweep
+from distrib.trials.results import DONE
 from jobs import findings
+from jobs.experiment.loading import load_experiment, parse_experiment
+from jobs.experiment.planning import manifest, plan, write_manifest
 from jobs.experiments import shipped_experiments
 from jobs.findings import train_missing, write_document
-from jobs.loading import load_experiment, parse_experiment
-from jobs.planning import manifest, plan, write_manifest
 from tests.support.experiments import small_experiment
 from tests.support.logs import small_log
 from tests.support.studies import write_shipped

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import yaml
 
+from jobs.experiment.loading import load_experiment, parse_experiment
+from jobs.experiment.planning import open_click_log, plan
 from jobs.init import experiment_text, init
-from jobs.loading import load_experiment, parse_experiment
-from jobs.planning import open_click_log, plan
 from recsys.data.click_log import ClickLog
 from recsys.data.schema import Schema
 from recsys.errors import ConfigError, DataError

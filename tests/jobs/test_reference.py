@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import yaml
 
-from jobs.experiment import DataConfig, Defaults, Replication, Settings, Study
-from jobs.loading import KINDS, parse_experiment
+from jobs.experiment.loading import KINDS, parse_experiment
+from jobs.experiment.schema import DataConfig, Defaults, Replication, Settings, Study
 from jobs.reference import EXAMPLE, REFERENCE, reference
-from jobs.searching.config import SearchConfig
+from jobs.tuning.config import SearchConfig
 from recsys.engines import DELAY_KINDS, ENGINE_KINDS, Resources
-from recsys.models.config import MODEL_KINDS, OwnConfig
+from recsys.models.config import MODEL_KINDS, CustomModelConfig
 
 MODELS = [
-    Settings, DataConfig, Defaults, Replication, SearchConfig, Study, Resources, OwnConfig,
+    Settings, DataConfig, Defaults, Replication, SearchConfig, Study, Resources, CustomModelConfig,
     *(type(section) for _, section in Defaults()),
     *KINDS.values(), *ENGINE_KINDS.values(), *DELAY_KINDS.values(), *MODEL_KINDS.values(),
 ]  # fmt: skip

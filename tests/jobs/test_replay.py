@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from distrib import local
+from distrib.engines import local
+from distrib.engines.asynchronous.leases import Staleness, StalenessHistogram
+from distrib.engines.asynchronous.replay import replay as train_again
+from distrib.engines.virtual_async import schedule
 from distrib.errors import TrialFailed
-from distrib.folder import Folder
-from distrib.replay import replay as train_again
-from distrib.results import write_trial
-from distrib.schedule import schedule
-from distrib.staleness import Staleness, StalenessHistogram
-from distrib.store.recording import Recording, order_table
-from distrib.store.shard import Served
+from distrib.parameter_store.recording import Recording, order_table
+from distrib.parameter_store.shard import Served
+from distrib.trials.folder import Folder
+from distrib.trials.results import write_trial
 from jobs.replay import replay
 from recsys.engines import ExponentialDelays
 from recsys.errors import DataError

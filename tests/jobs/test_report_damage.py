@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from analysis.results import MANIFEST
+from analysis.results.reading import MANIFEST
 from jobs.command import BAD_INPUT, guarded
 from jobs.report import report
 from tests.support import damage

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from analysis.results import read_sweep
-from analysis.spending import read_spending
+from analysis.results.reading import read_sweep
+from analysis.results.spending import read_spending
 from analysis.tradeoff import tradeoff_table
 from jobs.command import guarded
 from jobs.export import export
@@ -49,10 +49,10 @@ def without_ray(monkeypatch) -> Callable[[], None]:
     """Return what lets searches train in this process from now on."""
 
     def switch() -> None:
-        monkeypatch.setattr("jobs.searching.trainings.train_groups", train_here)
-        monkeypatch.setattr("jobs.searching.trainings.ray_session", nullcontext)
-        monkeypatch.setattr("jobs.bill.ray_session", nullcontext)
-        monkeypatch.setattr("jobs.bill.run_probes", probe_here)
+        monkeypatch.setattr("jobs.tuning.training.train_groups", train_here)
+        monkeypatch.setattr("jobs.tuning.training.ray_session", nullcontext)
+        monkeypatch.setattr("jobs.costs.cost_report.ray_session", nullcontext)
+        monkeypatch.setattr("jobs.costs.cost_report.run_probes", probe_here)
 
     return switch
 
@@ -190,7 +190,7 @@ def test_a_search_at_a_uri_answers_there_goes_on_from_there_and_is_reported_from
 
     search(experiment, output=uri)
     first = s3.names(bucket)
-    monkeypatch.setattr("jobs.searching.trainings.train_groups", None)  # nothing is to train
+    monkeypatch.setattr("jobs.tuning.training.train_groups", None)  # nothing is to train
     search(experiment, output=uri)
     capsys.readouterr()
     report(s3.uri(bucket, "results/small/search"))

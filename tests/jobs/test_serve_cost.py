@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from distrib.local import train
-from distrib.results import write_trial
+from distrib.engines.local import train
+from distrib.trials.results import write_trial
 from jobs.command import BAD_INPUT, guarded
 from jobs.export import export
 from jobs.serve_cost import serve_cost

@@ -15,19 +15,19 @@ import pandas as pd
 import pytest
 from ray._private.utils import get_num_cpus
 
-from analysis.results import read_sweep
-from analysis.spending import read_spending
-from distrib import results
-from distrib.groups import Group
-from distrib.remote import Results
-from distrib.results import read_trial, trial_directory
+from analysis.results.reading import read_sweep
+from analysis.results.spending import read_spending
+from distrib.trials import results
+from distrib.trials.grouping import Group
+from distrib.trials.remote_results import Results
+from distrib.trials.results import read_trial, trial_directory
 from jobs.command import guarded
-from jobs.loading import load_experiment
-from jobs.planning import plan
+from jobs.experiment.loading import load_experiment
+from jobs.experiment.planning import plan
+from jobs.progress import read_status
 from jobs.report import report
-from jobs.status_file import read_status
+from jobs.running import train_groups
 from jobs.sweep import sweep
-from jobs.training import train_groups
 from recsys.data.click_log import ClickLog
 from tests.support.experiments import (
     Malformed,
@@ -121,7 +121,7 @@ def test_a_killed_and_an_interrupted_sweep_go_on_with_what_is_missing(log, tmp_p
     gated = {"gate": str(gate), "waits_at": 20}
     document["arms"]["smelu"] |= {
         "replicas": 1,
-        "model": {"name": "tests.support.own_model:gated", "options": gated},
+        "model": {"name": "tests.support.custom_model:gated", "options": gated},
         "engine": {"resources": {"num_cpus": 0}},
     }
     experiment = str(write_experiment(tmp_path / "small.yaml", document))
@@ -197,12 +197,17 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_sweep_costs_what_was_not_writte
     log, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr("jobs.sweep.make_report", lambda results: None)
-    monkeypatch.setattr("distrib.results._write_json", results._write_json)  # the model changes it
+    monkeypatch.setattr(
+        "distrib.trials.results._write_json", results._write_json
+    )  # the model changes it
     directory, full = tmp_path / "results", tmp_path / "full"
     full.touch()
     document = small_experiment(log.directory)
     document["arms"]["smelu"] |= {
-        "model": {"name": "tests.support.own_model:on_a_full_disk", "options": {"full": str(full)}},
+        "model": {
+            "name": "tests.support.custom_model:on_a_full_disk",
+            "options": {"full": str(full)},
+        },
     }
     experiment = str(write_experiment(tmp_path / "small.yaml", document))
 
@@ -299,8 +304,8 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_trained(
 def test_a_dry_run_shows_plan_and_cost_by_a_probe_and_writes_nothing(
     experiment, tmp_path, capsys, monkeypatch, words, basis
 ):
-    monkeypatch.setattr("jobs.bill.ray_session", nullcontext)
-    monkeypatch.setattr("jobs.bill.run_probes", probe_here)
+    monkeypatch.setattr("jobs.costs.cost_report.ray_session", nullcontext)
+    monkeypatch.setattr("jobs.costs.cost_report.run_probes", probe_here)
     sweep(experiment, words, output=tmp_path / "results", dry_run=True, price_per_core_hour=1e9)
 
     shown = capsys.readouterr().out
@@ -318,8 +323,8 @@ def test_a_start_tells_the_money_before_it_trains_where_a_price_is_known(
     experiment, tmp_path, capsys, monkeypatch, price
 ):
     told = []
-    monkeypatch.setattr("jobs.bill.ray_session", nullcontext)
-    monkeypatch.setattr("jobs.bill.run_probes", probe_here)
+    monkeypatch.setattr("jobs.costs.cost_report.ray_session", nullcontext)
+    monkeypatch.setattr("jobs.costs.cost_report.run_probes", probe_here)
     monkeypatch.setattr(
         "jobs.sweep.train_groups", lambda *_, **__: told.append(capsys.readouterr().out) or []
     )
@@ -356,7 +361,7 @@ def test_a_sweep_that_has_nothing_to_record_is_refused(experiment, tmp_path, cap
 
 
 def test_a_sweep_says_that_it_does_not_search(log, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("jobs.bill.estimated", lambda *_, **__: ())
+    monkeypatch.setattr("jobs.costs.cost_report.estimated", lambda *_, **__: ())
     searched = {"arm": "smelu", "low": 0.1, "high": 4, "epsilon": 0.05}
     document = small_experiment(log.directory, search=searched)
     path = write_experiment(tmp_path / "small.yaml", document)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from distrib.results import is_done
-from jobs.loading import load_experiment
-from jobs.planning import plan
+from distrib.trials.results import is_done
+from jobs.experiment.loading import load_experiment
+from jobs.experiment.planning import plan
 from jobs.replay import replay
 from jobs.train import train
 from recsys.errors import ConfigError

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from analysis.results import MANIFEST, ArmResults, Trial, read_sweep
-from distrib.folder import Folder
-from distrib.remote import Results, everything
-from distrib.status import ERROR, Running, Status
-from jobs.places import fetch_again, sweep_at
-from jobs.status_file import STATUS, StatusFile, Told, read_status
+from analysis.results.reading import MANIFEST, ArmResults, Trial, read_sweep
+from distrib.scheduling.status import ERROR, Running, Status
+from distrib.trials.folder import Folder
+from distrib.trials.remote_results import Results, everything
+from jobs.progress import STATUS, StatusFile, StatusRecord, read_status
+from jobs.trial_lookup import fetch_again, sweep_at
 from jobs.watch import Look, Progress, Seen, headline, progress, watch
 from tests.support.results import SyntheticArm, write_sweep
 from tests.support.shared import ROOT
@@ -96,7 +96,7 @@ def test_the_first_line_tells_pace_and_time_left_and_whether_the_driver_is_silen
     tmp_path, silent_s, words
 ):
     sweep = read_sweep(write_sweep(tmp_path, (UNFINISHED,)))
-    told = Told(began_s=100.0, told_s=110.0, status=status())
+    told = StatusRecord(began_s=100.0, told_s=110.0, status=status())
 
     assert headline(Seen(sweep=sweep, told=told), now_s=110.0 + silent_s) == words
 
@@ -270,7 +270,7 @@ def test_the_table_is_made_anew_only_when_a_trial_has_finished(tmp_path, monkeyp
 def test_only_a_sweep_of_which_all_is_finished_is_over(tmp_path):
     finished = read_sweep(write_sweep(tmp_path))
     unfinished = read_sweep(write_sweep(tmp_path / "another", (UNFINISHED,)))
-    told = Told(began_s=0.0, told_s=1.0, status=status())
+    told = StatusRecord(began_s=0.0, told_s=1.0, status=status())
 
     assert Seen(sweep=finished, told=None).is_over
     assert not Seen(sweep=finished, told=told).is_over

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from distrib.async_engine.worker import Worker
-from distrib.transfer import Fetched, Transfer
+from distrib.engines.asynchronous.worker import Worker
+from distrib.training.device_transfer import Fetched, Transfer
 
 
 def needs_gpu(test):

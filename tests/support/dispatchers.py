@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from distrib.async_engine.dispatcher import Dispatcher
-from distrib.leases import Answer, Hold, Lease
+from distrib.engines.asynchronous.dispatcher import Dispatcher
+from distrib.engines.asynchronous.leases import Answer, Hold, Lease
 
 
 def open_gate(gate: Path, windows: int) -> None:
@@ -22,7 +22,7 @@ def gated_dispatcher(gate: Path) -> type[Dispatcher]:
         def next(self, worker: str) -> Answer:
             granted = super().next(worker)
             if isinstance(granted, Lease) and granted.window >= int(gate.read_text()):
-                self._ledger.give_back(granted)
+                self._ledger.remove_placement_groups(granted)
                 return Hold()
             return granted
 

@@ -17,17 +17,18 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 
-from distrib.async_engine import crew, driver
-from distrib.async_engine.client import StoreClient
-from distrib.async_engine.messages import Servers
-from distrib.async_engine.worker import Worker
-from distrib.engines import train
-from distrib.processes import own_name
-from distrib.trial import Trial
+from distrib.engines.asynchronous import driver
+from distrib.engines.asynchronous import worker_pool as crew
+from distrib.engines.asynchronous.messages import Servers
+from distrib.engines.asynchronous.store_client import StoreClient
+from distrib.engines.asynchronous.worker import Worker
+from distrib.engines.registry import train
+from distrib.scheduling.processes import own_name
+from distrib.trials.trial import Trial
 from recsys.config import Recipe
 from recsys.data.click_log import ClickLog
 from tests.support.counting import counting_fields
-from tests.support.dying import in_background
+from tests.support.crashing import in_background
 from tests.support.logs import small_log, trials
 from tests.support.patience import PATIENCE_S
 from tests.support.signed import file_of, living

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from jobs.experiment import DataConfig, Defaults, Replication, Settings
+from jobs.experiment.schema import DataConfig, Defaults, Replication, Settings
 
 
 def small_experiment(log: Path | str, **changes: Any) -> dict[str, Any]:

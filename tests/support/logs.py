@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from distrib.trial import Trial
+from distrib.trials.trial import Trial
 from recsys.config import Recipe
 from recsys.data.click_log import ClickLog
 from recsys.data.synthetic import Synthetic, write_synthetic
@@ -37,8 +37,8 @@ def small_recipe(**fields: object) -> Recipe:
 
 
 def own_recipe(factory: str, *, model: dict[str, object] | None = None, **fields: object) -> Recipe:
-    """Return a small recipe for a model of ``tests.support.own_model``."""
-    named = {"name": f"tests.support.own_model:{factory}"} | (model or {})
+    """Return a small recipe for a model of ``tests.support.custom_model``."""
+    named = {"name": f"tests.support.custom_model:{factory}"} | (model or {})
     arm = fields.pop("arm", {"kind": "single"})
     small = dict(small_recipe(**fields))
     return Recipe.model_validate(small | {"model": named, "arm": arm})

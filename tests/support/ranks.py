@@ -18,15 +18,14 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from distrib.sync import checkpoints
-from distrib.sync.account import Progress
-from distrib.sync.naming import training_digest
-from distrib.sync.ranks import Ranks
-from distrib.sync.sharded import ShardedArm
-from distrib.sync.tensors import whole
-from distrib.sync.tracking import Nobody
-from distrib.sync.training import RankTraining, Surroundings
-from distrib.trial import Trial
+from distrib.engines.synchronous import checkpoints
+from distrib.engines.synchronous.input import RankGroup
+from distrib.engines.synchronous.rank_training import RankContext, RankTraining
+from distrib.engines.synchronous.run import training_digest
+from distrib.engines.synchronous.sharded_arm import ShardedArm, whole
+from distrib.engines.synchronous.tracking import NullTracker
+from distrib.engines.synchronous.training_metrics import MetricsState
+from distrib.trials.trial import Trial
 from recsys.data.click_log import ClickLog
 
 
@@ -75,7 +74,7 @@ def _serve(rank: int, count: int, meeting: str, end: Connection) -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=count)
-    ranks = Ranks(rank=rank, count=count, per_node=count, device=torch.device("cpu"))
+    ranks = RankGroup(rank=rank, count=count, per_node=count, device=torch.device("cpu"))
     while True:
         function, arguments = end.recv()
         try:
@@ -90,7 +89,7 @@ class Model:
 
     tables: dict[str, np.ndarray]
     towers: dict[str, np.ndarray]
-    progress: Progress
+    progress: MetricsState
 
 
 class Interrupted(Exception):
@@ -98,7 +97,7 @@ class Interrupted(Exception):
 
 
 def train_on(
-    ranks: Ranks,
+    ranks: RankGroup,
     log: Path,
     trials: Sequence[Trial],
     run: Path | None = None,
@@ -111,9 +110,9 @@ def train_on(
     """
     recipe = trials[0].recipe
     last: list[ShardedArm] = []
-    made: list[Progress] = []
+    made: list[MetricsState] = []
 
-    def checkpoint(sharded: ShardedArm, progress: Progress) -> None:
+    def checkpoint(sharded: ShardedArm, progress: MetricsState) -> None:
         last[:] = [sharded]
         made.append(progress)
         if run is not None:
@@ -129,7 +128,7 @@ def train_on(
         ClickLog.open(log),
         [trial.seeds for trial in trials],
         ranks,
-        Surroundings(checkpoint=checkpoint, on_progress=lambda _: None, tracker=Nobody()),
+        RankContext(checkpoint=checkpoint, on_progress=lambda _: None, tracker=NullTracker()),
     )
     try:
         training.run(start)

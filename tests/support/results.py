@@ -12,9 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.results import DONE, MANIFEST
-from analysis.slices import GROUP, ITEM, SLICES
-from analysis.study_design import StudyDesign, StudyPoint
+from analysis.results.reading import DONE, MANIFEST
+from analysis.results.slices import GROUP, ITEM, SLICES
+from analysis.results.study_design import StudyDesign, StudyPoint
 
 USERS = 60
 EXAMPLES = 900

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from distrib import local
+from distrib.engines import local
 from distrib.errors import TrialFailed
-from distrib.failures import Failure, write_failure
-from distrib.groups import Group
-from distrib.probe import Probe, probe
-from distrib.remote import Results
-from distrib.trial import Trial
+from distrib.scheduling.probe import Probe, probe
+from distrib.trials.failures import Failure, write_failure
+from distrib.trials.grouping import Group
+from distrib.trials.remote_results import Results
+from distrib.trials.trial import Trial
 from recsys.data.click_log import ClickLog
 from tests.support.shared import ROOT
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.stats import t as student
 
-from analysis.intervals import Interval
-from jobs.searching.config import SearchConfig
-from jobs.searching.policy import Candidate, Evidence, Propose, Request, Verdict, begin, decide
-from jobs.searching.proposals import evenly
+from analysis.statistics.intervals import Interval
+from jobs.tuning.config import SearchConfig
+from jobs.tuning.policy import Candidate, Evidence, Propose, Request, Verdict, begin, decide
+from jobs.tuning.proposals import evenly
 from recsys.seeds import generator
 
 Curve = Callable[[float], float]

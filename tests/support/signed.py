@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from distrib.processes import ProcessName, name_of, own_name
+from distrib.scheduling.processes import ProcessName, name_of, own_name
 
 
 def sign(marker: Path) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from analysis.study_design import StudyDesign, StudyPoint
-from jobs.loading import load_experiment
-from jobs.planning import activation_columns
-from jobs.study import study_design
+from analysis.results.study_design import StudyDesign, StudyPoint
+from jobs.experiment.loading import load_experiment
+from jobs.experiment.planning import activation_columns
+from jobs.experiment.study import study_design
 from tests.support.results import SyntheticArm, write_sweep
 
 BETAS = (0.5, 1.0, 2.0)

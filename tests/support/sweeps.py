@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from analysis.results import MANIFEST
+from analysis.results.reading import MANIFEST
 
 
 def write_manifest_of(directory: Path, arms: Mapping[str, Sequence[str]]) -> Path:

@@ -9,7 +9,7 @@ from torchrec.modules.embedding_configs import DataType, EmbeddingBagConfig
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 
 from recsys.data.schema import Schema
-from tests.support.own_model import SideBySide, TwoPart, small
+from tests.support.custom_model import SideBySide, TwoPart, small
 
 NUMBER = 3
 

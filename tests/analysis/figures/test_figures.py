@@ -20,8 +20,8 @@ from analysis.figures.tradeoff_plots import (
     pd_accuracy,
     pd_lookups,
 )
-from analysis.results import Predictions, read_sweep
-from analysis.summary import summarize
+from analysis.results.reading import Predictions, read_sweep
+from analysis.results.summary import summarize
 from tests.support.results import ARMS, SyntheticArm, write_sweep
 
 FINITE = st.floats(-10, 10, allow_nan=False).map(lambda value: round(value, 2))

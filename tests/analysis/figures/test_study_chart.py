@@ -8,9 +8,9 @@ import pytest
 
 from analysis.figures.render import save
 from analysis.figures.study import study_chart
-from analysis.intervals import Interval, undefined
-from analysis.study import MeasuredPoint, Study
-from analysis.study_design import StudyDesign, StudyPoint
+from analysis.results.study import MeasuredPoint, Study
+from analysis.results.study_design import StudyDesign, StudyPoint
+from analysis.statistics.intervals import Interval, undefined
 
 PD = Interval(value=0.1, low=0.08, high=0.13, replicas=4, covers_replicas=True)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import estimators, intervals
 from analysis import prediction_difference as pd_forms
 from analysis.prediction_files import alignment
 from analysis.prediction_files.comparison import FileComparison, compare_files
 from analysis.prediction_files.reading import open_predictions
+from analysis.statistics import estimators, intervals
 from recsys import metrics
 from tests.support.predictions import predictions, write_all
 

@@ -13,11 +13,11 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from analysis.figures.render import THEMES
-from analysis.replacement import Margins
 from analysis.report.document import arms_of, sections, write_page
-from analysis.results import read_sweep
-from analysis.summary import summarize
-from analysis.verdict import verdicts
+from analysis.results.reading import read_sweep
+from analysis.results.summary import summarize
+from analysis.verdict.replacement import Margins
+from analysis.verdict.verdict import verdicts
 from tests.support.browser import awaited, browser, printed, requests, show
 from tests.support.results import write_everything
 

@@ -11,15 +11,15 @@ import pytest
 
 from analysis.figures.figure import Absent, Figure
 from analysis.figures.render import THEMES
-from analysis.replacement import Margins
 from analysis.report.document import FIGURES, arms_of, figures, render, sections, write_page
 from analysis.report.listings import spent
 from analysis.report.tradeoff_table import COLUMNS, rows
-from analysis.results import read_sweep
-from analysis.spending import Prices, Spending, Spent, write_spending
-from analysis.summary import summarize
+from analysis.results.reading import read_sweep
+from analysis.results.spending import Prices, Spending, Spent, write_spending
+from analysis.results.summary import summarize
 from analysis.tradeoff import table_of
-from analysis.verdict import verdicts
+from analysis.verdict.replacement import Margins
+from analysis.verdict.verdict import verdicts
 from tests.support.results import ARMS, SyntheticArm, write_everything, write_sweep
 from tests.support.studies import beta_arms, beta_design
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from distrib.training import train_step
+from distrib.training.step import train_step
 from jobs.benchmark import _criteo, _peer_dlrm, _peer_torchrec, _steps, peers
 from jobs.benchmark._criteo import DENSE, HIDDEN, TABLES, WIDTH, recipe_of_model
 from recsys.cost import parameters

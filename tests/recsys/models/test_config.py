@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from recsys.models.config import MODEL_KINDS, MLPConfig, ModelConfig, OwnConfig
+from recsys.models.config import MODEL_KINDS, CustomModelConfig, MLPConfig, ModelConfig
 
 MODEL = TypeAdapter(ModelConfig)
 OWN = {"name": "a.b:make", "embedding_dim": 8, "options": {"hidden": [3]}, "replaces": "gelu"}
@@ -23,7 +23,7 @@ def test_a_name_chooses_the_options() -> None:
 
     assert kinds == list(MODEL_KINDS.values())
     assert isinstance(MODEL.validate_python({}), MLPConfig)
-    assert isinstance(MODEL.validate_python(OWN), OwnConfig)
+    assert isinstance(MODEL.validate_python(OWN), CustomModelConfig)
 
 
 @pytest.mark.parametrize(

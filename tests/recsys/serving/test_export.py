@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from distrib.evaluation import sigmoid
-from distrib.local import train
+from distrib.engines.local import train
+from distrib.training.evaluator import sigmoid
 from recsys.data.stream import Batches
 from recsys.data.synthetic import Synthetic
 from recsys.errors import ConfigError, DataError

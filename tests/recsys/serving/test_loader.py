@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch.export.pt2_archive import PT2ArchiveReader, PT2ArchiveWriter
 
-from distrib.local import train
+from distrib.engines.local import train
 from recsys.data.stream import Batches
 from recsys.errors import DataError
 from recsys.serving.description import DESCRIPTION, PROGRAM, sha256_of

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from distrib.local import train
+from distrib.engines.local import train
 from recsys.data.stream import Batches
 from recsys.errors import DataError
 from recsys.module import served_logits

@@ -1,0 +1,1 @@
+"""What a sweep left behind: reading, summaries, slices, spending, tables."""

@@ -1,0 +1,1 @@
+"""Whether one smooth model replaces the incumbent."""

@@ -1,0 +1,205 @@
+"""The verdict in words: whether one smooth model replaces what is paid for today."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from analysis.results.reading import ArmResults
+from analysis.results.summary import ArmSummary, Summary
+from analysis.statistics.intervals import FEWEST_REPLICAS, Interval
+from analysis.verdict.replacement import (
+    Margins,
+    Outcome,
+    Replacement,
+    Standing,
+    candidates,
+    choose,
+    compare,
+    incumbents,
+    trained_alike,
+)
+
+_SPELLING = {
+    "relu": "ReLU",
+    "smelu": "SmeLU",
+    "gsmelu": "gSmeLU",
+    "rescu": "RESCU",
+    "swish": "Swish",
+    "gelu": "GELU",
+    "softplus": "Softplus",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What is said of an incumbent; ``chosen`` is the candidate that it is said of, if any."""
+
+    words: str
+    outcome: Outcome
+    incumbent: ArmResults
+    chosen: ArmResults | None
+
+
+def verdicts(summary: Summary, margins: Margins) -> tuple[Verdict, ...]:
+    """Judge all candidates beside the main incumbent, then the chosen one beside the others.
+
+    Arms that were trained under other conditions than the baseline are left out.
+    Reads the predictions of the arms concerned again; two arms' are held at a time.
+
+    Raises:
+        ResultsError: a finished trial is not what was promised.
+    """
+    by_name = {each.arm.name: each for each in summary.arms}
+    title = titles(each.arm for each in summary.arms)
+    alike = trained_alike(summary.arms, summary.sweep.baseline)
+    main, *others = incumbents(alike, summary.sweep.baseline)
+    rivals = [each for each in candidates(alike) if each is not main]
+
+    def judged(incumbent: ArmSummary, contenders: Sequence[ArmSummary]) -> Verdict:
+        found = compare(incumbent, contenders, len(rivals), margins)
+        chosen = choose(found)
+        return Verdict(
+            words=in_words(found, title, _as_object(incumbent.arm, title)),
+            outcome=Outcome.UNDEFINED if chosen is None else chosen.outcome,
+            incumbent=incumbent.arm,
+            chosen=None if chosen is None else by_name[chosen.candidate].arm,
+        )
+
+    first = judged(main, rivals)
+    if first.chosen is None:
+        return (first,)
+    chosen = by_name[first.chosen.name]
+    return (first, *(judged(each, [chosen]) for each in others if each is not chosen))
+
+
+def in_words(found: Sequence[Replacement], title: dict[str, str], today: str) -> str:
+    """Return the verdict on an incumbent called ``today``; ``title`` is what each arm is called."""
+    chosen = choose(found)
+    if chosen is None:
+        return f"This sweep has no single SmeLU model that could replace {today}."
+    name = title[chosen.candidate]
+    facts = _facts(chosen)
+    if chosen.outcome is Outcome.REPLACES:
+        also = [
+            title[each.candidate]
+            for each in found
+            if each.outcome is Outcome.REPLACES and each is not chosen
+        ]
+        others = f" So would {', '.join(also)}." if also else ""
+        return f"{name} replaces {today}: {facts}.{others}"
+    if chosen.outcome is Outcome.FAILS:
+        if len(found) == 1:
+            return f"{name} does not replace {today}: {facts}. {_failure(chosen)}."
+        return (
+            f"None of {len(found)} SmeLU models replaces {today}; the nearest is {name}: {facts}."
+            f" {_failure(chosen)}."
+        )
+    if chosen.outcome is Outcome.UNDEFINED:
+        return f"Whether {name} replaces {today} cannot be told: {_reason(chosen)}."
+    return f"Whether {name} replaces {today} is not known yet: {facts}. {_needed(chosen)}."
+
+
+def titles(arms: Iterable[ArmResults]) -> dict[str, str]:
+    """Return what a person calls each arm; those that would share a title have their name added."""
+    described = {arm.name: _described(arm) for arm in arms}
+    often = Counter(described.values())
+    return {
+        name: words if often[words] == 1 else f"{words} ({name})"
+        for name, words in described.items()
+    }
+
+
+def _as_object(arm: ArmResults, title: dict[str, str]) -> str:
+    return title[arm.name] if arm.kind == "single" else f"the {title[arm.name]}"
+
+
+def _facts(found: Replacement) -> str:
+    return (
+        f"PD {_change(found.relative_pd.interval)},"
+        f" log loss {_difference(found.log_loss.interval)},"
+        f" lookups {_lookups(found.serve_lookups)}"
+    )
+
+
+def _lookups(ratio: float) -> str:
+    change = _percent(ratio - 1.0)
+    return "unchanged" if change == "0 %" else change
+
+
+def _failure(found: Replacement) -> str:
+    relative_pd, log_loss = found.standings
+    reasons = []
+    if relative_pd is Standing.BEYOND:
+        reasons.append(f"its PD is higher by more than {100 * found.margins.relative_pd:g} %")
+    if log_loss is Standing.BEYOND:
+        reasons.append(f"its log loss is higher by more than {found.margins.log_loss:g}")
+    if found.reads_more:
+        reasons.append("it reads more embedding rows")
+    text = " and ".join(reasons)
+    return text[0].upper() + text[1:]
+
+
+def _needed(found: Replacement) -> str:
+    replicas = min(each.interval.replicas for each in found.open)
+    if not all(each.interval.covers_replicas for each in found.open):
+        more = FEWEST_REPLICAS - replicas
+        return (
+            f"{replicas} replicas are too few to tell:"
+            f" at least {more} more of each arm {'is' if more == 1 else 'are'} needed"
+        )
+    needed = [each.more_replicas for each in found.open if each.more_replicas is not None]
+    if len(needed) < len(found.open):
+        return "More replicas alone would not tell: more evaluation examples are needed"
+    more = max(needed)
+    return (
+        f"{more} more {'replica' if more == 1 else 'replicas'} of each arm, {replicas + more} in"
+        " all, would tell if the values stay as they are"
+    )
+
+
+def _reason(found: Replacement) -> str:
+    both = (found.relative_pd.interval, found.log_loss.interval)
+    return next(each.reason for each in both if math.isnan(each.low))
+
+
+def _change(ratio: Interval) -> str:
+    if math.isnan(ratio.value):
+        return "not known"
+    low, high = (_percent(bound - 1.0, unit="") for bound in (ratio.low, ratio.high))
+    return f"{_percent(ratio.value - 1.0)} [{low}, {high}]"
+
+
+def _difference(interval: Interval) -> str:
+    if math.isnan(interval.value):
+        return "not known"
+    value, low, high = (_signed(each, 4) for each in (interval.value, interval.low, interval.high))
+    return f"{value} [{low}, {high}]"
+
+
+def _percent(share: float, unit: str = " %") -> str:
+    return f"{_signed(100 * share, 0)}{unit}"
+
+
+def _signed(value: float, digits: int) -> str:
+    if math.isnan(value):
+        return "?"
+    text = f"{value:+.{digits}f}"
+    return f"{0:.{digits}f}" if float(text) == 0 else text.replace("-", "−")
+
+
+def _described(arm: ArmResults) -> str:
+    activation = _SPELLING.get(arm.activation, arm.activation)
+    if not math.isnan(arm.beta):
+        activation += f" β={arm.beta:g}"
+    count = arm.components
+    return {
+        "single": activation,
+        "ensemble": f"{count}-component {activation} ensemble",
+        "self_ensemble": f"{count}-tower {activation} self-ensemble",
+        "anti_distilled": f"{count}-component anti-distilled {activation} ensemble",
+        "distilled": f"{activation} model distilled from {count} components",
+        "codistilled": f"{activation} model codistilled among {count}",
+    }.get(arm.kind, f"{arm.kind} of {count} × {activation}")

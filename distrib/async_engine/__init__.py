@@ -1,1 +1,0 @@
-"""The async engine: workers on Ray that never wait for each other."""

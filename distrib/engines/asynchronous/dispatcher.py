@@ -1,0 +1,160 @@
+"""The dispatcher actor: leases windows to workers, aggregates reports, exports Ray metrics."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+
+from ray.util.metrics import Counter, Gauge, Histogram
+
+from distrib.engines.asynchronous.leases import Answer, Lease, Ledger
+from distrib.engines.asynchronous.messages import Report, Status, TrainingProgress
+
+_STALENESS = [0.5, 1.5, 2.5, 4.5, 8.5, 16.5, 32.5, 64.5, 128.5, 256.5, 1024.5]
+_LATENCY_S = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100]
+
+
+class RayMetrics:
+    """What a dispatcher measures; ``tags`` tell trainings apart."""
+
+    def __init__(self, tags: dict[str, str]) -> None:
+        keys = tuple(tags)
+        self._examples = Counter(
+            "soloist_examples_total", "Examples trained and applied on every shard", keys
+        )
+        self._pulled = Counter("soloist_pulled_bytes_total", "Bytes that workers pulled", keys)
+        self._pushed = Counter("soloist_pushed_bytes_total", "Bytes that workers pushed", keys)
+        self._workers = Gauge(
+            "soloist_workers", "Workers that were heard of within the last lease_s", keys
+        )
+        self._staleness = Histogram(
+            "soloist_staleness_windows",
+            "Windows of others between a pull and its push",
+            _STALENESS,
+            keys,
+        )
+        self._latency = Histogram(
+            "soloist_window_seconds", "From the lease of a window to its report", _LATENCY_S, keys
+        )
+        for meter in (
+            self._examples,
+            self._pulled,
+            self._pushed,
+            self._workers,
+            self._staleness,
+            self._latency,
+        ):
+            meter.set_default_tags(tags)
+
+    def window(self, report: Report, *, latency_s: float) -> None:
+        """Count an applied window."""
+        self._examples.inc(report.examples)
+        self._pulled.inc(report.bytes_pulled)
+        self._pushed.inc(report.bytes_pushed)
+        self._latency.observe(latency_s)
+        for each in report.staleness:
+            self._staleness.observe(each.updates)
+
+    def workers(self, heard_of: int) -> None:
+        """Tell how many workers there are."""
+        self._workers.set(heard_of)
+
+
+MOST_DEATHS = 8
+"""A window whose holders died or fell silent this often is taken for the cause."""
+
+
+class Dispatcher:
+    """Grants windows and adds up reports. One actor; every call is short."""
+
+    def __init__(self, ledger: Ledger, seen: TrainingProgress, meters: dict[str, str]) -> None:
+        self._ledger = ledger
+        self._seen = seen
+        self._meters = RayMetrics(meters)
+        self._silent: set[str] = set()
+        self._heard_at: dict[str, float] = {}
+        self._losses: dict[int, int] = {}
+        self._failure: str | None = None
+        self._granted_at: dict[int, float] = {}
+        self._first_grant_at: float | None = None
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def next(self, worker: str) -> Answer:
+        """Return a lease for a worker, or tell it to ask again, or that all is done."""
+        now = self._heard(worker)
+        self._expire(now)
+        answer = self._ledger.grant(worker, now)
+        if isinstance(answer, Lease):
+            self._granted_at[answer.number] = now
+            self._first_grant_at = self._first_grant_at or now
+        return answer
+
+    def heartbeat(self, worker: str) -> None:
+        self._ledger.renew(worker, self._heard(worker))
+
+    def complete(self, report: Report) -> None:
+        """Take that a window is on every shard; a second report of a window adds nothing."""
+        now = self._heard(report.lease.worker)
+        granted_at = self._granted_at.pop(report.lease.number, now)
+        if self._ledger.complete(report.lease):
+            self._seen.add(report)
+            self._meters.window(report, latency_s=now - granted_at)
+
+    def not_finite(self, lease: Lease, what: str) -> None:
+        """Take that a window gave NaN or infinity; the second time the trial fails."""
+        self._heard(lease.worker)
+        if not self._ledger.fail(lease) and self._failure is None:
+            self._failure = what
+
+    def mark_dead(self, workers: Iterable[str]) -> None:
+        """Take back what dead workers held."""
+        dead = set(workers)
+        for worker in dead:
+            self._heard_at.pop(worker, None)
+            self._silent.discard(worker)
+        self._blame(self._ledger.mark_dead(dead))
+
+    def move_cut(self, cut: int | None) -> None:
+        """Let windows up to the next cut be granted."""
+        self._ledger.cut = cut
+
+    def status(self) -> Status:
+        now = time.monotonic()
+        self._expire(now)
+        lately = now - self._ledger.lease_s
+        self._meters.workers(sum(at > lately for at in self._heard_at.values()))
+        first = self._first_grant_at
+        return Status(
+            seen=self._seen,
+            is_finished=self._ledger.is_finished,
+            is_at_cut=self._ledger.at_cut,
+            leases=self._ledger.leases,
+            silent=tuple(sorted(self._silent)),
+            failure=self._failure,
+            train_seconds=0.0 if first is None else now - first,
+        )
+
+    def _heard(self, worker: str) -> float:
+        self._silent.discard(worker)
+        self._heard_at[worker] = now = time.monotonic()
+        return now
+
+    def _expire(self, now: float) -> None:
+        silent = self._ledger.expire(now)
+        self._silent |= {lease.worker for lease in silent}
+        if not self._ledger.waits_for_death:  # else they are still out, and blamed when buried
+            self._blame(silent)
+
+    def _blame(self, lost: Iterable[Lease]) -> None:
+        """Count a lost holder against its window, which may be what kills or hangs them all."""
+        for lease in lost:
+            losses = self._losses.get(lease.window, 0) + 1
+            self._losses[lease.window] = losses
+            if losses >= MOST_DEATHS and self._failure is None:
+                self._failure = (
+                    f"window {lease.window}: {losses} workers died or fell silent while they held "
+                    "it, expected it to be trained"
+                )

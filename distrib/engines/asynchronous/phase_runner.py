@@ -1,0 +1,326 @@
+"""Runs one phase of training over the stream: monitors workers, saves snapshots, recovers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import torch
+from ray.exceptions import RayTaskError
+
+from distrib.engines.asynchronous.dispatcher import Dispatcher
+from distrib.engines.asynchronous.leases import Ledger
+from distrib.engines.asynchronous.messages import Status, TrainingProgress
+from distrib.engines.asynchronous.rpc import ServersLost, answer, reason
+from distrib.engines.asynchronous.store import ResumePoint, Store
+from distrib.engines.asynchronous.worker_pool import WorkerPool
+from distrib.errors import TrialFailed
+from distrib.parameter_store.shard import Served
+from distrib.parameter_store.snapshots import Snapshot, SnapshotStore
+from distrib.training.evaluator import Evaluator, EvaluatorState
+from distrib.training.windows import Windows
+from distrib.trials.json_values import from_json, to_json
+from recsys.engines import AsyncEngine
+from recsys.errors import DataError
+from recsys.json_files import expecting
+
+
+class ServerGroup:
+    """Starts the actors, asks them, and ends them. Any call raises ServersLost if one is gone.
+
+    Args:
+        name: unique to the generation; part of its actors' names.
+        engine: how to train.
+        windows: of the stream.
+        store: where the parameters are.
+        start: what is applied in it.
+        saved: windows in the newest snapshot: the next lies behind them.
+        start_with: workers that must have asked before the first window is granted.
+        tags: of the metrics.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        engine: AsyncEngine,
+        windows: Windows,
+        store: Store,
+        start: ResumePoint,
+        saved: int,
+        start_with: int,
+        tags: dict[str, str],
+    ) -> None:
+        self._engine = engine
+        self._windows = windows
+        self._store = store
+        ledger = Ledger(
+            len(windows),
+            lease_s=engine.lease_s,
+            max_staleness=engine.max_staleness,
+            warm_up=engine.warm_up,
+            start_with=start_with,
+            applied=set(start.applied),
+            leases=start.leases,
+            cut=self._cut_after(saved),
+            waits_for_death=store.waits_for_death,
+        )
+
+        def named(part: str) -> dict[str, Any]:
+            return {"name": f"soloist-{name}/{part}", "num_cpus": 0, "max_restarts": 0}
+
+        dispatcher = ray.remote(Dispatcher).options(**named("dispatcher"))
+        self._dispatcher: Any = dispatcher.remote(ledger, start.seen, tags)
+        self.servers = store.serve(self._dispatcher, named)
+
+    def status(self) -> Status:
+        """Return how far the pass is, having looked for signs of life of what else there is."""
+        self._store.check()
+        status: Status = answer(self._dispatcher.status.remote())
+        return status
+
+    def mark_dead(self, workers: Sequence[str]) -> None:
+        """Tell of dead workers."""
+        if workers:
+            answer(self._dispatcher.mark_dead.remote(list(workers)))
+
+    def pass_cut(self, windows: int) -> None:
+        """Let windows after a snapshot of so many be granted."""
+        answer(self._dispatcher.move_cut.remote(self._cut_after(windows)))
+
+    def close(self) -> None:
+        ray.kill(self._dispatcher)
+        self._store.stop()
+
+    def _cut_after(self, windows: int) -> int | None:
+        if self._engine.snapshots is None:
+            return None
+        cut = (windows // self._engine.snapshot_every + 1) * self._engine.snapshot_every
+        return cut if cut < len(self._windows) else None
+
+
+_POLL_S = 0.1
+MOST_LOSSES = 5
+"""Servers that are lost so often in a row, without a snapshot between, are not started again"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhaseResult:
+    """What a finished pass leaves."""
+
+    seen: TrainingProgress
+    train_seconds: float
+    orders: tuple[tuple[Served, ...], ...]
+    """The order log of each shard"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """What a snapshot keeps beside the shards."""
+
+    seen: TrainingProgress
+    train_seconds: float
+    watch: EvaluatorState | None
+    passed: tuple[PhaseResult, ...]
+    """The phases before"""
+
+
+def progress_of(snapshot: Snapshot) -> Progress:
+    """Return what the driver knew.
+
+    Raises:
+        DataError: it is not what this version writes.
+    """
+    with expecting("what a driver knows", "progress.json"):
+        return from_json(Progress, snapshot.progress)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Training:
+    """What all passes of a training have in common."""
+
+    run: str
+    """Unique to this training"""
+    trial: str
+    """Digest"""
+    engine: AsyncEngine
+    windows: Windows
+    store: Store
+    crew: WorkerPool
+    snapshots: SnapshotStore | None
+    """Where this trial's lie"""
+    told: Callable[[TrainingProgress], None]
+    """Called with what is applied, a few times a second"""
+
+
+class PhaseRunner:
+    """A phase.
+
+    Args:
+        training: what it is a part of.
+        phase: its number; the store has begun it.
+        watch: evaluates on the way, None in a phase that is not evaluated.
+        passed: the phases before.
+        is_resumed: whether they were trained elsewhere, so that their weights are in snapshots of
+            this phase alone.
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        phase: int,
+        watch: Evaluator | None,
+        passed: tuple[PhaseResult, ...],
+        *,
+        is_resumed: bool = False,
+    ) -> None:
+        self._training = training
+        self._phase = phase
+        self._watch = watch
+        self._unwatched = None if watch is None else watch.state()
+        self._passed = passed
+        self._is_resumed = is_resumed
+        self._has_begun = bool(passed)
+        self._seconds = 0.0
+        self._losses = 0
+        self._generation = 0
+        self._watched = TrainingProgress()
+        self._saved = 0
+
+    def run(self) -> PhaseResult:
+        """Train until every window is applied; the store's arm then has the weights.
+
+        Raises:
+            TrialFailed: it cannot be trained.
+            DataError: the place of its snapshots is in use, of another format, or lacks the one
+                without which this phase cannot go on.
+        """
+        store = self._training.store
+        while True:
+            self._training.crew.drain()  # nobody changes any more what a store has kept
+            start = store.kept() or self._restored()
+            generation = ServerGroup(
+                self._next_generation(),
+                self._training.engine,
+                self._training.windows,
+                store,
+                start,
+                self._saved,
+                self._start_with(start),
+                {"trial": self._training.trial, "run": self._training.run},
+            )
+            try:
+                self._training.crew.start(self._phase, generation.servers)
+                seen = self._attend(generation)
+                store.arm()
+                orders = store.order()
+            except ServersLost as error:
+                self._losses += 1
+                if self._losses >= MOST_LOSSES:
+                    raise TrialFailed(
+                        f"dispatcher or a shard was lost {self._losses} times in a row: {error}"
+                    ) from error
+            else:
+                return PhaseResult(seen=seen, train_seconds=self._seconds, orders=tuple(orders))
+            finally:
+                generation.close()
+
+    def _start_with(self, start: ResumePoint) -> int:
+        """Return how many workers to wait for: those who have trained wait for nobody again."""
+        has_begun = self._has_begun or start.leases > 0
+        return 1 if has_begun else self._training.engine.start_with
+
+    def _next_generation(self) -> str:
+        self._generation += 1
+        return f"{self._training.run}/{1000 * self._phase + self._generation}"
+
+    def _restored(self) -> ResumePoint:
+        """Bring the store to the newest snapshot of this phase, or to its beginning."""
+        place = self._training.snapshots
+        newest = None if place is None else place.newest()
+        if newest is None or newest.manifest.phase != self._phase:
+            if self._is_resumed:
+                raise DataError(
+                    f"{place}: found no whole snapshot of phase {self._phase}, expected the one "
+                    "that training goes on from, which alone has the weights of the phases before"
+                )
+            if self._watch is not None and self._unwatched is not None:
+                self._watch.go_back(self._unwatched)
+            self._watched, self._saved = TrainingProgress(), 0
+            start = ResumePoint(applied=frozenset(), seen=TrainingProgress(), leases=0)
+            self._training.store.restore(start, None)
+            return start
+        progress = progress_of(newest)
+        if self._watch is not None and progress.watch is not None:
+            self._watch.go_back(progress.watch)
+        self._watched, self._saved = progress.seen, newest.manifest.windows
+        # What this process has trained, and trains again, took its time too.
+        self._seconds = max(self._seconds, progress.train_seconds)
+        start = ResumePoint(
+            applied=frozenset(range(newest.manifest.windows)),
+            seen=progress.seen,
+            leases=newest.manifest.leases,
+        )
+        self._training.store.restore(start, newest.shards)
+        return start
+
+    def _attend(self, generation: ServerGroup) -> TrainingProgress:
+        """Watch over a generation until every window is applied."""
+        crew = self._training.crew
+        seconds_before = self._seconds
+        while True:
+            dead, servers_lost = crew.reap(self._phase, generation.servers)
+            if servers_lost:
+                raise ServersLost("a worker found its dispatcher or a shard gone")
+            generation.mark_dead(dead)
+            status = generation.status()
+            self._has_begun |= status.leases > 0
+            self._seconds = seconds_before + status.train_seconds
+            if status.failure is not None:
+                raise TrialFailed(status.failure)
+            if status.seen.windows > self._watched.windows:
+                crew.note_progress()
+            crew.kill(status.silent)
+            self._training.told(status.seen)
+            self._evaluate(status.seen)
+            if status.is_finished:
+                return status.seen
+            if status.is_at_cut:
+                self._save(generation, status)
+            time.sleep(_POLL_S)
+
+    def _evaluate(self, seen: TrainingProgress) -> None:
+        before, self._watched = self._watched, seen
+        if self._watch is None:
+            return
+        loss = seen.progressive_loss - before.progressive_loss
+        self._watch.add(torch.tensor([loss], dtype=torch.float64), seen.examples - before.examples)
+        if self._watch.is_due(before.batches, seen.batches):
+            self._watch.evaluate(self._training.store.arm())
+
+    def _save(self, generation: ServerGroup, status: Status) -> None:
+        place, windows = self._training.snapshots, status.seen.windows
+        assert place is not None
+        progress = Progress(
+            seen=status.seen,
+            train_seconds=self._seconds,
+            watch=None if self._watch is None else self._watch.state(),
+            passed=self._passed,
+        )
+        try:
+            shards = self._training.store.write(place.root, place.begin(self._phase, windows))
+            place.finish(
+                self._phase,
+                windows,
+                leases=status.leases,
+                shards=shards,
+                progress=to_json(progress),
+            )
+        except (OSError, RayTaskError) as error:
+            raise TrialFailed(
+                f"engine.snapshots: {place}: cannot be written: {reason(error)}"
+            ) from error
+        self._losses, self._saved = 0, windows
+        generation.pass_cut(windows)

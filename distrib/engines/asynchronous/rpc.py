@@ -1,0 +1,124 @@
+"""Calls between actors: waiting for replies, lost servers, and the client of the dispatcher."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
+
+from distrib.engines.asynchronous.leases import Answer, Hold, Lease
+from distrib.engines.asynchronous.messages import Report
+from distrib.errors import TrialFailed
+from distrib.training.windows import Windows
+from recsys.cost import LookupCounter, sampling_interval
+from recsys.data.stream import Stream
+from recsys.errors import ConfigError, DataError
+
+ANSWER_S = 300.0
+"""An actor that takes longer to answer is taken for dead"""
+
+
+class ServersLost(Exception):
+    """A dispatcher or a shard is gone, and with it what it knew."""
+
+
+def answer(reply: Any, limit_s: float = ANSWER_S) -> Any:
+    """Wait for a reply.
+
+    Raises:
+        RayTaskError: the actor's own error.
+        ServersLost: there is no actor any more, or it does not answer within the limit.
+    """
+    try:
+        return ray.get(reply, timeout=limit_s)
+    except RayTaskError:
+        raise
+    except RayError as error:
+        raise ServersLost(reason(error)) from error
+
+
+def reason(error: BaseException) -> str:
+    """Return why in one line: what an actor itself raised, without Ray's account around it."""
+    found = str(error)
+    if isinstance(error, RayTaskError):
+        cause = error.cause
+        is_told = isinstance(cause, ConfigError | DataError | TrialFailed)
+        found = str(cause) if is_told else f"{type(cause).__name__}: {cause}"
+    elif isinstance(error, ActorDiedError) and error.actor_init_failed:
+        found = found.strip().splitlines()[-1]  # the end of a traceback
+    return " ".join(found.split())
+
+
+_ASK_AGAIN_S = (0.002, 0.05)
+"""First and longest pause of a worker that is told to hold"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerContext:
+    """A worker's name, and the pass over the stream that it takes part in."""
+
+    name: str
+    stream: Stream
+    windows: Windows
+    heartbeat_s: float
+    """Seconds between signs of life"""
+    counts_examples: bool
+    """False if another phase counts the same examples"""
+
+    def lookup_counter(self, window: int) -> LookupCounter:
+        """Return a counter for a window: distinct rows are counted once, in few windows."""
+        every = sampling_interval(len(self.windows))
+        return LookupCounter(self.windows.length if window % every == 0 else None)
+
+
+class DispatcherClient:
+    """A worker's line to the dispatcher. What is asked raises what Ray raises if it is gone."""
+
+    def __init__(self, post: WorkerContext, dispatcher: Any) -> None:
+        self._name = post.name
+        self._heartbeat_s = post.heartbeat_s
+        self._dispatcher = dispatcher
+        self._heartbeat_at = time.monotonic()
+        self._waited_s = 0.0
+
+    def ask(self) -> Any:
+        """Ask for a window; returns at once."""
+        return self._dispatcher.next.remote(self._name)
+
+    def granted(self, asked: Any) -> Lease | None:
+        """Return the answer to ``ask`` if it is a lease."""
+        found: Answer = ray.get(asked)
+        return found if isinstance(found, Lease) else None
+
+    def wait(self) -> Lease | None:
+        """Ask until a window is granted; None when there is none any more."""
+        started = time.perf_counter()
+        pause, longest = _ASK_AGAIN_S
+        while isinstance(answer := ray.get(self.ask()), Hold):
+            time.sleep(pause)
+            pause = min(2 * pause, longest)
+        self._waited_s += time.perf_counter() - started
+        return answer if isinstance(answer, Lease) else None
+
+    def take_waited_s(self) -> float:
+        """Return the seconds spent in ``wait`` since the last call."""
+        waited, self._waited_s = self._waited_s, 0.0
+        return waited
+
+    def complete(self, report: Report) -> None:
+        """Tell that a window is applied; returns at once."""
+        self._dispatcher.complete.remote(report)
+
+    def not_finite(self, lease: Lease, what: str) -> None:
+        """Tell that a window may not be applied; returns at once."""
+        self._dispatcher.not_finite.remote(lease, what)
+
+    def heartbeat(self) -> None:
+        """Give a sign of life, if it is time for one."""
+        now = time.monotonic()
+        if now - self._heartbeat_at > self._heartbeat_s:
+            self._heartbeat_at = now
+            self._dispatcher.heartbeat.remote(self._name)

@@ -1,0 +1,329 @@
+"""The worker actor of the server store: lease a window, pull its rows, train, push the deltas."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from ray.exceptions import ObjectLostError, RayActorError
+
+from distrib.engines.asynchronous.leases import Lease
+from distrib.engines.asynchronous.messages import Report, Seconds, Servers, WorkerExit
+from distrib.engines.asynchronous.rpc import DispatcherClient, WorkerContext
+from distrib.engines.asynchronous.store_client import Pulling, Pushing, StoreClient
+from distrib.parameter_store.row_routing import shared_rows
+from distrib.parameter_store.shard import Version
+from distrib.training.device_transfer import Transfer
+from distrib.training.step import set_arithmetic
+from distrib.training.window_trainer import WindowTrainer, not_finite
+from distrib.training.windows import Carried, Change, Staged, Training, Windows
+from distrib.trials.trial import Trial
+from recsys.cost import LookupCounter
+from recsys.data.click_log import ClickLog
+from recsys.data.stream import Stream
+from recsys.engines import AsyncEngine
+from recsys.errors import DataError
+from recsys.native import operators
+
+_LOOK_AGAIN_S = 0.0005
+"""Pause between two looks at a GPU that trains"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Ahead:
+    """A window that is leased, prepared and being pulled."""
+
+    pulling: Pulling
+    lookups: LookupCounter
+    prepare_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Here:
+    """A window whose rows came, and are on their way to the device."""
+
+    ahead: _Ahead
+    staged: Staged
+    since: Sequence[Version]
+    bytes_pulled: int
+    pull_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Running:
+    """A window in training."""
+
+    here: _Here
+    training: Training
+    carried: Lease | None
+    """Whose change was added to what was pulled"""
+    compute_s: float
+    """Spent on setting it to work"""
+
+    @property
+    def pulling(self) -> Pulling:
+        return self.here.ahead.pulling
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Trained:
+    """A window whose change is on its way to the shards."""
+
+    pushing: Pushing
+    report: Report
+    """But for what the shards tell"""
+
+
+class WindowLoop:
+    """Trains windows until none is left.
+
+    On a GPU a window is computed while the next one is prepared, pulled and sent to the device,
+    and while the change of the one before comes back and is pushed. On the CPU a window is
+    computed where its outcome is asked for, with the pull of the next under way.
+
+    Raises what Ray raises when the dispatcher or a shard is gone.
+    """
+
+    def __init__(
+        self,
+        post: WorkerContext,
+        line: DispatcherClient,
+        trainer: WindowTrainer,
+        client: StoreClient,
+    ) -> None:
+        self._post = post
+        self._line = line
+        self._trainer = trainer
+        self._client = client
+        self._unsettled: list[_Trained] = []
+        self._asked: Any = None
+
+    def run(self) -> None:
+        running = self._start_when_granted()
+        while running is not None:
+            running = self._round(running)
+        self._settle()
+
+    def _round(self, running: _Running) -> _Running | None:
+        """See a window through; return the next, in training, None when there is none any more."""
+        lease = self._line.granted(self._asked)
+        ahead = None if lease is None else self._begin(lease)
+        started = time.perf_counter()
+        here = self._stage_under(running, ahead)
+        is_finite = running.training.is_finite()
+        compute_s = running.compute_s + time.perf_counter() - started
+        following = None
+        if here is not None and is_finite:
+            following = self._start(here, running)
+        trained = self._push(running, compute_s) if is_finite else self._refuse(running)
+        self._settle()
+        self._unsettled += trained
+        if ahead is None:
+            self._settle()
+            return self._start_when_granted()
+        if following is None:
+            following = self._start(here or self._stage(ahead), running if is_finite else None)
+        return following
+
+    def _start_when_granted(self) -> _Running | None:
+        """Wait for a window and set it to work; None when there is none any more.
+
+        It is pulled after every change of one's own was pushed, so none has to be carried.
+        """
+        lease = self._line.wait()
+        return None if lease is None else self._start(self._stage(self._begin(lease)), None)
+
+    def _begin(self, lease: Lease) -> _Ahead:
+        """Prepare a window and ask for its rows."""
+        started = time.perf_counter()
+        window = self._post.windows[lease.window]
+        batches = list(self._post.stream.batches(window.first_batch, window.last_batch))
+        lookups = self._post.lookup_counter(window.number)
+        for batch in batches:
+            lookups.count(self._trainer.arm.tables, batch, again=not self._post.counts_examples)
+        prepared = self._trainer.prepare(window, batches)
+        pulling = self._client.pull(lease, prepared)
+        return _Ahead(pulling=pulling, lookups=lookups, prepare_s=time.perf_counter() - started)
+
+    def _stage(self, ahead: _Ahead) -> _Here:
+        """Wait for a window's rows and send them to the device; meanwhile ask for the next."""
+        self._asked = self._line.ask()
+        started = time.perf_counter()
+        parameters, since = self._client.pulled(ahead.pulling)
+        return _Here(
+            ahead=ahead,
+            staged=self._trainer.stage(ahead.pulling.prepared, [parameters]),
+            since=since,
+            bytes_pulled=parameters.bytes,
+            pull_s=time.perf_counter() - started,
+        )
+
+    def _stage_under(self, running: _Running, ahead: _Ahead | None) -> _Here | None:
+        """Stage the next window while a GPU trains; None if its rows have not come by then."""
+        here = None
+        while running.training.is_running:
+            if here is None and ahead is not None and self._client.has_arrived(ahead.pulling):
+                here = self._stage(ahead)
+            self._line.heartbeat()
+            time.sleep(_LOOK_AGAIN_S)
+        return here
+
+    def _start(self, here: _Here, before: _Running | None) -> _Running:
+        """Set a window to work; what was pulled has not the change of the one ``before`` in it."""
+        started = time.perf_counter()
+        carried = None
+        if before is not None:
+            shared = shared_rows(here.ahead.pulling.route, before.pulling.route)
+            carried = Carried(training=before.training, shared=shared)
+        training = self._trainer.start(here.staged, carried, lambda _: self._line.heartbeat())
+        return _Running(
+            here=here,
+            training=training,
+            carried=None if before is None else before.pulling.lease,
+            compute_s=time.perf_counter() - started,
+        )
+
+    def _push(self, running: _Running, compute_s: float) -> list[_Trained]:
+        started = time.perf_counter()
+        change = running.training.change()
+        (delta,) = change.parameters
+        pushing = self._client.push(running.pulling, delta, running.here.since, running.carried)
+        seconds = Seconds(
+            prepare=running.here.ahead.prepare_s,
+            pull=running.here.pull_s,
+            compute=compute_s,
+            push=time.perf_counter() - started,
+            wait=self._line.take_waited_s(),
+        )
+        return [_Trained(pushing=pushing, report=_report(running.here, change, seconds))]
+
+    def _refuse(self, running: _Running) -> list[_Trained]:
+        """Tell of a window whose change may not be pushed; there is nothing to settle."""
+        what = not_finite(running.pulling.prepared.window)
+        self._line.not_finite(running.pulling.lease, what)
+        return []
+
+    def _settle(self) -> None:
+        """Report the windows whose pushes were answered, which by now should be all."""
+        for trained in self._unsettled:
+            pushed = self._client.pushed(trained.pushing)
+            seconds = replace(trained.report.seconds, shard=pushed.shard_s)
+            self._line.complete(
+                replace(trained.report, staleness=pushed.staleness, seconds=seconds)
+            )
+        self._unsettled = []
+
+
+def _report(here: _Here, change: Change, seconds: Seconds) -> Report:
+    prepared = here.ahead.pulling.prepared
+    return Report(
+        lease=here.ahead.pulling.lease,
+        batches=prepared.window.last_batch - prepared.window.first_batch,
+        examples=prepared.examples,
+        progressive_loss=float(change.progressive_loss[0]),
+        lookups=here.ahead.lookups.totals(),
+        staleness=(),
+        bytes_pulled=here.bytes_pulled,
+        bytes_pushed=change.parameters[0].bytes,
+        seconds=seconds,
+    )
+
+
+_HEARTBEATS_PER_LEASE = 4
+
+LOST = (RayActorError, ObjectLostError)
+"""What Ray raises where an actor, or the node with its answer, is gone"""
+
+
+class Loop(Protocol):
+    """Trains windows until none is left."""
+
+    def run(self) -> None: ...
+
+
+class BaseWorker(ABC):
+    """Trains windows of one trial, whatever the store.
+
+    Args:
+        name: no two of a training have the same.
+        place: number among the workers; whoever replaces a dead one has the same.
+        log_directory: of the click log.
+        trial: to train.
+
+    Raises:
+        DataError: the click log that it reaches is not the trial's.
+    """
+
+    def __init__(self, name: str, place: int, log_directory: Path, trial: Trial) -> None:
+        assert isinstance(trial.recipe.engine, AsyncEngine)
+        self.name = name
+        self.place = place
+        self.trial = trial
+        self.engine = trial.recipe.engine
+        self.log = ClickLog.open(log_directory)
+        if self.log.fingerprint != trial.data_fingerprint:
+            raise DataError(f"{log_directory}: not the click log that the trial was planned with")
+        self.device = set_arithmetic(trial.recipe)
+        self.stream = Stream(self.log, "train", trial.recipe.stream, [trial.seeds])
+        self.windows = Windows(self.stream.batch_count, self.engine.window)
+        if self.device.type == "cpu":
+            operators()  # on a fresh machine they are compiled: in a lease it would take too long
+
+    def run(self, phase: int, servers: Servers) -> WorkerExit:
+        """Train windows of a phase until none is left, or until dispatcher or a shard is gone."""
+        try:
+            self.loop(phase, servers).run()
+        except LOST:
+            return WorkerExit.SERVERS_LOST
+        return WorkerExit.FINISHED
+
+    @abstractmethod
+    def loop(self, phase: int, servers: Servers) -> Loop:
+        """Return what is to be run in a phase."""
+
+    def post(self, phase: int) -> WorkerContext:
+        """Return where this worker stands in a phase."""
+        return WorkerContext(
+            name=self.name,
+            stream=self.stream,
+            windows=self.windows,
+            heartbeat_s=self.engine.lease_s / _HEARTBEATS_PER_LEASE,
+            counts_examples=phase == len(self.trial.recipe.arm.phases) - 1,
+        )
+
+
+class Worker(BaseWorker):
+    """Trains windows of one trial, with the rows that shards have."""
+
+    _phase: int | None = None
+    _trainer: WindowTrainer | None = None
+
+    def loop(self, phase: int, servers: Servers) -> WindowLoop:
+        if self._trainer is None or phase != self._phase:
+            self._phase, self._trainer = phase, self._make_trainer(phase)
+        post = self.post(phase)
+        line = DispatcherClient(post, servers.dispatcher)
+        return WindowLoop(post, line, self._trainer, self.make_client(servers))
+
+    def make_client(self, servers: Servers) -> StoreClient:
+        """Return this worker's side of the store."""
+        return StoreClient(servers.shards)
+
+    def make_transfer(self) -> Transfer:
+        """Return this worker's way to its device."""
+        return Transfer(self.device)
+
+    def _make_trainer(self, phase: int) -> WindowTrainer:
+        return WindowTrainer(
+            self.trial.recipe,
+            self.log.schema,
+            [self.trial.seeds],
+            self.trial.recipe.arm.phases[phase],
+            batch_count=self.stream.batch_count,
+            transfer=self.make_transfer(),
+            delta_scale=self.engine.delta_scale,
+        )

@@ -1,0 +1,1 @@
+"""The ``sync`` engine: Ray Train places ranks, TorchRec shards the tables."""

@@ -1,0 +1,257 @@
+"""The driver of the ``sync`` engine: checks the configuration, runs Ray Train, returns results."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from torch import nn
+from torchrec.modules.embedding_configs import EmbeddingBagConfig
+
+from distrib.engines.synchronous import checkpoints
+from distrib.engines.synchronous.fit import Fit
+from distrib.engines.synchronous.rank_training import Job
+from distrib.engines.synchronous.refusals import refuse_lost_scalars, refuse_unavailable
+from distrib.engines.synchronous.run import Run, is_uri, run_name, training_digest
+from distrib.engines.synchronous.sharding_plan import refuse_sharding, sharding_kinds, sharding_plan
+from distrib.engines.synchronous.status_actor import StatusActor
+from distrib.errors import TrialFailed
+from distrib.scheduling.resources import Resources, living_nodes, may_grow, worker_resources
+from distrib.scheduling.session import ray_session
+from distrib.training.evaluator import results
+from distrib.training.step import Progress as Told
+from distrib.training.step import refuse_unfit, set_threads, shape_of_phase
+from distrib.trials.folder import Folder
+from distrib.trials.trial import Trial, TrialResult
+from recsys.config import Recipe
+from recsys.credentials import without_credentials
+from recsys.data.click_log import ClickLog
+from recsys.data.stream import Stream
+from recsys.embeddings import fused_collection
+from recsys.engines import SyncEngine
+from recsys.errors import ConfigError
+from recsys.module import Arm
+
+_CPU = torch.device("cpu")
+
+
+def train(
+    log: ClickLog,
+    trials: Sequence[Trial],
+    *,
+    on_progress: Told = lambda _: None,
+    directory: Path | str | None = None,
+) -> list[TrialResult]:
+    """Train replicas side by side, on ranks that train every batch together.
+
+    Checkpoints and scalars go to ``runs/NAME`` in ``engine.storage`` or else ``directory``, NAME
+    being that of the trials; where a whole checkpoint is there, training goes on from it.
+
+    Args:
+        log: the click log; ranks open it by its path.
+        trials: replicas of one recipe.
+        on_progress: called with examples trained; what is trained again is told again.
+        directory: a path that all nodes reach, or a URI; None: a temporary directory.
+
+    Raises:
+        ConfigError: the trials differ in more than their seeds, or what is asked for cannot work.
+        DataError: a checkpoint is of another training.
+        TrialFailed: a replica diverged, or more ranks were lost than ``max_failures``.
+    """
+    refuse_unfit(log, trials)
+    recipe = trials[0].recipe
+    assert isinstance(recipe.engine, SyncEngine)
+    set_threads(recipe)
+    with ray_session(), _scratch() as scratch:
+        resources = worker_resources(recipe, living_nodes())
+        _refuse_too_many(recipe.engine, resources, living_nodes())
+        device = torch.device("cuda" if resources["GPU"] else "cpu")
+        refuse(recipe, log, trials, device)
+        place = _place(recipe.engine.storage, directory, scratch)
+        refuse_lost_scalars(recipe.engine, stored_at_uri=is_uri(place))
+        run = Run(place, run_name(trials), _absolute(recipe.engine.resume), scratch)
+        found = run.to_begin_with(training_digest(trials))
+        if found is None or not _is_end(found, log, trials):
+            _fit(place, log, trials, resources, on_progress)
+            run.drop_all_but(recipe.engine.checkpoints_kept)
+            found = run.newest(training_digest(trials))
+        if found is None or not _is_end(found, log, trials):
+            raise TrialFailed(f"{run}: Ray Train ended, but left no whole checkpoint of the end")
+        return evaluated(log, trials, found, device)
+
+
+def _fit(
+    place: str, log: ClickLog, trials: Sequence[Trial], resources: Resources, on_progress: Told
+) -> None:
+    """Have ranks train to the end."""
+    engine = trials[0].recipe.engine
+    assert isinstance(engine, SyncEngine)
+    # On this node, whose loss ends the training anyway: Ray would put it on any, spot or not.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    remote: Any = ray.remote(StatusActor)
+    board = remote.options(num_cpus=0, scheduling_strategy=here).remote()
+    job = Job(
+        log_directory=log.directory.resolve(),
+        trials=tuple(trials),
+        training=training_digest(trials),
+        place=place,
+        name=run_name(trials),
+        resume=_absolute(engine.resume),
+        environment=_of_trackers(os.environ) if engine.tracking == "mlflow" else {},
+        board=board,
+    )
+    try:
+        Fit(job, resources, on_progress).run()
+    finally:
+        ray.kill(board)
+
+
+def _of_trackers(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what MLflow asks the environment, which Ray hands on to no process on other nodes."""
+    return {name: value for name, value in environment.items() if name.startswith("MLFLOW_")}
+
+
+def refuse(recipe: Recipe, log: ClickLog, trials: Sequence[Trial], device: torch.device) -> None:
+    """Refuse, before any rank starts, what cannot work with any number of ranks asked for.
+
+    Raises:
+        ConfigError: says what was found and what would work.
+    """
+    assert isinstance(recipe.engine, SyncEngine)
+    refuse_unavailable(recipe, device)
+    least, most = recipe.engine.worker_range
+    for phase in recipe.arm.phases:
+        seeds = [trial.seeds for trial in trials]
+        tables = shape_of_phase(recipe, log.schema, seeds, phase.groups).tables
+        kinds = sharding_kinds(recipe.engine, tables)
+        refuse_sharding(kinds, tables, recipe.optimizer, device)
+        for ranks in {least, most}:
+            sharding_plan(
+                tables,
+                kinds,
+                recipe.optimizer,
+                device=device,
+                ranks=ranks,
+                ranks_per_node=ranks,
+                batch_size=-(-recipe.stream.batch_size // ranks),
+            )
+
+
+def _refuse_too_many(engine: SyncEngine, each: Resources, nodes: Sequence[Resources]) -> None:
+    """Refuse more ranks than a Ray of one node will ever have room for: they would wait for ever.
+
+    Raises:
+        ConfigError: says what there is.
+    """
+    if may_grow(nodes):
+        return
+    least, _ = engine.worker_range
+    for name, amount in each.items():
+        there = nodes[0].get(name, 0)
+        if least * amount > there:
+            raise ConfigError(
+                f"engine.workers: found {least} ranks of {amount:g} {name} each, "
+                f"expected at most {there:g} {name} together, all that Ray has"
+            )
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="soloist-") as place:
+        yield Path(place)
+
+
+def _place(storage: str | None, directory: Path | str | None, scratch: Path) -> str:
+    """Return the path or the URI where runs are to lie.
+
+    Raises:
+        ConfigError: there is none that all nodes reach, or it cannot be used.
+    """
+    place = _absolute(storage) or _absolute(directory)
+    if place is None:
+        if len(living_nodes()) > 1:
+            raise ConfigError(
+                "engine.storage: found none on a Ray of several nodes; "
+                "expected a folder that all of them reach, or a URI such as s3://bucket/runs"
+            )
+        return str(scratch)
+    try:
+        Folder(place).folders()
+    except (OSError, ValueError) as error:
+        shown, first = without_credentials(place), str(error).splitlines()[0]
+        raise ConfigError(
+            f"engine.storage: {shown}: {first}; expected a place for checkpoints"
+        ) from None
+    return place
+
+
+def _absolute(place: str | Path | None) -> str | None:
+    """Return a path as all processes understand it; a URI is understood by all."""
+    if place is None:
+        return None
+    return str(place) if is_uri(str(place)) else str(Path(place).resolve())
+
+
+def _is_end(place: Path, log: ClickLog, trials: Sequence[Trial]) -> bool:
+    """Tell whether a checkpoint is of the end of the training."""
+    progress, recipe = checkpoints.read_progress(place), trials[0].recipe
+    stream = Stream(log, "train", recipe.stream, [trial.seeds for trial in trials])
+    last = len(recipe.arm.phases) - 1
+    return (progress.phase, progress.batches) == (last, stream.batch_count)
+
+
+def evaluated(
+    log: ClickLog, trials: Sequence[Trial], place: Path, device: torch.device
+) -> list[TrialResult]:
+    """Evaluate the model of a checkpoint as the local engine evaluates its own.
+
+    It may be of the end, or of any batch of the last phase: then costs are of what was trained.
+    ``device`` is what it was trained on; without one here, it is evaluated on the CPU.
+
+    Raises:
+        DataError: it is no checkpoint of these trials' last phase.
+    """
+    recipe = trials[0].recipe
+    assert isinstance(recipe.engine, SyncEngine)
+    here = device if device.type == "cuda" and torch.cuda.is_available() else _CPU
+    # Nothing is trained here: SGD keeps no state, and works on every device.
+    answers_only = recipe.optimizer.model_copy(update={"sparse": "sgd"})
+
+    def make_embeddings(tables: list[EmbeddingBagConfig]) -> nn.Module:
+        return fused_collection(tables, answers_only, here)
+
+    seeds = [trial.seeds for trial in trials]
+    groups = recipe.arm.phases[-1].groups
+    layout = [g for g in recipe.arm.layout(recipe.model.embedding_dim) if g.name in groups]
+    arm = Arm(recipe.arm, recipe.model, log.schema, seeds, make_embeddings, groups=layout)
+    checkpoints.read_arm(place, arm.to(here))
+    progress = checkpoints.read_progress(place)
+    before = progress.phase * len(log.splits["train"]) * recipe.stream.epochs
+    examples = (progress.examples - before) * len(trials)
+    found = results(
+        log,
+        trials,
+        arm,
+        make_embeddings,
+        train_lookups=progress.lookups(examples),
+        train_examples_per_second=examples / progress.seconds,
+        points=progress.watch.points,
+    )
+    told = {
+        "ranks": list(recipe.engine.worker_range),
+        "ranks_at_the_end": checkpoints.ranks_of(place),
+        "sharding": recipe.engine.sharding,
+        "precision": recipe.engine.precision,
+        "compiled": recipe.engine.compile,
+        "trained_on": device.type,
+        "run": place.parent.name,
+    }
+    return [replace(each, provenance=each.provenance | {"sync": told}) for each in found]

@@ -1,0 +1,178 @@
+"""A run's name and its storage folder: a path that all nodes reach, or a URI."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from distrib.engines.synchronous import checkpoints
+from distrib.trials.folder import Folder
+from distrib.trials.results import RUNS
+from distrib.trials.trial import Trial, code_digest, library_versions
+from recsys.credentials import without_credentials
+from recsys.errors import ConfigError, DataError
+
+_PLACEMENT = {
+    "workers",
+    "sharding",
+    "table_sharding",
+    "device",
+    "threads",
+    "compile",
+}
+_HOUSEKEEPING = {
+    "checkpoint_every",
+    "checkpoints_kept",
+    "max_failures",
+    "tracking",
+    "track_every",
+}
+
+
+def run_name(trials: Sequence[Trial]) -> str:
+    """Return the name of the run that trains these trials side by side."""
+    if len(trials) == 1:
+        return trials[0].digest
+    return hashlib.sha256(" ".join(each.digest for each in trials).encode()).hexdigest()[:16]
+
+
+def training_digest(trials: Sequence[Trial]) -> str:
+    """Return a hash of all that decides the model, but for how it is placed and watched.
+
+    Checkpoints of trainings with one digest can go on from each other.
+    """
+    deciding = [each.as_dict() for each in trials]
+    for each in deciding:
+        for field in _PLACEMENT | _HOUSEKEEPING:
+            each["recipe"]["engine"].pop(field)
+    whole = {
+        "trials": deciding,
+        "code": code_digest(trials[0].recipe.model),
+        "libraries": library_versions(),
+    }
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def is_uri(place: str) -> bool:
+    """Tell whether a place is none of this machine's paths."""
+    return "://" in place
+
+
+class Run:
+    """The folder ``runs/NAME`` of a place, as this machine sees it.
+
+    Args:
+        place: path or URI.
+        name: of the run.
+        resume: path or URI of a checkpoint of another run, for a run that has none.
+        scratch: a folder of this machine, for what lies at a URI.
+    """
+
+    def __init__(self, place: str, name: str, resume: str | None, scratch: Path) -> None:
+        self.is_far = is_uri(place)
+        self.here = scratch / name if self.is_far else Path(place, RUNS, name).absolute()
+        self._place, self._within = place, f"{RUNS}/{name}"
+        self._resume = resume
+        self._resumed = None if resume is None else Path(resume).absolute()
+        self._fetched = scratch / f"{name}-begins-with"
+        if resume is not None and is_uri(resume):
+            self._resumed = self._fetched
+
+    def __str__(self) -> str:
+        return f"{without_credentials(self._place)}/{self._within}"
+
+    def newest(self, training: str) -> Path | None:
+        """Return the newest whole checkpoint of this run, all of it here, or None.
+
+        Raises:
+            DataError: as ``checkpoints.newest``.
+        """
+        if self.is_far:
+            self._bring_manifests()
+        return checkpoints.newest(self.here, training, bring=self.bring)
+
+    def to_begin_with(self, training: str) -> Path | None:
+        """Return the newest whole checkpoint, or else the one of another run, or None.
+
+        Raises:
+            ConfigError: that of another run is not there.
+            DataError: as ``checkpoints.newest`` and ``checkpoints.check``.
+        """
+        found = self.newest(training)
+        if found is None and self._resumed is not None:
+            found = self._resumed
+            self.bring(found)
+            self._check_resumed(found, training)
+        return found
+
+    def drop_all_but(self, count: int) -> None:
+        """Delete all checkpoints but the newest, also what ranks left that died while they wrote.
+
+        Ray Train deletes only those that all ranks reported to it.
+        """
+        if self.is_far:
+            self._bring_manifests()
+        kept = {each.name for each in checkpoints.newest_first(self.here)[:count]}
+        for name in self._folder().folders():
+            if fnmatchcase(name, checkpoints.NAMES) and name not in kept:
+                self._folder().delete(name)
+
+    def bring(self, checkpoint: Path) -> None:
+        """Have all files of a checkpoint here."""
+        folder = self._lies_at(checkpoint)
+        if folder is not None:
+            with suppress(FileNotFoundError):  # it is being deleted, or damaged: that is seen later
+                for name in folder.files():
+                    folder.download(name, checkpoint)
+
+    def bring_file(self, name: str) -> None:
+        """Have a file of the run's folder here, if there is one."""
+        if self.is_far and name in self._folder().files():
+            self._folder().download(name, self.here)
+
+    def send(self, *paths: Path) -> None:
+        """Have files of the folder here where the run lies."""
+        if self.is_far:
+            for path in paths:
+                self._folder().write(path.relative_to(self.here).as_posix(), path.read_bytes())
+
+    def clear(self) -> None:
+        """Drop what is here of what lies elsewhere."""
+        shutil.rmtree(self._fetched, ignore_errors=True)
+        if self.is_far:
+            shutil.rmtree(self.here, ignore_errors=True)
+
+    def _check_resumed(self, found: Path, training: str) -> None:
+        """Refuse a checkpoint of another run by the field that names it."""
+        assert self._resume is not None
+        if not found.exists():
+            place = without_credentials(self._resume)
+            raise ConfigError(f"engine.resume: {place}: not there, expected a checkpoint")
+        try:
+            checkpoints.check(found, training)
+        except DataError as error:
+            raise type(error)(f"engine.resume: {error}") from None
+
+    def _bring_manifests(self) -> None:
+        names = self._folder().files()
+        manifests = {each for each in names if fnmatchcase(each, checkpoints.MANIFESTS)}
+        for gone in self.here.glob(checkpoints.NAMES):
+            if f"{gone.name}/{checkpoints.manifest_name(0)}" not in manifests:
+                shutil.rmtree(gone)
+        for each in manifests:
+            self._folder().download(each, self.here)
+
+    def _lies_at(self, checkpoint: Path) -> Folder | None:
+        """Return where a checkpoint lies, if not here."""
+        if checkpoint == self._resumed:
+            assert self._resume is not None
+            return Folder(self._resume) if is_uri(self._resume) else None
+        return self._folder(checkpoint.name) if self.is_far else None
+
+    def _folder(self, name: str = "") -> Folder:
+        return Folder(self._place, f"{self._within}/{name}".rstrip("/"))

@@ -1,0 +1,168 @@
+"""How one replica's parameters lie in a store: slabs of rows and one dense vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
+
+from distrib.parameter_store.parameters import Parameters, digest, tensor_of
+from recsys.config import OptimizerConfig
+from recsys.errors import ConfigError
+from recsys.module import Arm
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Slab:
+    """Tables of one width and pooling, their rows under one another.
+
+    A record has ``width`` weights, then ``state`` accumulators.
+    """
+
+    width: int
+    state: int
+    pooling: PoolingType
+    tables: tuple[int, ...]
+    """Positions among the tables of one replica"""
+    first_rows: tuple[int, ...]
+    """Where each table begins in the slab"""
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """The slabs and the dense vector of one replica.
+
+    The dense vector is ``(dense_parts, dense)`` float32: the weights, and the accumulators where
+    the dense optimiser has any.
+    """
+
+    slabs: tuple[Slab, ...]
+    dense: int
+    dense_parts: int
+
+    @property
+    def bytes(self) -> int:
+        """Size of all parameters and accumulators."""
+        elements = sum(slab.rows * (slab.width + slab.state) for slab in self.slabs)
+        return 4 * (elements + self.dense * self.dense_parts)
+
+
+def replica_tables(tables: Sequence[EmbeddingBagConfig], replica: int) -> list[int]:
+    """Return the positions of a replica's tables; all replicas have theirs in the same order."""
+    prefix = f"r{replica}/"  # recsys.embeddings.table_name
+    return [i for i, table in enumerate(tables) if table.name.startswith(prefix)]
+
+
+def layout_of(
+    tables: Sequence[EmbeddingBagConfig],
+    dense: nn.Module,
+    replicas: int,
+    optimizer: OptimizerConfig,
+) -> Layout:
+    """Return the layout of each of an arm's replicas.
+
+    Raises:
+        ConfigError: the dense part has state that no optimiser updates.
+    """
+    refuse_buffers(dense)
+    own = [tables[i] for i in replica_tables(tables, 0)]
+    kinds = sorted({(t.pooling, t.embedding_dim) for t in own}, key=lambda k: (k[0].value, k[1]))
+    slabs = []
+    for pooling, width in kinds:
+        of_kind = [i for i, t in enumerate(own) if (t.pooling, t.embedding_dim) == (pooling, width)]
+        ends = torch.tensor([own[i].num_embeddings for i in of_kind]).cumsum(0).tolist()
+        slabs.append(
+            Slab(
+                width=width,
+                state={"sgd": 0, "rowwise_adagrad": 1, "adagrad": width}[optimizer.sparse],
+                pooling=pooling,
+                tables=tuple(of_kind),
+                first_rows=(0, *ends[:-1]),
+                rows=ends[-1],
+            )
+        )
+    return Layout(
+        slabs=tuple(slabs),
+        dense=sum(parameter.numel() for parameter in dense.parameters()) // replicas,
+        dense_parts=1 if optimizer.dense == "sgd" else 2,
+    )
+
+
+def refuse_buffers(dense: nn.Module) -> None:
+    """Raise ConfigError if the dense part keeps statistics beside its parameters."""
+    parameters = {name for name, _ in dense.named_parameters()}
+    kept = sorted(set(dense.state_dict()) - parameters)
+    if kept:
+        raise ConfigError(
+            f"model: found the buffer {kept[0]}, which no optimiser updates, so that asynchronous "
+            "workers cannot share it; expected parameters alone (layer norm, not batch norm)"
+        )
+
+
+def pack_dense(parameters: Sequence[Tensor], replicas: int) -> Tensor:
+    """Return stacked tensors, whose first dimension is replica-major, as ``(R, elements)``."""
+    return torch.cat([p.detach().reshape(replicas, -1) for p in parameters], dim=1)
+
+
+@torch.no_grad()
+def unpack_dense(packed: Tensor, parameters: Sequence[Tensor]) -> None:
+    """Copy ``(R, elements)`` into the stacked tensors that ``pack_dense`` took."""
+    widths = [p.numel() // packed.shape[0] for p in parameters]
+    for parameter, part in zip(parameters, packed.split(widths, dim=1), strict=True):
+        parameter.copy_(part.reshape(parameter.shape))
+
+
+def parameters_of(arm: Arm, layout: Layout, replica: int) -> Parameters:
+    """Return a copy of a replica's weights, with accumulators at zero."""
+    own = replica_tables(arm.tables, replica)
+    bags = arm.embeddings.embedding_bags
+    slabs = []
+    for slab in layout.slabs:
+        records = np.zeros((slab.rows, slab.width + slab.state), np.float32)
+        for table, first in zip(slab.tables, slab.first_rows, strict=True):
+            weight = bags[arm.tables[own[table]].name].weight.detach().cpu().numpy()
+            records[first : first + len(weight), : slab.width] = weight
+        slabs.append(records)
+    dense = np.zeros((layout.dense_parts, layout.dense), np.float32)
+    dense[0] = pack_dense(list(arm.dense.parameters()), len(arm.seeds))[replica].cpu().numpy()
+    return Parameters(slabs=tuple(slabs), dense=dense)
+
+
+@torch.no_grad()
+def fill_arm(arm: Arm, layout: Layout, replicas: Sequence[Parameters]) -> None:
+    """Copy the weights of all replicas into an arm; its optimisers' state stays as it is."""
+    bags = arm.embeddings.embedding_bags
+    for replica, parameters in enumerate(replicas):
+        own = replica_tables(arm.tables, replica)
+        for slab, records in zip(layout.slabs, parameters.slabs, strict=True):
+            weights = tensor_of(records)[:, : slab.width]
+            for table, first in zip(slab.tables, slab.first_rows, strict=True):
+                weight = bags[arm.tables[own[table]].name].weight
+                weight.copy_(weights[first : first + len(weight)])
+    dense = torch.stack([tensor_of(each.dense[0]) for each in replicas])
+    unpack_dense(dense, list(arm.dense.parameters()))
+
+
+def digests(arm: Arm, layout: Layout, parameters: Parameters) -> dict[str, str]:
+    """Return the SHA-256 of every tensor of a replica, accumulators beside weights."""
+    own = replica_tables(arm.tables, 0)
+    found = {}
+    for slab, records in zip(layout.slabs, parameters.slabs, strict=True):
+        for table, first in zip(slab.tables, slab.first_rows, strict=True):
+            config = arm.tables[own[table]]
+            rows = records[first : first + config.num_embeddings]
+            found[f"{config.name}/weights"] = digest(rows[:, : slab.width])
+            if slab.state:
+                found[f"{config.name}/accumulators"] = digest(rows[:, slab.width :])
+    first = 0
+    for name, weight in arm.dense.named_parameters():
+        size = weight.numel() // len(arm.seeds)
+        for part, values in zip(("weights", "accumulators"), parameters.dense, strict=False):
+            found[f"dense/{name}/{part}"] = digest(values[first : first + size])
+        first += size
+    return found

@@ -1,0 +1,178 @@
+"""Whose a folder is: a run that writes to it keeps a file there that it renews while it lives.
+
+No two machines need clocks that agree: whoever finds such a file looks whether it is renewed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import platform
+import threading
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from distrib.scheduling.processes import ProcessName, name_of, own_name
+from distrib.trials.folder import Folder
+from distrib.trials.json_values import from_json
+from recsys.errors import DataError
+from recsys.json_files import expecting, parse_json
+
+HEARTBEAT_S = 2.0
+PATIENCE_S = 15.0
+"""An owner that is silent for so long is taken for dead"""
+_TRIES = 3
+_FILE = "owner.json"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Owner:
+    """What the file holds."""
+
+    run: str
+    host: str
+    machine: str
+    """Tells apart what has process numbers of its own: machines, their starts, containers"""
+    pid: int
+    started: int
+    """With the number, the process"""
+    beats: int = 0
+
+    @property
+    def is_gone(self) -> bool:
+        """True if it is known to have ended; another machine's never is."""
+        process = ProcessName(pid=self.pid, started=self.started)
+        return self.machine == _machine() and name_of(self.pid) != process
+
+    def __str__(self) -> str:
+        return f"run {self.run} (process {self.pid} on {self.host})"
+
+
+class Ownership:
+    """One run's right to write to a folder, from ``claim`` to ``release``."""
+
+    def __init__(
+        self,
+        folder: Folder,
+        run: str,
+        *,
+        heartbeat_s: float = HEARTBEAT_S,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        process = own_name()
+        self._folder = folder
+        self._me = Owner(
+            run=run,
+            host=platform.node(),
+            machine=_machine(),
+            pid=process.pid,
+            started=process.started,
+        )
+        self._heartbeat_s = heartbeat_s
+        self._patience_s = patience_s
+        self._is_over = threading.Event()
+        self._beating = threading.Thread(target=self._beat, name="ownership", daemon=True)
+
+    def claim(self) -> None:
+        """Make the folder this run's; a dead owner's is taken over.
+
+        Of several that find it free at the same moment the last to write has it: each looks again
+        after a while, which is long beside the moment between finding and writing.
+
+        Raises:
+            DataError: another run lives there.
+        """
+        found = self._read()
+        if found is not None:
+            if self._lives(found):
+                raise DataError(
+                    f"{self._folder}: found {found} writing its snapshots there, "
+                    "expected one run in one place"
+                )
+            _log.warning("%s: taking over from %s, which has ended", self._folder, found)
+        self._write()
+        time.sleep(self._heartbeat_s / 4)
+        now = self._read()
+        if now is None or now.run != self._me.run:
+            raise DataError(
+                f"{self._folder}: found {now or 'another run'} claiming it at the same moment, "
+                "expected one run in one place"
+            )
+        self._beating.start()
+
+    def check(self) -> None:
+        """Make sure that the folder is still this run's.
+
+        Raises:
+            DataError: another run took it over.
+        """
+        found = self._read()
+        if found is not None and found.run != self._me.run:
+            raise DataError(
+                f"{self._folder}: found that {found} took it over from run {self._me.run}, "
+                "expected one run in one place"
+            )
+
+    def release(self) -> None:
+        """Let the folder go; does nothing where it is another's by now."""
+        self._is_over.set()
+        if self._beating.is_alive():
+            self._beating.join()
+        found = self._read()
+        if found is not None and found.run == self._me.run:
+            self._folder.delete(_FILE)
+
+    def _lives(self, found: Owner) -> bool:
+        """Look for a sign of life.
+
+        Looks are counted, not seconds: where a machine stood still, so did the owner on it.
+        """
+        pause_s = min(self._heartbeat_s, self._patience_s) / 4
+        for _ in range(math.ceil(self._patience_s / pause_s)):
+            if found.is_gone:
+                return False
+            time.sleep(pause_s)
+            again = self._read()
+            if again != found:
+                return again is not None  # none: it has let go
+        return False
+
+    def _beat(self) -> None:
+        while not self._is_over.wait(self._heartbeat_s):
+            try:
+                found = self._read()
+                if found is not None and found.run != self._me.run:
+                    return  # ``check`` tells it
+                self._me = replace(self._me, beats=self._me.beats + 1)
+                self._write()
+            except (OSError, ValueError, DataError):  # pyarrow's are the first two
+                continue  # whoever writes a snapshot learns it; a missed beat is no harm
+
+    def _read(self) -> Owner | None:
+        """Read again what broke off: where it was renewed meanwhile, a store may give neither."""
+        for _ in range(_TRIES - 1):
+            try:
+                return self._read_once()
+            except (OSError, DataError):
+                time.sleep(self._heartbeat_s / 10)
+        return self._read_once()
+
+    def _read_once(self) -> Owner | None:
+        try:
+            content = self._folder.read(_FILE)
+        except FileNotFoundError:
+            return None
+        file = f"{self._folder}/{_FILE}"
+        with expecting("an owner's; delete it if no run writes there", file):
+            return from_json(Owner, parse_json(content, file))
+
+    def _write(self) -> None:
+        self._folder.write(_FILE, json.dumps(asdict(self._me), indent=2).encode())
+
+
+def _machine() -> str:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{platform.node()} {boot} {Path('/proc/self/ns/pid').readlink()}"

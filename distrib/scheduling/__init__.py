@@ -1,0 +1,1 @@
+"""How trials are placed, monitored and retried on Ray."""

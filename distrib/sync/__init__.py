@@ -1,1 +1,0 @@
-"""The synchronous engine: Ray Train places ranks, TorchRec shards the tables over them."""

@@ -1,0 +1,1 @@
+"""What all engines share: steps, windows, evaluation, device transfer."""

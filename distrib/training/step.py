@@ -1,0 +1,120 @@
+"""What all engines share: a training step, the dense optimizer, the arm of a phase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from distrib.trials.trial import Trial
+from recsys.arms import Logits
+from recsys.config import OptimizerConfig, Recipe
+from recsys.data.batch import Batch
+from recsys.data.click_log import ClickLog
+from recsys.data.schema import Schema
+from recsys.embeddings import WithoutRows
+from recsys.errors import ConfigError
+from recsys.module import Arm, EmbeddingFactory, copy_group
+from recsys.seeds import Seeds
+
+Progress = Callable[[int], None]
+"""Called with the number of examples trained, over all replicas, since the last call."""
+
+
+def train_step(
+    arm: Arm, optimizer: torch.optim.Optimizer, batch: Batch, *, phase: str, progress: float
+) -> tuple[Logits, torch.Tensor]:
+    """Train on one batch; return each group's logits before the update, and the losses ``(R,)``.
+
+    ``progress`` is the share of the stream before the batch.
+    """
+    logits = arm(batch)
+    losses = arm.config.objective(logits, batch.labels, phase=phase, progress=progress)
+    optimizer.zero_grad(set_to_none=True)
+    losses.sum().backward()  # the tables' fused optimiser steps in here
+    optimizer.step()
+    return logits, losses.detach()
+
+
+def dense_optimizer(dense: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """Return the optimiser of everything but the tables.
+
+    All are element-wise: towers stacked in one tensor are updated as each would be alone.
+    """
+    parameters, rate = dense.parameters(), config.dense_learning_rate
+    if config.dense == "sgd":
+        return torch.optim.SGD(parameters, rate)
+    if config.dense == "adam":
+        return torch.optim.Adam(parameters, rate, eps=config.eps)
+    return torch.optim.Adagrad(parameters, rate, eps=config.eps)
+
+
+def refuse_unfit(log: ClickLog, trials: Sequence[Trial]) -> None:
+    """Refuse, before anything starts, trials that cannot be trained side by side.
+
+    Raises:
+        ConfigError: they differ in more than their seeds, or a split has no examples.
+    """
+    recipe = trials[0].recipe
+    if any(trial.recipe != recipe for trial in trials):
+        raise ConfigError("trials trained together may differ in their seeds alone")
+    for split in ("train", recipe.evaluation.split):
+        if not len(log.splits[split]):
+            raise ConfigError(f"{log.directory}: split {split} has no examples; expected some")
+
+
+def set_arithmetic(recipe: Recipe) -> torch.device:
+    """Set this process's threads and precision of products; return the device to train on.
+
+    Raises:
+        ConfigError: the recipe asks for a GPU and there is none.
+    """
+    set_threads(recipe)
+    there = torch.cuda.is_available()
+    if recipe.engine.device == "cuda" and not there:
+        raise ConfigError("engine.device: found cuda, but no GPU is there; expected cpu or auto")
+    if not there or recipe.engine.device == "cpu":
+        return torch.device("cpu")
+    # With its number, as tensors name it: what lies there already is then known to.
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def set_threads(recipe: Recipe) -> None:
+    """Set this process's threads and precision of products."""
+    torch.set_num_threads(recipe.engine.threads)
+    torch.set_float32_matmul_precision(recipe.engine.matmul_precision)
+
+
+def shape_of_phase(
+    recipe: Recipe, schema: Schema, seeds: Sequence[Seeds], names: Sequence[str]
+) -> Arm:
+    """Return the phase's groups with their towers, but with tables that take no memory."""
+    layout = recipe.arm.layout(recipe.model.embedding_dim)
+    groups = [group for group in layout if group.name in names]
+    return Arm(recipe.arm, recipe.model, schema, seeds, WithoutRows, groups=groups)
+
+
+def arm_of_phase(
+    recipe: Recipe,
+    log: ClickLog,
+    trials: Sequence[Trial],
+    names: Sequence[str],
+    make_embeddings: EmbeddingFactory,
+    before: Arm | None,
+) -> Arm:
+    """Return the phase's groups; those of the phase before go on from their weights."""
+    layout = recipe.arm.layout(recipe.model.embedding_dim)
+    arm = Arm(
+        recipe.arm,
+        recipe.model,
+        log.schema,
+        [trial.seeds for trial in trials],
+        make_embeddings,
+        groups=[group for group in layout if group.name in names],
+    )
+    if before is not None:
+        for group in before.groups:
+            towers, replicas = range(group.towers), range(len(trials))
+            copy_group(before, arm, group.name, towers=towers, replicas=replicas)
+    return arm

@@ -1,0 +1,119 @@
+"""Writes and reads a trial's directory, which appears atomically."""
+
+from __future__ import annotations
+
+import errno
+import json
+import uuid
+from contextlib import suppress
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from distrib.trials.trial import Trial, TrialResult
+from recsys.directories import remove
+from recsys.errors import DataError
+from recsys.json_files import expecting, read_json
+from recsys.serving.weight_files import has_weights, write_weights
+
+DONE = "DONE"
+RUNS = "runs"
+"""The folder beside the trials where engines keep what they go on from"""
+
+_IN_THE_WAY = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
+
+
+def trial_directory(directory: Path, trial: Trial) -> Path:
+    """Return where a sweep in ``directory`` keeps a trial."""
+    return directory / "trials" / trial.digest
+
+
+def is_done(directory: Path, trial: Trial, *, weights: bool = False) -> bool:
+    """Tell whether the trial's result is there, whole; with its weights, where they are wanted."""
+    return _is_done(trial_directory(directory, trial), weights=weights)
+
+
+def _is_done(place: Path, *, weights: bool) -> bool:
+    return (place / DONE).exists() and (not weights or has_weights(place))
+
+
+def write_trial(
+    directory: Path, trial: Trial, result: TrialResult, *, keep_weights: bool = False
+) -> Path:
+    """Write a trial below a sweep's ``directory`` and return its own directory.
+
+    Everything goes to a temporary neighbour first, ``DONE`` last, then takes the trial's name.
+    What a failed try left under that name gives way; a result that is there already stays, unless
+    it lacks the weights that are to be kept: then it gives way as a whole, so that weights and
+    predictions are always of one training. Of several processes that write one trial at the same
+    time, the first one's result stays.
+    """
+    place = trial_directory(directory, trial)
+    unfinished = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
+    replaced = unfinished.with_name(f"{unfinished.name}.replaced")
+    unfinished.mkdir(parents=True)
+    try:
+        _write_files(unfinished, trial, result, keep_weights=keep_weights)
+        while not is_done(directory, trial, weights=keep_weights):
+            try:
+                unfinished.rename(place)
+                break
+            except OSError as error:
+                if error.errno not in _IN_THE_WAY:
+                    raise
+            with suppress(FileNotFoundError):  # another process was faster
+                place.rename(replaced)
+                if _is_done(replaced, weights=keep_weights):  # another process's, from just now
+                    with suppress(OSError):
+                        replaced.rename(place)
+            remove(replaced)
+    finally:
+        remove(unfinished)
+        remove(replaced)
+    return place
+
+
+def read_trial(place: Path) -> Trial:
+    """Return what was trained in a finished trial's directory.
+
+    Raises:
+        DataError: it is no finished trial, or of another version of Soloist.
+    """
+    path = place / "config.json"
+    if not (place / DONE).exists():
+        raise DataError(f"{place}: not a finished trial ({DONE} is not there)")
+    with expecting("what this version of Soloist writes", path):
+        return Trial.from_dict(read_json(path))
+
+
+def _write_files(place: Path, trial: Trial, result: TrialResult, *, keep_weights: bool) -> None:
+    _write_json(place / "config.json", trial.as_dict())
+    predictions = pd.DataFrame(
+        {
+            "example": result.example,
+            "group": result.group,
+            "label": result.label,
+            "logit": result.logit,
+        }
+    )
+    predictions.to_parquet(place / "predictions.parquet", index=False)
+    result.progress.to_parquet(place / "progress.parquet", index=False)
+    result.progress_predictions.to_parquet(place / "progress_predictions.parquet", index=False)
+    defined = {name: None if isnan(value) else value for name, value in result.metrics.items()}
+    _write_json(place / "metrics.json", defined)
+    _write_json(place / "cost.json", result.cost.as_dict())
+    _write_json(place / "provenance.json", result.provenance)
+    if result.staleness is not None:
+        _write_json(place / "staleness.json", result.staleness.as_dict())
+    if result.recording is not None:
+        result.recording.order.to_parquet(place / "order.parquet", index=False)
+        _write_json(place / "digests.json", result.recording.digests)
+    if keep_weights:
+        write_weights(place, result.served_weights())
+    (place / DONE).touch()
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,1 @@
+"""Experiments: schema, loading with overrides, planning into trials."""

@@ -1,0 +1,271 @@
+"""From an experiment to its trials and their manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.atomic_files import write_whole
+from analysis.results.reading import MANIFEST
+from analysis.results.slices import GROUP, ITEM, SLICES
+from distrib.trials.results import trial_directory
+from distrib.trials.trial import Trial
+from jobs.experiment.schema import DataConfig, Experiment, ExperimentArm
+from jobs.experiment.study import study_design
+from jobs.experiment.validation import validated
+from recsys.activations import activation_beta
+from recsys.calls import listed, parse_call
+from recsys.config import Recipe
+from recsys.data.click_log import ClickLog, is_click_log
+from recsys.engines import AsyncEngine
+from recsys.errors import ConfigError
+from recsys.models.registry import blueprints
+from recsys.seeds import Source, replica_seeds
+
+#: What says how stale an engine's updates are.
+_STALENESS = (
+    "name",
+    "store",
+    "workers",
+    "window",
+    "delta_scale",
+    "max_staleness",
+    "warm_up",
+    "delays",
+)
+
+_MOST_TRIALS = 100_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedArm:
+    """An arm and its trials, one for each replica.
+
+    ``source`` is None for a row of the table, else the one source of irreproducibility that these
+    trainings of the baseline differ in.
+    """
+
+    name: str
+    recipe: Recipe
+    source: Source | None
+    trials: tuple[Trial, ...]
+
+    @property
+    def title(self) -> str:
+        """What a person is shown."""
+        return self.name if self.source is None else f"{self.name} ({self.source} alone)"
+
+
+def open_click_log(data: DataConfig) -> ClickLog:
+    """Return the click log of an experiment.
+
+    Raises:
+        ConfigError: there is none yet, and the message has the command that makes it; or it lacks
+            the item.
+        DataError: what is there is not whole.
+    """
+    if not is_click_log(data.directory):
+        raise ConfigError(
+            f"{data.directory}: no click log is there yet; make it with: {data.prepare_command()}"
+        )
+    log = ClickLog.open(data.directory)
+    item_column(log, data.item)
+    return log
+
+
+def plan(experiment: Experiment, log: ClickLog) -> list[PlannedArm]:
+    """Return what is to be trained: the arms, then the baseline again for each source alone.
+
+    Raises:
+        ConfigError: an arm's model cannot be made for this data, its replicas are all the same,
+            or there are too many trials.
+    """
+    replicas = [arm.replication.replicas for arm in experiment.arms.values()]
+    replicas += [experiment.arms[experiment.baseline].replication.replicas] * len(
+        experiment.sources
+    )
+    if sum(replicas) > _MOST_TRIALS:
+        raise ConfigError(
+            f"replicas: found {sum(replicas):,} trials in all, expected at most {_MOST_TRIALS:,}"
+        )
+    for arm in experiment.arms.values():
+        recipe = arm.recipe
+        blueprints(recipe.arm.layout(recipe.model.embedding_dim), recipe.model, log.schema)
+
+    def planned(name: str, vary: tuple[Source, ...], source: Source | None) -> PlannedArm:
+        arm = experiment.arms[name]
+        if not vary and arm.replication.replicas > 1:
+            raise ConfigError(
+                f"arms.{name}: found {arm.replication.replicas} replicas that vary nothing, which"
+                " are one and the same training; expected a source in vary, or replicas=1"
+            )
+        return PlannedArm(
+            name=name,
+            recipe=arm.recipe,
+            source=source,
+            trials=tuple(
+                Trial(
+                    recipe=arm.recipe,
+                    seeds=replica_seeds(experiment.seed, vary, replica),
+                    data_fingerprint=log.fingerprint,
+                )
+                for replica in range(arm.replication.replicas)
+            ),
+        )
+
+    arms = [planned(name, arm.replication.vary, None) for name, arm in experiment.arms.items()]
+    alone = [planned(experiment.baseline, (source,), source) for source in experiment.sources]
+    return arms + alone
+
+
+def manifest(
+    experiment: Experiment, planned: Sequence[PlannedArm], *, root: Path = Path()
+) -> dict[str, Any]:
+    """Return what ``sweep.json`` holds: which trials belong to which row.
+
+    ``root`` is where the sweep put its trials, seen from the manifest: several experiments can
+    share those that they have in common.
+    """
+    study = None
+    # A search plans other arms.
+    if experiment.study is not None and experiment.arms.keys() <= {arm.name for arm in planned}:
+        study = study_design(experiment, experiment.study)
+    return {
+        "experiment": experiment.name,
+        "baseline": experiment.baseline,
+        "varied": [str(source) for source in experiment.vary],
+        "arms": [_row(arm, root) for arm in planned if arm.source is None],
+        "sources": [
+            {"source": str(arm.source), "arm": arm.name, "trials": _places(arm, root)}
+            for arm in planned
+            if arm.source is not None
+        ],
+        "study": study and study.model_dump(mode="json"),
+    }
+
+
+def write_manifest(directory: Path, contents: dict[str, Any]) -> None:
+    """Write ``sweep.json``, whole or not at all."""
+    text = json.dumps(contents, indent=2) + "\n"
+    write_whole(directory / MANIFEST, lambda unfinished: unfinished.write_text(text))
+
+
+def _row(arm: PlannedArm, root: Path) -> dict[str, Any]:
+    activation, beta = activation_columns(arm.recipe.arm.activation)
+    return {
+        "name": arm.name,
+        "kind": arm.recipe.arm.kind,
+        "model": arm.recipe.model.name,
+        "activation": activation,
+        "beta": beta,
+        "components": arm.recipe.arm.components,
+        "conditions": _conditions(arm.recipe),
+        "trials": _places(arm, root),
+    }
+
+
+def _conditions(recipe: Recipe) -> dict[str, Any]:
+    """Return what an arm is trained under, which is no part of the model."""
+    engine = recipe.engine.model_dump(mode="json", include=set(_STALENESS))
+    return {"stream": recipe.stream.model_dump(mode="json"), "engine": engine}
+
+
+def _places(arm: PlannedArm, root: Path) -> list[str]:
+    return [trial_directory(root, trial).as_posix() for trial in arm.trials]
+
+
+def activation_columns(text: str) -> tuple[str, float | None]:
+    """Return the table's ``activation`` and ``beta`` of an activation.
+
+    One that has no parameter but beta is told by its bare name and beta, so that its family shares
+    a curve; any other by its whole text.
+    """
+    name, parameters = parse_call(text)
+    return (name.lower() if set(parameters) <= {"beta"} else text), activation_beta(text)
+
+
+def item_column(log: ClickLog, item: str | None) -> int | None:
+    """Return which column of ``ids`` holds the item, None where none is named.
+
+    Raises:
+        ConfigError: the click log has no single-valued feature of that name.
+    """
+    if item is None:
+        return None
+    names = [feature.name for feature in log.schema.single_valued]
+    if item not in names:
+        raise ConfigError(
+            f"data.item: {log.directory} has no single-valued feature {item!r},"
+            f" expected one of {listed(names)}"
+        )
+    return names.index(item)
+
+
+def write_slices(directory: Path, log: ClickLog, split: str, item: str | None) -> Path | None:
+    """Write how often each evaluation example's group and item occur in the training examples.
+
+    Columns ``example`` int64 (row of the click log) and, as far as the log has them,
+    ``group_examples`` and ``item_examples`` int64; the file's metadata names the two features.
+    None where there is neither.
+
+    Raises:
+        ConfigError: as ``item_column``.
+    """
+    column = item_column(log, item)
+    rows = log.splits[split]
+    columns: dict[str, npt.NDArray[np.int64]] = {"example": np.asarray(rows, np.int64)}
+    names: dict[str, str] = {}
+    if log.schema.group is not None:
+        columns[GROUP] = _occurrences(log.group, log.splits["train"], rows)
+        names[GROUP] = log.schema.group
+    if column is not None and item is not None:
+        columns[ITEM] = _occurrences(log.ids[:, column], log.splits["train"], rows)
+        names[ITEM] = item
+    if not names:
+        return None
+    table = pa.table(columns).replace_schema_metadata(names)
+    # To pyarrow, a relative path with a colon is a URI.
+    path = (directory / SLICES).absolute()
+    return write_whole(path, lambda unfinished: pq.write_table(table, unfinished))
+
+
+def _occurrences(
+    values: npt.NDArray[np.integer], train: range, rows: range
+) -> npt.NDArray[np.int64]:
+    """Return how often the value of each of ``rows`` occurs among the rows of ``train``."""
+    known, counts = np.unique(values[train.start : train.stop], return_counts=True)
+    asked = values[rows.start : rows.stop]
+    if not len(known):
+        return np.zeros(len(asked), np.int64)
+    place = np.minimum(np.searchsorted(known, asked), len(known) - 1)
+    return np.where(known[place] == asked, counts[place], 0).astype(np.int64)
+
+
+def recorded(experiment: Experiment, names: Iterable[str]) -> Experiment:
+    """Return an experiment in which these of its arms keep their order for a replay.
+
+    Raises:
+        ConfigError: an arm's engine has no order that could be kept.
+    """
+    changed = {name: _recorded(experiment.arms[name], name) for name in names}
+    return experiment.model_copy(update={"arms": experiment.arms | changed})
+
+
+def _recorded(arm: ExperimentArm, name: str) -> ExperimentArm:
+    engine = arm.recipe.engine
+    if not isinstance(engine, AsyncEngine):
+        raise ConfigError(
+            f"--record: found engine {engine.name} for arms.{name}, expected async: no other has "
+            "an order of pulls and pushes to keep"
+        )
+    recording = validated(AsyncEngine, dict(engine) | {"record": True}, f"arms.{name}.engine")
+    recipe = arm.recipe.model_copy(update={"engine": recording})
+    return arm.model_copy(update={"recipe": recipe})

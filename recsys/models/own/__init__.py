@@ -1,1 +1,0 @@
-"""A user's own model as a component of any arm."""
