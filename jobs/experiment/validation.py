@@ -189,6 +189,7 @@ def _in_plain_words(message: str) -> str:
     if "valid dictionary or instance of" in message:
         return "fields"
     message = message.removeprefix("Input should be ").replace("a valid tuple", "a list")
+    message = message.replace("String should have", "text of")
     message = message.replace("String should match pattern", "text that matches")
     return re.sub(r"^(greater|less)", r"a number \1", message).replace(
         "valid dictionary", "mapping"

@@ -150,7 +150,10 @@ def schema_cases() -> Iterator[Malformed]:
         "a delimiter that ends the line": (f'{SCHEMA}delimiter: "\\n"\n', "delimiter"),
         "a delimiter that quotes": (f"{SCHEMA}delimiter: '\"'\n", "delimiter"),
         "a delimiter beyond ASCII": (f"{SCHEMA}delimiter: '§'\n", "delimiter"),
-        "an empty time format": (f"{SCHEMA}time: {{name: y, format: ''}}\n", "time.format"),
+        "an empty time format": (
+            f"{SCHEMA}time: {{name: y, format: ''}}\n",
+            "time.format: found '', expected text of at least 1 character",
+        ),
         "no time": (f"{SCHEMA}time: {{format: '%Y'}}\n", "time.name: missing"),
         "a time format of nothing": (
             f"{SCHEMA}time: {{name: c, format: '%'}}\n",
