@@ -38,6 +38,7 @@ Value = TypeVar("Value")
 #: More than any model or data set has of anything; sums of it are finite.
 MOST = 1e18
 _FLOAT32_MAX = 3.5e38
+_MOST_BYTES = 1 << 28
 
 
 def _check_place(value: object) -> object:
@@ -250,7 +251,11 @@ def read_json(path: Path, kind: type[Value]) -> Value:
         ResultsError: it is damaged.
     """
     try:
-        return TypeAdapter(kind).validate_json(path.read_bytes())
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ResultsError(f"{path}: found more than {_MOST_BYTES:,} bytes, expected fewer")
+        return TypeAdapter(kind).validate_json(content)
     except FileNotFoundError:
         raise
     except OSError as error:

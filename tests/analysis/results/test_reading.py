@@ -139,3 +139,10 @@ def test_a_trial_outside_the_sweep_and_what_is_beside_it_is_refused(tmp_path, pl
 
     with pytest.raises(ResultsError, match=r"sweep\.json: .*, expected what a sweep writes"):
         read_sweep(tmp_path)
+
+
+def test_a_file_without_an_end_is_refused(tmp_path):
+    (tmp_path / MANIFEST).symlink_to("/dev/zero")
+
+    with pytest.raises(ResultsError, match=r"sweep\.json: found more than 268,435,456 bytes"):
+        read_sweep(tmp_path)
