@@ -68,8 +68,8 @@ def open_click_log(data: DataConfig) -> ClickLog:
     """Return the click log of an experiment.
 
     Raises:
-        ConfigError: there is none yet, and the message has the command that makes it; or it lacks
-            the item.
+        ConfigError: there is none yet, and the message has the command that makes it; it has no
+            feature with an embedding table; or it lacks the item.
         DataError: what is there is not whole.
     """
     if not is_click_log(data.directory):
@@ -77,6 +77,11 @@ def open_click_log(data: DataConfig) -> ClickLog:
             f"{data.directory}: no click log is there yet; make it with: {data.prepare_command()}"
         )
     log = ClickLog.open(data.directory)
+    if not log.schema.sparse:
+        raise ConfigError(
+            f"data.directory: {data.directory} has dense features alone, expected at least one "
+            "categorical or multi-valued feature, which a recommender embeds"
+        )
     item_column(log, data.item)
     return log
 

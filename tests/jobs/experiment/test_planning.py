@@ -15,6 +15,7 @@ from jobs.experiment.planning import (
     plan,
     write_manifest,
 )
+from jobs.prepare import prepare
 from recsys.errors import ConfigError
 from recsys.seeds import Seeds
 from tests.support.experiments import small_experiment
@@ -179,6 +180,16 @@ def test_an_item_that_the_data_lacks_is_refused_when_the_data_is_opened(log, ite
 
     with pytest.raises(ConfigError, match=r"data\.item: .* has no single-valued feature"):
         open_click_log(parse_experiment(document).data)
+
+
+def test_a_click_log_of_dense_features_alone_is_refused(tmp_path):
+    source, schema = tmp_path / "t.csv", tmp_path / "s.yaml"
+    source.write_text("y,x\n" + "".join(f"{number % 2},{number}\n" for number in range(40)))
+    schema.write_text("label: y\ndense: [x]\n")
+    prepare("tabular", tmp_path / "log", source=[source], schema=schema)
+
+    with pytest.raises(ConfigError, match="has dense features alone, expected at least one"):
+        open_click_log(parse_experiment(small_experiment(tmp_path / "log")).data)
 
 
 def test_too_many_trials_in_all_are_refused_before_any_is_planned(log):
