@@ -169,11 +169,6 @@ def measure(trials: Trials) -> Estimates:
     return _estimates(_sample(_predictions(trials)))
 
 
-def measure_auc(trials: Trials) -> Units:
-    """Return the ROC AUC of all finished replicas, to be compared with another arm's."""
-    return _units(_sample(_predictions(trials)), estimators.roc_auc, 1)
-
-
 def _damping(found: Twins, estimates: Mapping[str, Estimates]) -> DampingSummary:
     damped, beside = estimates[found.damped.name], estimates[found.beside.name]
     return DampingSummary(

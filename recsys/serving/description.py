@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from recsys.checked_files import expecting, read_json
 from recsys.data.schema import Schema
 from recsys.errors import DataError
-from recsys.json_files import expecting, read_json
 
 PROGRAM = "program.pt2"
 DESCRIPTION = "program.json"
@@ -82,23 +81,3 @@ class Description:
             )
             told |= {name: dict(told[name]) for name in ("arm", "model", "trial", "libraries")}
             return cls(**told)
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def check_sha256(path: Path, expected: object) -> None:
-    """Refuse a file that was damaged since it was written.
-
-    Raises:
-        DataError: it cannot be read, or its checksum is another.
-    """
-    try:
-        found = sha256_of(path)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
-    if found != expected:
-        raise DataError(f"{path}: its content is not what was written (checksum)")

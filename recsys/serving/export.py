@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch.export import Dim, ExportedProgram
 
+from recsys.checked_files import sha256_of
 from recsys.credentials import redacted
 from recsys.directories import replaceable
 from recsys.errors import ConfigError, DataError
 from recsys.module import Arm
 from recsys.serving.archive import write_program
-from recsys.serving.description import DESCRIPTION, PROGRAM, Description, TableRead, sha256_of
+from recsys.serving.description import DESCRIPTION, PROGRAM, Description, TableRead
 from recsys.serving.loader import Bag
 from recsys.serving.program import Program
 

@@ -18,8 +18,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from recsys.checked_files import check_sha256
 from recsys.serving.archive import read_program
-from recsys.serving.description import PROGRAM, Description, check_sha256
+from recsys.serving.description import PROGRAM, Description
 
 Bag = tuple[Tensor, Tensor]
 """Ids ``(n,)`` of B examples one after another, and where each example's begin, ``(B,)``: int64"""

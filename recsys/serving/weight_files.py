@@ -14,10 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from recsys.checked_files import check_sha256, expecting, read_json, sha256_of
 from recsys.data.schema import Schema
 from recsys.errors import DataError
-from recsys.json_files import expecting, read_json
-from recsys.serving.description import check_sha256, sha256_of
 
 WEIGHTS = "weights.safetensors"
 WEIGHTS_META = "weights.json"

@@ -23,13 +23,13 @@ from distrib.parameter_store.snapshots import Snapshot, SnapshotStore
 from distrib.training.evaluator import Evaluator, EvaluatorState
 from distrib.training.windows import Windows
 from distrib.trials.json_values import from_json, to_json
+from recsys.checked_files import expecting
 from recsys.engines import AsyncEngine
 from recsys.errors import DataError
-from recsys.json_files import expecting
 
 
 class ServerGroup:
-    """Starts the actors, asks them, and ends them. Any call raises ServersLost if one is gone.
+    """Starts the actors, asks them, and ends them. Any call raises ServersLost if one has crashed.
 
     Args:
         name: unique to the generation; part of its actors' names.

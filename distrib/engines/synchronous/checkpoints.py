@@ -10,7 +10,6 @@ from it. No file holds a pickle.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import warnings
@@ -35,8 +34,8 @@ from distrib.engines.synchronous.sharded_arm import Distributed, ShardedArm
 from distrib.engines.synchronous.training_metrics import MetricsState
 from distrib.trials.folder import inside
 from distrib.trials.json_values import from_json, to_json
+from recsys.checked_files import expecting, first_line, read_json, sha256_of
 from recsys.errors import DataError
-from recsys.json_files import expecting, first_line, read_json
 from recsys.module import Arm
 
 FORMAT = 2
@@ -98,7 +97,7 @@ def write(place: Path, sharded: ShardedArm, progress: MetricsState, training: st
         ranks=ranks.count,
         phase=progress.phase,
         batches=progress.batches,
-        files={path.name: checksum(path) for path in mine},
+        files={path.name: sha256_of(path) for path in mine},
     )
     (place / manifest_name(ranks.rank)).write_text(json.dumps(asdict(manifest), indent=2))
 
@@ -162,7 +161,7 @@ def check(place: Path, training: str) -> None:
     for rank in range(first.ranks):
         for name, expected in _read_manifest(place, rank).files.items():
             path = inside(place, name)
-            if not path.exists() or checksum(path) != expected:
+            if not path.exists() or sha256_of(path) != expected:
                 raise Damaged(f"{path}: not what rank {rank} wrote")
 
 
@@ -244,12 +243,6 @@ def _state(sharded: ShardedArm) -> dict[str, Distributed]:
     for name, kept in sharded.tower_states().items():
         state |= {f"{tower_key(name)}/{key}": value for key, value in kept.items()}
     return state
-
-
-def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file (hex)."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def manifest_name(rank: int) -> str:

@@ -1,7 +1,8 @@
-"""Read files that someone else may have written or damaged: every fault is one DataError."""
+"""Files that someone else may have written or damaged: checksums, and one DataError a fault."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,3 +85,23 @@ def parse_json(content: bytes, name: object) -> dict[str, Any]:
 def first_line(error: BaseException) -> str:
     """Return the first line of an exception's message, of at most 200 characters."""
     return next(iter(str(error).strip().splitlines()), "no message")[:200]
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_sha256(path: Path, expected: object) -> None:
+    """Refuse a file that was damaged since it was written.
+
+    Raises:
+        DataError: it cannot be read, or its checksum is another.
+    """
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    if found != expected:
+        raise DataError(f"{path}: its content is not what was written (checksum)")
