@@ -84,7 +84,7 @@ class Display:
 
 
 def describe(status: Advance, elapsed_s: float) -> str:
-    """Return a status in words: trials, pace, time left at the pace until now."""
+    """Return a status as text: trials, pace, time left at the pace until now."""
     words = [f"{status.trials_done}/{status.trials} trials"]
     if status.trials_failed:
         words.append(f"{status.trials_failed} failed")
@@ -123,7 +123,7 @@ class StatusRecord:
 
 
 class StatusFile:
-    """Keeps ``status.json`` up to date within the block; it is gone when the run is over.
+    """Keeps ``status.json`` up to date within the block; it is deleted when the run is over.
 
     A driver that dies leaves the file behind: its age tells. ``elsewhere`` is told too, less often.
     Where either cannot be, as on a full disk, nothing else is stopped for it.

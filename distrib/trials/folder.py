@@ -88,7 +88,7 @@ class Folder:
             shutil.copyfileobj(stream, to, _PIECE_BYTES)
 
     def write(self, name: str, content: bytes | memoryview) -> None:
-        """Write a file, whole or not at all, over what was there."""
+        """Write a file atomically; an existing one is replaced."""
         path = self._at(name)
         if self._system.type_name in _WRITES_WHOLE:
             self._write(path, content)

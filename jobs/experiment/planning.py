@@ -158,7 +158,7 @@ def manifest(
 
 
 def write_manifest(directory: Path, contents: dict[str, Any]) -> None:
-    """Write ``sweep.json``, whole or not at all."""
+    """Write ``sweep.json`` atomically."""
     text = json.dumps(contents, indent=2) + "\n"
     write_whole(directory / MANIFEST, lambda unfinished: unfinished.write_text(text))
 

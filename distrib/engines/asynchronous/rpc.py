@@ -18,11 +18,11 @@ from recsys.data.stream import Stream
 from recsys.errors import ConfigError, DataError
 
 ANSWER_S = 300.0
-"""An actor that takes longer to answer is taken for dead"""
+"""An actor that takes longer to answer is treated as dead"""
 
 
 class ServersLost(Exception):
-    """A dispatcher or a shard is gone, and with it what it knew."""
+    """A dispatcher or a shard has crashed; its state is lost."""
 
 
 def answer(reply: Any, limit_s: float = ANSWER_S) -> Any:

@@ -236,7 +236,7 @@ def _report(here: _Here, change: Change, seconds: Seconds) -> Report:
 _HEARTBEATS_PER_LEASE = 4
 
 LOST = (RayActorError, ObjectLostError)
-"""What Ray raises where an actor, or the node with its answer, is gone"""
+"""What Ray raises where an actor, or the node with its answer, has crashed"""
 
 
 class Loop(Protocol):
@@ -274,7 +274,7 @@ class BaseWorker(ABC):
             operators()  # on a fresh machine they are compiled: in a lease it would take too long
 
     def run(self, phase: int, servers: Servers) -> WorkerExit:
-        """Train windows of a phase until none is left, or until dispatcher or a shard is gone."""
+        """Train windows of a phase until none is left, or the dispatcher or a shard crashes."""
         try:
             self.loop(phase, servers).run()
         except LOST:
