@@ -24,8 +24,8 @@ from analysis.errors import ResultsError
 from analysis.text import WIDTH, printable, shortened
 from distrib.errors import TrialFailed
 from recsys.credentials import redacted
-from recsys.directories import replaceable
 from recsys.errors import ConfigError, DataError
+from recsys.files import replaceable
 
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """What Ray tells the driver of a submitted job"""

@@ -20,10 +20,10 @@ from distrib.trials.trial import library_versions
 from jobs.arguments import Models, OfArm, OfReplica, Trust
 from jobs.command import check_new, run, say
 from jobs.trial_lookup import Consent, NamedTrial, trial_at
-from recsys.checked_files import expecting
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Batches
 from recsys.errors import DataError
+from recsys.files import expecting
 from recsys.serving.description import Description
 from recsys.serving.export import check_place
 from recsys.serving.export import export as write_program

@@ -15,9 +15,9 @@ from distrib.parameter_store.recording import order_logs
 from jobs.arguments import Models, OfArm, OfReplica, Trust
 from jobs.command import run, say
 from jobs.trial_lookup import Consent, trial_at
-from recsys.checked_files import expecting, read_json
 from recsys.data.click_log import ClickLog
 from recsys.errors import DataError
+from recsys.files import expecting, read_json
 
 _NOT_RECORDED = (
     "; expected a finished trial of the async engine that was recorded "

@@ -22,9 +22,9 @@ from jobs.arguments import Models, OfReplica, Trust
 from jobs.command import check_file, run, say, terminal
 from jobs.export import export_trial
 from jobs.trial_lookup import Consent, trial_at
-from recsys.checked_files import expecting
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError, DataError
+from recsys.files import expecting
 from recsys.serving.description import DESCRIPTION
 from recsys.serving.loader import ServedModel, load
 from recsys.serving.timing import ServingCost, side_by_side

@@ -1,8 +1,11 @@
-"""The six arms: which towers and tables each has, how it is trained, and what of it is served.
+"""The six arms and their losses.
 
-Every arm is a value (part of an experiment's YAML) with the same four answers, so that no engine
-knows one arm from another: ``layout`` (groups of towers and their tables), ``phases``,
-``objective`` and ``served``. Formulas: DEFINITIONS, "Arms".
+An arm is a configuration value with one interface, so that engines are independent of the arm:
+``layout`` (groups of towers and their tables), ``phases``, ``objective`` and ``served``.
+
+In losses, logits are ``(R, K, B)`` float: R replicas, K components, B examples. A loss returns
+``(R,)``: replicas never share a term, so the gradient of a replica does not depend on the others.
+Component losses are summed, so a component gets the gradient that it would get alone.
 """
 
 from __future__ import annotations
@@ -14,25 +17,18 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from recsys.activations import get_activation
 from recsys.frozen import Frozen, Integer, Number, Share
-from recsys.losses import (
-    correlation_loss,
-    distillation_loss,
-    label_loss,
-    mean_logit_loss,
-    towards_mean_loss,
-    towards_others_loss,
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
-    """K towers of one shape and activation, and the sets of tables that they read.
+    """K towers of one shape and activation, and their table sets.
 
-    ``table_sets`` is K where every tower has tables of its own, 1 where all share one set.
-    ``embedding_dim`` is None where a user's own model decides the widths of its tables.
+    ``table_sets`` is K if every tower has its own tables, 1 if all share one set. ``embedding_dim``
+    is None if a custom model decides the widths of its tables.
     """
 
     name: str
@@ -45,9 +41,9 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phase:
-    """One pass over the stream: the groups that take part, and its name for the objective.
+    """One pass over the stream that trains some groups.
 
-    A group that took part before goes on from its weights, with fresh optimiser state.
+    A group of an earlier phase starts from its weights, with fresh optimizer state.
     """
 
     name: str
@@ -56,7 +52,7 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Served:
-    """What answers requests: the mean logit of some towers of one group, from one head."""
+    """The served prediction: the mean logit of some towers of one group, from one head."""
 
     group: str
     towers: tuple[int, ...]
@@ -85,7 +81,7 @@ class _Arm(Frozen):
     activation: Activation = Field("relu", description=_ACTIVATION)
     components: int
     couples_examples: ClassVar[bool] = False
-    """Whether the loss is more than a mean over the examples of a mini-batch"""
+    """Whether the loss is not a mean over the examples of a mini-batch"""
 
     @property
     def phases(self) -> tuple[Phase, ...]:
@@ -93,7 +89,7 @@ class _Arm(Frozen):
         return (Phase(name="joint", groups=("model",)),)
 
     def layout(self, embedding_dim: int | None) -> tuple[Group, ...]:
-        """Return the groups of towers at a table width of ``embedding_dim``."""
+        """Return the groups of towers for tables of width ``embedding_dim``."""
         raise NotImplementedError
 
     def objective(self, logits: Logits, labels: Tensor, *, phase: str, progress: float) -> Tensor:
@@ -108,10 +104,10 @@ class _Arm(Frozen):
         return Served(group="model", towers=tuple(range(self.components)))
 
     def served_logits(self, logits: Logits) -> Tensor:
-        """Return the logit that would be served, ``(R, B)``."""
+        """Return the served logit, ``(R, B)``."""
         served = self.served
         found = logits[served.group][..., served.head]
-        # One by one: a list as an index is copied to the device, and the host waits for that.
+        # Not indexed with a list: that would be copied to the device, and the host would wait.
         return torch.stack([found[:, tower] for tower in served.towers], 1).mean(1)
 
     def _group(self, towers: int, table_sets: int, embedding_dim: int | None) -> Group:
@@ -138,7 +134,7 @@ class Single(_Arm):
 
 
 class _Components(_Arm):
-    """K models with tables of their own."""
+    """K models, each with its own tables."""
 
     components: Components = Field(3, description=_COMPONENTS)
     width: Literal["full", "equal_lookups_bytes"] = Field(
@@ -164,7 +160,7 @@ class _Components(_Arm):
 
 
 class Ensemble(_Components):
-    """K models; their mean logit is served."""
+    """K models; serves their mean logit."""
 
     kind: Literal["ensemble"] = Field("ensemble", description=_SELECTS)
     loss: Literal["component", "mean"] = Field("component", description=_LOSS)
@@ -177,7 +173,7 @@ class Ensemble(_Components):
 
 
 class AntiDistilled(_Components):
-    """An ensemble whose components are pushed apart by a penalty on their correlation."""
+    """An ensemble with a penalty on the correlation of its components."""
 
     kind: Literal["anti_distilled"] = Field("anti_distilled", description=_SELECTS)
     couples_examples: ClassVar[bool] = True
@@ -189,7 +185,7 @@ class AntiDistilled(_Components):
 
 
 class SelfEnsemble(_Arm):
-    """K towers on one set of tables; their mean logit is served."""
+    """K towers that share one set of tables; serves their mean logit."""
 
     kind: Literal["self_ensemble"] = Field("self_ensemble", description=_SELECTS)
     components: Components = Field(3, description=_COMPONENTS)
@@ -213,10 +209,10 @@ class SelfEnsemble(_Arm):
 
 
 class Distilled(_Arm):
-    """A student that learns from the labels and from an ensemble; only the student is served.
+    """A student that learns from the labels and from an ensemble; serves the student only.
 
-    Training reads (K + 1) T tables an example. An offline teacher is read in its own pass and again
-    in its student's: (2K + 1) T.
+    With T tables, training reads (K + 1) T rows for one example, or (2K + 1) T with an offline
+    teacher, which is read in both passes.
     """
 
     kind: Literal["distilled"] = Field("distilled", description=_SELECTS)
@@ -275,7 +271,7 @@ class Distilled(_Arm):
 
 
 class Codistilled(_Arm):
-    """K models that learn from each other; one of them is served."""
+    """K models that learn from each other; serves one of them."""
 
     kind: Literal["codistilled"] = Field("codistilled", description=_SELECTS)
     components: Components = Field(2, description=_COMPONENTS)
@@ -300,3 +296,55 @@ class Codistilled(_Arm):
 
 
 ArmConfig = Single | Ensemble | SelfEnsemble | AntiDistilled | Distilled | Codistilled
+
+
+def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Binary cross-entropy of each component, mean over the batch: ``(R, K)``.
+
+    ``labels`` is ``(R, B)``.
+    """
+    return distillation_loss(logits, labels.unsqueeze(1))
+
+
+def distillation_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross-entropy towards soft targets ``(R, K or 1, B)`` in [0, 1]: ``(R, K)``.
+
+    Targets carry no gradient.
+    """
+    targets = targets.detach().expand_as(logits)
+    return binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(-1)
+
+
+def mean_logit_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Label loss of the mean logit: ``(R,)``."""
+    return label_loss(logits.mean(1, keepdim=True), labels).sum(1)
+
+
+def towards_mean_loss(logits: Tensor) -> Tensor:
+    """Distillation of every component towards the mean logit of all, summed over K: ``(R,)``."""
+    return distillation_loss(logits, torch.sigmoid(logits.mean(1, keepdim=True))).sum(1)
+
+
+def towards_others_loss(logits: Tensor) -> Tensor:
+    """Distillation of each component towards the mean prediction of the others: ``(R,)``.
+
+    Anil et al. 2018 (arXiv 1804.03235), equation of section 2: the others are averaged as
+    probabilities and carry no gradient.
+    """
+    predictions = torch.sigmoid(logits)
+    others = (predictions.sum(1, keepdim=True) - predictions) / (logits.shape[1] - 1)
+    return distillation_loss(logits, others).sum(1)
+
+
+def correlation_loss(logits: Tensor, eps: float = 1e-12) -> Tensor:
+    """Mean over pairs of components of their squared correlation over the mini-batch: ``(R,)``.
+
+    Shamir & Coviello 2020 (arXiv 2010.09923). ``eps`` keeps a constant component at 0.
+    """
+    centred = logits - logits.mean(-1, keepdim=True)
+    covariance = centred @ centred.transpose(1, 2)
+    variance = covariance.diagonal(dim1=1, dim2=2)
+    squared = covariance.square() / (variance.unsqueeze(1) * variance.unsqueeze(2) + eps)
+    components = logits.shape[1]
+    off_diagonal = squared.sum((1, 2)) - squared.diagonal(dim1=1, dim2=2).sum(1)
+    return off_diagonal / (components * (components - 1))

@@ -1,4 +1,4 @@
-"""The small language of named choices in a configuration: ``name`` or ``name(key=value, ...)``."""
+"""Parse named choices of a configuration: ``name`` or ``name(key=value, ...)``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ParseError(ValueError):
 def parse_call(text: str) -> tuple[str, dict[str, object]]:
     """Split ``name(key=value, ...)`` into its name and its values (numbers, tuples, strings).
 
-    Nothing is evaluated but literals. Raises ParseError for anything else.
+    Values are literals. Raises ParseError for anything else.
 
     Example:
         >>> parse_call("smelu(beta=0.5)")
@@ -49,13 +49,13 @@ def parse_call(text: str) -> tuple[str, dict[str, object]]:
 
 
 def nearest(found: str, valid: Sequence[str]) -> str:
-    """Return ``, did you mean 'x'?`` for the valid name nearest to ``found``, or nothing."""
+    """Return ``, did you mean 'x'?`` for the valid name nearest to ``found``, or an empty text."""
     close = difflib.get_close_matches(found, valid, n=1, cutoff=0.5)
     return f", did you mean {close[0]!r}?" if close else ""
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return names as a message lists them: the first of very many."""
+    """Return names for a message, at most 20 of them."""
     shown = ", ".join(names[:20])
     return shown if len(names) <= 20 else f"{shown} and {len(names) - 20:,} more"
 

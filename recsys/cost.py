@@ -1,4 +1,4 @@
-"""What an arm costs: lookups counted from what is read, parameters, products, latency."""
+"""The cost of an arm: embedding lookups, parameters, FLOPs and latency."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from torchrec.sparse.jagged_tensor import KeyedTensor
 
 from recsys.config import OptimizerConfig
 from recsys.data.batch import Batch
-from recsys.device import wait_for
 from recsys.module import Arm, evaluating, served_logits
 
 FLOAT_BYTES = 4
@@ -32,15 +31,14 @@ class Lookups:
 
 
 def sampling_interval(count: int) -> int:
-    """Return n, so that every n-th of ``count`` batches or windows makes a sample of about 16."""
+    """Return n such that every n-th of ``count`` items gives a sample of about 16."""
     return max(count // 16, 1)
 
 
 class LookupCounter:
-    """Counts the rows that tables read, from the batches that they are given.
+    """Counts embedding rows read.
 
-    Distinct rows are counted in every ``unique_every``-th batch, since that takes a sort; None:
-    in no batch.
+    Distinct rows are counted in every ``unique_every``-th batch only, since that needs a sort.
     """
 
     def __init__(self, unique_every: int | None = 1) -> None:
@@ -51,9 +49,9 @@ class LookupCounter:
     def count(
         self, tables: Sequence[EmbeddingBagConfig], batch: Batch, *, again: bool = False
     ) -> None:
-        """Count what ``tables`` read of a batch of all replicas, best of one that is on the host.
+        """Count the rows that ``tables`` read for a batch of all replicas, preferably on the CPU.
 
-        ``again`` tells that the examples are (or will be) counted in another phase.
+        ``again``: another phase counts the examples.
         """
         lengths = dict(zip(batch.sparse.keys(), batch.sparse.length_per_key(), strict=True))
         for table in tables:
@@ -67,7 +65,7 @@ class LookupCounter:
         self._batches += 1
 
     def totals(self) -> tuple[int, ...]:
-        """Return what was counted, as numbers that can be added to another counter's."""
+        """Return the counts, for another counter's ``add``."""
         return (
             self._batches,
             self._unique_batches,
@@ -78,7 +76,7 @@ class LookupCounter:
         )
 
     def add(self, totals: Sequence[int]) -> None:
-        """Add what another counter counted, its ``totals``."""
+        """Add the ``totals`` of another counter."""
         self._batches += totals[0]
         self._unique_batches += totals[1]
         self._examples += totals[2]
@@ -87,7 +85,7 @@ class LookupCounter:
         self._unique += totals[5]
 
     def lookups(self) -> Lookups:
-        """Return the averages over what was counted."""
+        """Return averages of the counts."""
         return Lookups(
             per_example=self._rows / self._examples,
             bytes_per_example=self._bytes / self._examples,
@@ -105,7 +103,7 @@ def _distinct_rows(tables: Sequence[EmbeddingBagConfig], batch: Batch) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parameters:
-    """Elements of one replica."""
+    """Numbers of elements of one replica."""
 
     sparse: int
     dense: int
@@ -118,7 +116,7 @@ class Parameters:
 
 
 def parameters(arm: Arm, optimizer: OptimizerConfig | None) -> Parameters:
-    """Count one replica's parameters, and its optimiser's state where it is trained."""
+    """Count one replica's parameters and, with an optimizer, its state."""
     replicas = len(arm.seeds)
     sparse = sum(table.num_embeddings * table.embedding_dim for table in arm.tables) // replicas
     rows = sum(table.num_embeddings for table in arm.tables) // replicas
@@ -134,20 +132,17 @@ def parameters(arm: Arm, optimizer: OptimizerConfig | None) -> Parameters:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DenseFlops:
-    """Floating-point operations of the dense part's matrix products, per example."""
+    """FLOPs of the dense part's matrix products, per example."""
 
     forward: float
     forward_backward: float
 
 
 def dense_flops(arm: Arm, batch: Batch) -> DenseFlops:
-    """Count one replica's matrix products as PyTorch runs them on ``batch``.
-
-    Products with one output column are sums of products here and are not counted.
-    """
+    """Count one replica's FLOPs on ``batch``, without products that have one output column."""
     with torch.no_grad():
         embedded = arm.embeddings(batch.sparse)
-    # A leaf of its own: the backward pass must reach the embeddings, but step no table.
+    # A detached leaf: the backward pass must not update tables.
     embedded = KeyedTensor(
         embedded.keys(), embedded.length_per_key(), embedded.values().detach().requires_grad_()
     )
@@ -165,7 +160,7 @@ def dense_flops(arm: Arm, batch: Batch) -> DenseFlops:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Latency:
-    """Time to answer one batch, from host memory to logits."""
+    """Time to serve one batch, from host memory to logits."""
 
     batch_size: int
     p50_us: float
@@ -177,7 +172,7 @@ class Latency:
 
 
 def latency(part: Arm, batch: Batch, device: torch.device, repeats: int = 60) -> Latency:
-    """Time the served part on one batch; the first calls, which warm caches, do not count."""
+    """Measure the latency of the served part on one batch, after a warm-up."""
     warm_up = 10
     times = [_timed(lambda: served_logits(part, batch.to(device)), device) for _ in range(repeats)]
     measured = np.array(times[warm_up:]) * 1e6
@@ -224,3 +219,9 @@ class Cost:
 
     def as_dict(self) -> dict[str, float]:
         return asdict(self)
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a GPU has finished all queued work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

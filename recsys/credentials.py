@@ -1,7 +1,7 @@
-"""Takes credentials out of URIs, before anything keeps, prints or hashes them.
+"""Remove credentials from URIs before they are stored, printed or hashed.
 
-A URI holds them as ``scheme://KEY:SECRET@host`` or in its query. Secrets may hold ``/``, ``%``,
-``@`` and spaces, also where the URI is invalid for that reason, so no URI parser is asked.
+A URI contains them as ``scheme://KEY:SECRET@host`` or in its query. Secrets may contain ``/``,
+``%``, ``@`` and spaces, which makes the URI invalid, so no URI parser is used.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 # Paths collapse the slashes of a URI, so one is enough. Bounded lengths keep the search linear.
 _SCHEME = r"\b[A-Za-z][A-Za-z0-9+.-]{0,30}:/+"
 _WHOLE = re.compile(rf"({_SCHEME})(?:[^/?#@:]*:.*@|[^/?#@]*@)", re.DOTALL)
-# In text, the secret ends before the next URI or at the line's end, since no other end is known.
+# In text, a secret ends before the next URI or at the end of the line.
 _IN_TEXT = re.compile(rf"({_SCHEME})(?:[^\s/?#@:]*:(?:(?!://).){{0,2000}}@|[^\s/?#@]*@)")
 _QUERY = re.compile(r"\?[\w.%-]+=[^\s'\"]*")
 _SECRET_SETTING = re.compile(r"[?&][\w.%-]*(?:key|secret|token|sig|password)[\w.%-]*=", re.I)
 
 
 def without_credentials(uri: str) -> str:
-    """Return a URI without user, secret and query; anything but a URI stays as it is.
+    """Return a URI without user, secret and query; other text is unchanged.
 
     >>> without_credentials("s3://KEY:SEC/RET@bucket/results?region=eu-west-1")
     's3://bucket/results'
@@ -30,7 +30,7 @@ def without_credentials(uri: str) -> str:
 
 
 def redacted(value: Any) -> Any:
-    """Return text with the URIs in it without credentials; a document with all of its texts so.
+    """Remove credentials from all URIs in a text, or in all texts of a JSON document.
 
     >>> redacted("cannot parse 's3://KEY:SEC RET@bucket/x'")
     "cannot parse 's3://bucket/x'"
@@ -43,5 +43,5 @@ def redacted(value: Any) -> Any:
 
 
 def holds_credentials(text: str) -> bool:
-    """Tell whether a text holds a URI with a secret."""
+    """Return whether a text contains a URI with a secret."""
     return bool(_IN_TEXT.search(text) or (":/" in text and _SECRET_SETTING.search(text)))

@@ -1,4 +1,4 @@
-"""Tables of an arm: their configuration, their fused optimiser, their initial rows."""
+"""Tables of an arm: configuration, fused optimizer, initial rows."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def table_configs(
 ) -> list[EmbeddingBagConfig]:
     """Return the tables of all groups, replicas and table sets, for one collection.
 
-    Tables of one pooling stand together: TorchRec's fused collection puts out its columns by
-    pooling, though it names them in the order of the tables. Within a pooling the order is group,
-    replica, table set, and the blueprint's.
+    Tables are sorted by pooling, because TorchRec's fused collection outputs columns by pooling but
+    names them in the order of the tables. Within a pooling the order is group, replica, table set,
+    and the blueprint's.
     """
     tables = [
         replace(
@@ -60,7 +60,7 @@ def table_configs(
 
 
 class Columns(nn.Module):
-    """Picks the columns of some tables, in a given order, from what a collection puts out.
+    """Selects the columns of some tables, in a given order, from the output of a collection.
 
     Input ``(B, all columns)``, output ``(B, columns of the named tables)``.
     """
@@ -80,16 +80,13 @@ class Columns(nn.Module):
         self._read(self._picked, torch.device("cpu"))
 
     def rearranged(self, places: Sequence[int], device: torch.device) -> None:
-        """Read from columns in another order: what was column i of all stands at ``places[i]``.
-
-        ``device`` is where the columns will be.
-        """
+        """Adapt to columns in another order: column i moved to ``places[i]``."""
         self._read([places[column] for column in self._picked], device)
 
     def _read(self, picked: Sequence[int], device: torch.device) -> None:
         self._first, self._count = picked[0], len(picked)
-        in_one_piece = list(picked) == list(range(picked[0], picked[0] + len(picked)))
-        self.index = None if in_one_piece else torch.tensor(picked, device=device)
+        contiguous = list(picked) == list(range(picked[0], picked[0] + len(picked)))
+        self.index = None if contiguous else torch.tensor(picked, device=device)
 
     def forward(self, values: Tensor) -> Tensor:
         if self.index is None:
@@ -98,17 +95,17 @@ class Columns(nn.Module):
 
 
 def columns_of(table: EmbeddingBagConfig) -> int:
-    """Return how many columns a table puts out: its width for each feature that reads it."""
+    """Return the number of output columns of a table: its width times its features."""
     return table.embedding_dim * len(table.feature_names)
 
 
 def fused_collection(
     tables: list[EmbeddingBagConfig], optimizer: OptimizerConfig, device: torch.device
 ) -> FusedEmbeddingBagCollection:
-    """Return the tables with their optimiser in one FBGEMM kernel: a backward pass updates them.
+    """Return tables with a fused FBGEMM optimizer: the backward pass updates them.
 
     Raises:
-        ConfigError: FBGEMM has no such optimiser on this device.
+        ConfigError: FBGEMM does not have the optimizer on this device.
     """
     if optimizer.sparse == "adam" and device.type == "cpu":
         raise ConfigError(
@@ -124,7 +121,7 @@ def fused_collection(
 def table_optimizer(
     optimizer: OptimizerConfig,
 ) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
-    """Return the optimiser of the tables as TorchRec is told of it: its class and its settings."""
+    """Return the class and the arguments of the tables' optimizer."""
     settings: dict[str, Any] = {"lr": optimizer.sparse_learning_rate}
     if optimizer.sparse != "sgd":
         settings["eps"] = optimizer.eps
@@ -132,7 +129,7 @@ def table_optimizer(
 
 
 class WithoutRows(nn.Module):
-    """Stands in for a collection of tables: their shapes, on the meta device, without memory."""
+    """Replaces a collection of tables: shapes on the meta device, without memory."""
 
     def __init__(self, tables: Sequence[EmbeddingBagConfig]) -> None:
         super().__init__()

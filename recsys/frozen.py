@@ -1,7 +1,7 @@
-"""The base of every configuration value, and the types of its numbers.
+"""The base class of configuration values, and their number types.
 
-The numbers are strict: text is not converted, and neither is a truth value, which is what YAML
-reads ``yes``, ``no``, ``on`` and ``off`` as.
+Numbers are strict: neither text nor booleans (YAML's ``yes``, ``no``, ``on``, ``off``) are
+converted.
 """
 
 from __future__ import annotations
@@ -24,6 +24,6 @@ Share = Annotated[Number, Field(ge=0, le=1)]
 
 
 class Frozen(BaseModel):
-    """A frozen value; unknown fields, NaN and infinity are refused."""
+    """A frozen value; unknown fields, NaN and infinity are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -1,7 +1,7 @@
-"""Find uses of given functions in the code that a module's ``forward`` runs, without running it.
+"""Static search for uses of given functions in the code that a module's ``forward`` runs.
 
-The search reads bytecode, not source: it works for lambdas, in notebooks and where the source is
-gone; names are looked up in the function's own globals, so import aliases do not hide anything.
+It reads bytecode, so it needs no source, and resolves names in the function's globals, so it sees
+through import aliases.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SILENT = ("PUSH_NULL", "CACHE", "EXTENDED_ARG")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Use:
-    """``what`` is used, and ``where``: a qualified name, with file and line where there are any."""
+    """``what`` is used, and ``where``: qualified name, file and line."""
 
     what: str
     where: str
@@ -35,9 +35,9 @@ class Use:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """What to look for: objects for which ``matches`` holds, and attributes of unknown values.
+    """The search target: objects that match, and names of tensor methods.
 
-    Most values known only at run time are tensors, so ``methods`` are names of tensor methods.
+    A method counts if it is called on a value known only at run time, which is mostly a tensor.
     """
 
     matches: Callable[[object], bool]
@@ -45,11 +45,10 @@ class Wanted:
 
 
 def uses_in_code(module: nn.Module, wanted: Wanted) -> list[Use]:
-    """Return the uses of what is ``wanted`` in the code that the ``forward`` of ``module`` runs.
+    """Return the uses of ``wanted`` in the code that the ``forward`` of ``module`` runs.
 
-    Searched are ``forward``, functions held as attributes, and from there the methods of modules
-    and the functions of the same package that are named; the ``forward`` of children is not.
-    What a module holds as an attribute of its own is no use of it. Each place is named once.
+    It searches ``forward``, functions in attributes, and the methods and functions of the same
+    package that they name, but not the ``forward`` of children. Each place is returned once.
     """
     search = _Search(module, wanted)
     uses = list(search.function(type(module).forward, owner=module))
@@ -59,15 +58,15 @@ def uses_in_code(module: nn.Module, wanted: Wanted) -> list[Use]:
 
 
 class _Unknown:
-    """Stands for a value that only a run of the code could tell."""
+    """A value known only at run time."""
 
 
 _UNKNOWN = _Unknown()
-_HELD = object()  # stands for a value that is neither a tensor nor a use
+_HELD = object()  # a value that is neither a tensor nor a use
 
 
 class _Search:
-    """One search; it remembers the code it has been through."""
+    """One search, with the set of code objects already visited."""
 
     def __init__(self, module: nn.Module, wanted: Wanted) -> None:
         self._packages = {_package(type(module)), _package(type(module).forward)} - {"torch"}
@@ -75,7 +74,7 @@ class _Search:
         self._done: set[tuple[CodeType, int]] = set()
 
     def function(self, value: object, owner: nn.Module | None) -> Iterator[Use]:
-        """Search a function, whose first argument is ``owner`` if there is one."""
+        """Search a function; its first argument is ``owner`` unless that is None."""
         if isinstance(value, MethodType):
             owner = value.__self__ if isinstance(value.__self__, nn.Module) else None
         plain = _plain(value)
@@ -103,7 +102,7 @@ class _Search:
                 yield from self._code(inner, scope)
 
     def _named(self, step: dis.Instruction, before: object, where: str) -> Iterator[Use]:
-        """Judge a step by the name in it: an attribute of ``before``, or an import."""
+        """Yield uses by name: an attribute of ``before``, or an import."""
         if step.opname == "IMPORT_FROM" and step.argval in self._wanted.methods:
             yield Use(what=f"import of {step.argval}", where=where)
         elif step.opname in _ATTRIBUTE:
@@ -113,7 +112,7 @@ class _Search:
                 yield from self._method(before, step.argval)
 
     def _reached(self, held: object, scope: _Scope, where: str) -> Iterator[Use]:
-        """Judge the value that a step gets; a module that is held is replaced, not used."""
+        """Yield uses in the loaded value; modules are replaced elsewhere."""
         if held is _UNKNOWN or isinstance(held, nn.Module):
             return
         if self._wanted.matches(held):
@@ -141,7 +140,7 @@ class _Scope:
         return self.names.get(name, getattr(builtins, name, _UNKNOWN))
 
     def find_local(self, step: dis.Instruction) -> object:
-        # Newer Pythons load two variables in one step; the second one ends on top.
+        # Newer Python versions may load two variables in one step; the second is on top.
         name = step.argval[-1] if isinstance(step.argval, tuple) else step.argval
         return self.locals.get(name, _UNKNOWN) if isinstance(name, str) else _UNKNOWN
 
@@ -149,13 +148,13 @@ class _Scope:
         return type(self.owner).__mro__ if self.owner is not None else ()
 
     def owner_of(self, function: FunctionType) -> nn.Module | None:
-        """Return the owner where ``function`` is one of its methods, written ``Base.forward``."""
+        """Return the owner if ``function`` is one of its methods (``Base.forward``)."""
         mine = any(vars(base).get(function.__name__) is function for base in self.bases())
         return self.owner if mine else None
 
 
 def _loaded(step: dis.Instruction, before: object, scope: _Scope) -> object:
-    """Return the value on top of the stack after ``step``, as far as the code tells it."""
+    """Return the value on top of the stack after ``step``, or _UNKNOWN."""
     if step.opname in _ATTRIBUTE:
         if before is _UNKNOWN:
             return _UNKNOWN
@@ -178,14 +177,14 @@ def _of_module(module: nn.Module, name: str) -> object:
     if name in vars(module) or name in module._parameters or name in module._buffers:
         return _HELD
     value = inspect.getattr_static(type(module), name, _UNKNOWN)
-    # Methods and properties are searched with their owner; other class attributes can be a use.
+    # Methods and properties are searched separately; other class attributes can be a use.
     return _HELD if isinstance(value, (FunctionType, property)) else _unwrapped(value)
 
 
 def _of_object(value: object, name: str) -> object:
     if isinstance(value, (ModuleType, type)):
         return getattr(value, name, _HELD)
-    return _HELD  # asking an arbitrary object could run its code
+    return _HELD  # getattr could run arbitrary code
 
 
 def _unwrapped(value: object) -> object:
@@ -213,5 +212,5 @@ def _package(value: Any) -> str:
 
 
 def _title(value: Any) -> str:
-    # PyTorch's built-in functions belong to a private class or to no module at all.
+    # PyTorch's built-in functions may have no module.
     return f"{getattr(value, '__module__', None) or 'torch'}.{value.__name__}"

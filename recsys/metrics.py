@@ -1,13 +1,9 @@
-"""Accuracy of predictions, in numpy alone.
+"""Accuracy metrics of predictions, in numpy only.
 
-Every function takes ``(labels, predictions, weights=None)``: labels of 0 and 1, one prediction per
-label and, where given, one non-negative weight per label (none means one each), all of shape
-``(N,)``. Those that rank within groups take ``groups`` too, ``(N,)`` integers or strings that need
-not be sorted. A quantity that the data leave undefined (an AUC without negatives, a calibration
-without positives) is NaN; input that is not what was promised is a ``ValueError`` that names the
-first offender.
-
-The ranking metrics take any finite score and count a tie as half; the others need probabilities.
+All arguments have shape ``(N,)``: labels (0 or 1), predictions, non-negative weights (None: all 1),
+and groups (integers or strings in any order). An undefined quantity (an AUC without negatives) is
+NaN. Invalid input raises a ``ValueError`` that names the first invalid element. Ranking metrics
+take any finite score and count a tie as half; the others need probabilities.
 """
 
 from __future__ import annotations
@@ -20,10 +16,10 @@ Integers = NDArray[np.int64]
 
 
 def log_loss(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Return the mean of ``-log p`` of the label that came, in nats.
+    """Return the mean negative log-likelihood of the labels, in nats.
 
-    Probabilities are held one machine epsilon of their own dtype away from 0 and 1, as
-    scikit-learn does: float32 logits beyond 17 round to a probability of exactly 1.
+    Probabilities are clipped to one machine epsilon of their dtype from 0 and 1, as in
+    scikit-learn: float32 logits beyond 17 round to a probability of exactly 1.
 
     >>> round(log_loss([1, 0], [0.8, 0.4]), 4)
     0.367
@@ -35,9 +31,9 @@ def log_loss(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | Non
 def normalized_entropy(
     labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None
 ) -> float:
-    """Return the log loss over the entropy of the base rate (He et al. 2014); 1 is no skill.
+    """Return the log loss divided by the entropy of the base rate (He et al. 2014).
 
-    NaN where all labels are the same. The base rate is that of ``labels`` themselves.
+    1 means no skill. The base rate is that of ``labels``; NaN if all labels are equal.
 
     >>> round(normalized_entropy([1, 0], [0.8, 0.4]), 4)
     0.5294
@@ -53,9 +49,9 @@ def normalized_entropy(
 def calibration(
     labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None
 ) -> float:
-    """Return the mean prediction over the mean label; 1 is calibrated, above 1 promises too much.
+    """Return the mean prediction divided by the mean label; above 1, predictions are too high.
 
-    NaN where no label is positive.
+    NaN if no label is positive.
 
     >>> round(calibration([1, 0], [0.8, 0.4]), 4)
     1.2
@@ -66,9 +62,9 @@ def calibration(
 
 
 def roc_auc(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Return the share of (positive, negative) pairs that are ordered rightly, a tie being half.
+    """Return the share of (positive, negative) pairs in correct order, ties counted as half.
 
-    NaN where only one label is present. Scores may be any finite numbers.
+    NaN if all labels are equal.
 
     >>> roc_auc([1, 0, 0], [0.8, 0.4, 0.8])
     0.75
@@ -79,10 +75,9 @@ def roc_auc(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None
 
 
 def pr_auc(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
-    """Return the average precision: precision at each threshold, weighted by the recall it adds.
+    """Return the average precision: precision at each threshold, weighted by the gain in recall.
 
-    A sum of steps, not the optimistic trapezium; tied scores are one threshold. NaN without
-    positives. Scores may be any finite numbers.
+    A step sum without interpolation; tied scores are one threshold. NaN without positives.
 
     >>> round(pr_auc([1, 0, 1], [0.8, 0.6, 0.4]), 4)
     0.8333
@@ -94,7 +89,7 @@ def pr_auc(labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None 
     retrieved = np.cumsum(w[order])[last_of_tie]
     if positives[-1] <= 0:
         return float("nan")
-    # Thresholds above the first example of positive weight retrieve nothing and add no recall.
+    # Thresholds above the first example of positive weight retrieve nothing.
     precision = np.divide(positives, retrieved, out=np.zeros_like(positives), where=retrieved > 0)
     return float(np.sum(np.diff(positives, prepend=0.0) * precision) / positives[-1])
 
@@ -106,10 +101,9 @@ def gauc(
     *,
     groups: ArrayLike,
 ) -> float:
-    """Return the mean AUC of the groups that have both labels, weighted by their impressions.
+    """Return the mean AUC of groups that have both labels, weighted by impressions.
 
-    A group's impressions are the sum of its weights (Zhu et al. 2017). NaN where no group has both
-    labels. Scores may be any finite numbers.
+    A group's impressions are the sum of its weights (Zhu et al. 2017). NaN if no group has both.
 
     >>> gauc([1, 0, 1, 0, 1], [0.9, 0.1, 0.2, 0.2, 0.7], groups=[1, 1, 2, 2, 2])
     0.85
@@ -126,7 +120,7 @@ def ranking_loss(
     *,
     groups: ArrayLike,
 ) -> float:
-    """Return ``1 - gauc``: the share of pairs within a group that are ordered wrongly.
+    """Return ``1 - gauc``: the share of pairs within a group in wrong order.
 
     >>> round(ranking_loss([1, 0, 1, 0, 1], [0.9, 0.1, 0.2, 0.2, 0.7], groups=[1, 1, 2, 2, 2]), 4)
     0.15
@@ -141,10 +135,7 @@ def group_auc(
     *,
     groups: ArrayLike,
 ) -> tuple[Floats, Floats]:
-    """Return the AUC and the impressions of each group, ``(G,)`` each, groups in sorted order.
-
-    The AUC of a group that lacks one of the labels is NaN.
-    """
+    """Return AUC and impressions of each group, ``(G,)`` each, groups sorted; AUC may be NaN."""
     y, p, w = _checked(labels, predictions, weights, probabilities=False)
     codes, count = group_codes(groups, len(y))
     won, pairs = _ordered_pairs(y, p, w, codes, count)
@@ -153,19 +144,19 @@ def group_auc(
 
 
 def log_losses(labels: Floats, predictions: Floats, resolution: float) -> Floats:
-    """Return each example's log loss, with probabilities held ``resolution`` from 0 and 1."""
+    """Return the log loss of each example, with probabilities clipped to ``resolution``."""
     p = np.clip(predictions, resolution, 1.0 - resolution)
     return -np.log(np.where(labels == 1.0, p, 1.0 - p))
 
 
 def resolution(predictions: ArrayLike) -> float:
-    """Return how near to 0 and 1 probabilities of this dtype can be told apart from them."""
+    """Return the machine epsilon of the predictions' dtype; float64's for integers."""
     dtype = np.asarray(predictions).dtype
     return float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
 
 
 def group_codes(groups: ArrayLike, length: int) -> tuple[Integers, int]:
-    """Number the groups 0, 1, … in sorted order; return each example's number and their count."""
+    """Return the index of each example's group in sorted order, and the number of groups."""
     g = np.asarray(groups)
     if g.shape != (length,):
         raise ValueError(f"groups has shape {g.shape}, expected ({length},)")
@@ -179,8 +170,8 @@ def group_codes(groups: ArrayLike, length: int) -> tuple[Integers, int]:
 def _ordered_pairs(
     labels: Floats, scores: Floats, weights: Floats, codes: Integers, count: int
 ) -> tuple[Floats, Floats]:
-    """Return per group the weight of rightly ordered pairs (ties half) and of all pairs, (G,)."""
-    # Two passes beat np.lexsort twofold: the first is vectorised, the second finds long runs.
+    """Return the weights of correctly ordered pairs and of all pairs in each group, ``(G,)``."""
+    # Twice as fast as np.lexsort: the first sort is vectorised, the second finds long runs.
     order = np.argsort(scores)
     order = order[np.argsort(codes[order], kind="stable")]
     group, score = codes[order], scores[order]
@@ -206,7 +197,7 @@ def _sums(codes: Integers, values: Floats, count: int) -> Floats:
 def _checked(
     labels: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None, *, probabilities: bool
 ) -> tuple[Floats, Floats, Floats]:
-    """Return the three as float64 ``(N,)`` arrays, or say what is wrong with them."""
+    """Return the three as float64 ``(N,)`` arrays, or raise ValueError."""
     y = _vector("labels", labels)
     p = _vector("predictions", predictions, len(y))
     w = np.ones(len(y)) if weights is None else _vector("weights", weights, len(y))

@@ -26,7 +26,7 @@ EmbeddingFactory = Callable[[list[EmbeddingBagConfig]], nn.Module]
 
 
 class Towers(nn.Module):
-    """The towers of all groups, ``R x K`` of them in each."""
+    """The towers of all groups, ``R x K`` in each."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Towers(nn.Module):
         return self.over_columns(dense, embedded.values())
 
     def over_columns(self, dense: Tensor, columns: Tensor) -> Logits:
-        """Return the same from what a collection puts out side by side, ``(B, all columns)``."""
+        """Return the same from the concatenated output of the collection, ``(B, all columns)``."""
         return {
             group.name: self._logits(group, dense, self.columns[group.name](columns))
             for group in self._groups
@@ -81,12 +81,12 @@ class Arm(nn.Module):
     """R replicas of an arm: ``.embeddings`` (all their tables) and ``.dense`` (all their towers).
 
     Args:
-        config: which of the six arms, and its options.
+        config: the arm and its options.
         model: the shape of a component.
         schema: the features.
         seeds: one for each of the R replicas.
-        make_embeddings: how the engine holds tables; those without memory are not initialised.
-        groups: which groups of towers; by default all that ``config`` trains.
+        make_embeddings: makes the collection of tables; tables on the meta device stay there.
+        groups: the groups of towers; by default all that ``config`` trains.
     """
 
     embeddings: Any
@@ -119,7 +119,7 @@ class Arm(nn.Module):
     def table(self, replica: int, group: str, table_set: int, name: str) -> Tensor:
         """Return the rows of one table, ``(rows, embedding_dim)``.
 
-        ``name`` is its name within the set: that of its feature, in a built-in model.
+        ``name`` is its name within the set; in a built-in model, that of its feature.
         """
         whole_name = table_name(replica, group, table_set, name)
         return self.embeddings.embedding_bags[whole_name].weight
@@ -144,7 +144,7 @@ class Arm(nn.Module):
 
 
 def served_group(config: ArmConfig, groups: Sequence[Group]) -> Group:
-    """Return the group that answers requests, cut down to the towers and tables that do."""
+    """Return the served group, reduced to the served towers and their tables."""
     served = config.served
     (group,) = (one for one in groups if one.name == served.group)
     towers = len(served.towers)
@@ -152,10 +152,10 @@ def served_group(config: ArmConfig, groups: Sequence[Group]) -> Group:
 
 
 def served_part(arm: Arm, make_embeddings: EmbeddingFactory, replicas: Sequence[int]) -> Arm:
-    """Return what answers requests, for some replicas: the served towers and their tables alone.
+    """Return a copy of the served towers and tables of some replicas.
 
-    Weights are copied. The result's ``forward`` gives the served group only, its towers in the
-    order of ``arm.config.served.towers``; the mean over them is what is served.
+    Its ``forward`` returns the served group only, with the towers in the order of
+    ``arm.config.served.towers``.
     """
     served = arm.config.served
     part = Arm(
@@ -175,9 +175,9 @@ def served_part(arm: Arm, make_embeddings: EmbeddingFactory, replicas: Sequence[
 def copy_group(
     source: Arm, target: Arm, name: str, *, towers: Sequence[int], replicas: Sequence[int]
 ) -> None:
-    """Copy towers of a group and the tables they read, of some replicas, to a smaller arm.
+    """Copy towers of a group, with their tables, of some replicas to a smaller arm.
 
-    The target's group holds just these towers of just these replicas, in this order.
+    The target's group holds exactly these towers of these replicas, in this order.
     """
     (group,) = (one for one in source.groups if one.name == name)
     weights = source.dense.towers[name].state_dict()
@@ -195,14 +195,14 @@ def copy_group(
 
 
 def served_logits(part: Arm, batch: Batch) -> Tensor:
-    """Return the logits that a served part answers with, ``(R, B)``."""
+    """Return the served logits of a served part, ``(R, B)``."""
     served = part.config.served
     return part(batch)[served.group][..., served.head].mean(1)
 
 
 @contextmanager
 def evaluating(arm: Arm) -> Iterator[None]:
-    """Put an arm into evaluation mode for a while: its statistics stay, nothing is dropped."""
+    """Put an arm into evaluation mode inside the block."""
     before = arm.training
     arm.eval()
     try:
@@ -213,6 +213,6 @@ def evaluating(arm: Arm) -> Iterator[None]:
 
 @torch.no_grad()
 def without_gradient(arm: Arm, batch: Batch) -> Logits:
-    """Return the logits of all groups, ``(R, K, B, heads)`` each, outside of training."""
+    """Return the logits of all groups, ``(R, K, B, heads)`` each, in evaluation mode."""
     with evaluating(arm):
         return arm(batch)

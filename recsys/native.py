@@ -1,11 +1,11 @@
-"""Compile ``native.cpp`` once for a machine and a PyTorch, and load it in every process.
+"""Compiled kernels for SmeLU and RESCU: C++ operators on the CPU, Triton kernels on a GPU.
 
-Compiling takes some 20 s, loading a millisecond. The library lies in a cache directory
-(``SOLOIST_CACHE``, else ``$XDG_CACHE_HOME/soloist``, else ``~/.cache/soloist``) under a name that
-says everything it depends on. One process compiles, under a lock that ends with the process, and
-those that start meanwhile wait for it. Where it cannot be compiled or loaded, one line in the log
-says why, and the same functions run in PyTorch operations, with the same numbers, slower.
-``SOLOIST_NATIVE=0`` asks for those.
+The C++ library is compiled once for a machine and a PyTorch version (about 20 s), under a file
+lock, into a cache directory: ``SOLOIST_CACHE``, else ``$XDG_CACHE_HOME/soloist``, else
+``~/.cache/soloist``. Triton comes with PyTorch's CUDA builds and needs a C compiler. If either
+cannot compile, one warning gives the reason, and PyTorch operations compute the same numbers,
+slower.
+``SOLOIST_NATIVE=0`` disables both.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -30,17 +31,20 @@ log = logging.getLogger(__name__)
 
 _SOURCE = Path(__file__).with_suffix(".cpp")
 _FLAGS = ("-std=c++20", "-O3", "-fPIC", "-shared", "-ffp-contract=off")
-# What PyTorch's vectors need to be told for each of the instruction sets it tells apart.
+# Compiler flags for each instruction set that PyTorch's vector types distinguish.
 _VECTOR_FLAGS = {
     "AVX512": ("-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma"),
     "AVX2": ("-mavx2", "-mfma", "-mf16c"),
 }
 _DTYPES = (torch.float32, torch.float64)
 _COMPILE_SECONDS = 600
+_GPU_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_MIN_RAMP_WIDTH = torch.finfo(torch.float32).tiny
+"""The slope of a narrower ramp overflows; the kernels do not implement a step"""
 
 
 class NativeError(Exception):
-    """The library cannot be compiled or loaded here, and why."""
+    """The library cannot be compiled or loaded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +58,7 @@ class Operators:
 
 @functools.cache
 def operators() -> Operators | None:
-    """Return the compiled operators, compiling them if need be; None where that cannot be."""
+    """Return the compiled operators, compiled on first use; None if that fails."""
     if os.environ.get("SOLOIST_NATIVE") == "0":
         return None
     try:
@@ -72,11 +76,10 @@ def operators() -> Operators | None:
 
 
 def operators_for(x: Tensor) -> Operators | None:
-    """Return the compiled operators where they apply to ``x``.
+    """Return the compiled operators if they apply to ``x``.
 
-    Not while PyTorch traces: a compiler fuses PyTorch operations better than it can a foreign one,
-    and an exported program should not need this library. Not under ``torch.func`` either, which
-    knows how to batch PyTorch operations only.
+    They do not while PyTorch traces (a compiler fuses PyTorch operations, and an exported program
+    must not need this library), nor under ``torch.func``, which can batch PyTorch operations only.
     """
     if torch.compiler.is_compiling() or not x.is_cpu or x.dtype not in _DTYPES:
         return None
@@ -84,25 +87,21 @@ def operators_for(x: Tensor) -> Operators | None:
 
 
 def is_plain(x: Tensor) -> bool:
-    """Tell whether memory of ``x`` may be read as it lies.
-
-    A subclass (a fake, distributed or quantised tensor) and what ``torch.func`` wraps have
-    operations of their own.
-    """
+    """Return whether ``x`` is an ordinary tensor: no subclass, not wrapped by ``torch.func``."""
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor(x)
     return type(x) in (Tensor, torch.nn.Parameter) and not wrapped
 
 
 def smelu_implementation() -> str:
-    """Return what computes SmeLU on the CPU in this process, for the record of a run."""
+    """Return the implementation of SmeLU on the CPU in this process, for provenance."""
     found = operators()
     return "pytorch" if found is None else f"compiled for {found.capability}"
 
 
 def library() -> Path:
-    """Return the path of the compiled library, compiling it if no process has done so yet.
+    """Return the path of the compiled library, compiling it if necessary.
 
-    Raises NativeError where there is no compiler, it fails, or there is no place for the result.
+    Raises NativeError if there is no compiler, it fails, or the cache is not writable.
     """
     path = _cache() / f"{_name()}.so"
     if path.exists():
@@ -166,8 +165,8 @@ def _capability() -> str:
 
 
 def _name() -> str:
-    told = repr((_FLAGS, _VECTOR_FLAGS, platform.libc_ver())).encode()
-    digest = hashlib.sha256(_SOURCE.read_bytes() + told).hexdigest()[:12]
+    flags = repr((_FLAGS, _VECTOR_FLAGS, platform.libc_ver())).encode()
+    digest = hashlib.sha256(_SOURCE.read_bytes() + flags).hexdigest()[:12]
     return f"smelu-{torch.__version__}-{platform.machine()}-{_capability()}-{digest}"
 
 
@@ -176,3 +175,39 @@ def _cache() -> Path:
     if chosen:
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "soloist"
+
+
+class GpuKernels(Protocol):
+    """The functions of ``recsys.triton_smelu``."""
+
+    def smelu_value(self, x: Tensor, beta: float) -> Tensor: ...
+
+    def smelu_gradient(self, above: Tensor, x: Tensor, beta: float) -> Tensor: ...
+
+
+@functools.cache
+def gpu_kernels() -> GpuKernels | None:
+    """Return the kernels after compiling one as a check; None if that fails."""
+    if os.environ.get("SOLOIST_NATIVE") == "0":
+        return None
+    try:
+        from recsys import triton_smelu
+
+        triton_smelu.smelu_value(torch.zeros(1, device="cuda"), 1.0)
+    except Exception as error:  # of Triton, its compiler or the driver: none may end a training
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        log.warning("SmeLU runs on the GPU in PyTorch operations, several times slower: %s", reason)
+        return None
+    return triton_smelu
+
+
+def gpu_kernels_for(x: Tensor, beta: float) -> GpuKernels | None:
+    """Return the kernels if they apply to ``x``; see ``operators_for``."""
+    if torch.compiler.is_compiling() or not x.is_cuda or x.dtype not in _GPU_DTYPES:
+        return None
+    return gpu_kernels() if is_plain(x) and 2 * beta >= _MIN_RAMP_WIDTH else None
+
+
+def smelu_on_gpu() -> str:
+    """Return the implementation of SmeLU on a GPU in this process, for provenance."""
+    return "pytorch" if gpu_kernels() is None else "Triton"

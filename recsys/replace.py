@@ -1,8 +1,8 @@
-"""Swap the activations of any module tree for another, and name those that cannot be swapped.
+"""Replace the activations of any module tree, and report those that cannot be replaced.
 
-An activation is swapped where a module holds it: as a child module, or as an attribute that is an
-activation function (``torch.relu`` in TorchRec's ``Perceptron``). A call written out in the code of
-a ``forward`` cannot be swapped; it is found and reported.
+An activation can be replaced if a module has it as a child module, or as an attribute that is an
+activation function (``torch.relu`` in TorchRec's ``Perceptron``). A call in the code of a
+``forward`` cannot; it is found and reported.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ New = str | nn.Module | Callable[[], nn.Module]
 
 
 class UnseenActivationWarning(UserWarning):
-    """Some activations that were to be replaced stay, because no module holds them."""
+    """Some activations were not replaced, because no module has them as child or attribute."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unseen:
-    """An activation that stays: ``path`` of the module in the tree, ``use`` and where it is."""
+    """An activation that was not replaced: the path of its module, and its use there."""
 
     path: str
     use: Use
@@ -44,7 +44,7 @@ class Unseen:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """All the ways in which PyTorch and this package spell one activation."""
+    """The classes, functions and tensor methods of one activation."""
 
     classes: tuple[type[nn.Module], ...]
     functions: tuple[Callable[..., Any], ...] = ()
@@ -85,22 +85,20 @@ _KINDS: dict[str, _Kind] = {
 
 
 def replace_activations(module: nn.Module, old: Old | tuple[Old, ...], new: New) -> int:
-    """Replace activations in place anywhere in ``module``; return in how many places.
+    """Replace activations in ``module`` in place, and return the number of places.
 
-    ``old`` is a name (``"relu"``: every spelling of it, ``nn.ReLU``, ``torch.relu``, ``F.relu``),
-    a class (its instances, and the functions that compute the same), a function, or a tuple of
-    these. ``new`` is a name as :func:`recsys.activations.get_activation` reads it, a module (each
-    place gets a copy) or a function without arguments that makes one. An instance that was shared
-    by several places gives one new instance shared by the same places. Hooks registered on the
-    old activations go with them.
+    ``old`` is a name (``"relu"`` means ``nn.ReLU``, ``torch.relu``, ``F.relu``, ...), a class, a
+    function, or a tuple of these. ``new`` is a name for :func:`recsys.activations.get_activation`,
+    a module (each place gets a copy), or a factory without arguments. Places that shared an
+    instance share the new one. Hooks of the old activations are removed with them.
 
-    What no module holds is left and named, with path and line, in one UnseenActivationWarning:
-    calls in the code of a ``forward`` and of functions of the same package that it calls, functions
-    in a plain list or a class attribute, fused recurrent kernels, scripted modules. Arithmetic that
-    merely amounts to an activation (``clamp(min=0)``) is not recognised.
+    One UnseenActivationWarning lists, with path and line, what cannot be replaced: calls in the
+    code of a ``forward`` and of functions of the same package that it calls, functions in a list or
+    a class attribute, fused recurrent kernels, scripted modules. Arithmetic that is equivalent to
+    an activation (``clamp(min=0)``) is not recognised.
 
-    Raises ActivationError where ``old`` or ``new`` is none of these, and where ``module`` is itself
-    an activation to be replaced (nothing holds it).
+    Raises ActivationError if ``old`` or ``new`` is none of these, or if ``module`` itself is an
+    activation to replace.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
@@ -119,7 +117,7 @@ def replace_activations(module: nn.Module, old: Old | tuple[Old, ...], new: New)
     unseen = unseen_activations(module, old)
     made: dict[nn.Module, nn.Module] = {}
     count = 0
-    # Listed first: what is put in must not be searched in turn.
+    # A list, so that new modules are not searched.
     for parent in list(module.modules()):
         for name, held in list(_held(parent)):
             if target.matches(held):
@@ -148,7 +146,7 @@ def unseen_activations(module: nn.Module, old: Old | tuple[Old, ...]) -> tuple[U
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """What to replace: modules of these classes, these functions, these methods of tensors."""
+    """Classes, functions and tensor methods to replace."""
 
     classes: tuple[type[nn.Module], ...]
     functions: tuple[Callable[..., Any], ...]
@@ -169,7 +167,7 @@ class _Target:
         return isinstance(module, self.classes)
 
     def matches(self, held: object) -> bool:
-        """Whether ``held`` is one of them, as a module, a function or a partial of a function."""
+        """Return whether ``held`` is such a module, function, or partial of a function."""
         if isinstance(held, nn.Module):
             return isinstance(held, self.classes)
         while isinstance(held, functools.partial):
@@ -199,7 +197,7 @@ def _named(old: object) -> tuple[str, _Kind]:
 
 def _maker(new: object) -> Callable[[], nn.Module]:
     if isinstance(new, str):
-        get_activation(new)  # refused before anything is changed
+        get_activation(new)  # raises before anything changes
         return functools.partial(get_activation, new)
     if isinstance(new, nn.Module):
         return functools.partial(copy.deepcopy, new)
@@ -211,9 +209,9 @@ def _maker(new: object) -> Callable[[], nn.Module]:
 def _successor(
     held: object, made: dict[nn.Module, nn.Module], make: Callable[[], nn.Module]
 ) -> nn.Module:
-    """Return what comes in place of ``held``: one and the same for a module held in many places."""
+    """Return the replacement of ``held``; a shared module has one shared replacement."""
     if not isinstance(held, nn.Module):
-        return make()  # a function is shared by the whole process, each place gets its own module
+        return make()  # functions are global; each place gets its own module
     if held not in made:
         made[held] = make()
     return made[held]
@@ -227,14 +225,14 @@ def _made_by(factory: Callable[[], nn.Module]) -> nn.Module:
 
 
 def _held(module: nn.Module) -> Iterator[tuple[str, object]]:
-    """Yield name and value of children, shared ones each time, and of callable attributes."""
+    """Yield name and value of all children and callable attributes."""
     yield from ((name, child) for name, child in module._modules.items() if child is not None)
     yield from ((name, value) for name, value in vars(module).items() if callable(value))
 
 
 def _forget_fast_path(module: nn.Module) -> None:
-    # In evaluation mode nn.TransformerEncoderLayer skips its activation for a fused kernel that
-    # knows ReLU and GELU only, and chooses it by this number, set when it was built.
+    # In evaluation mode nn.TransformerEncoderLayer uses a fused kernel for ReLU and GELU, selected
+    # by this number, which is set at construction.
     if "activation_relu_or_gelu" in vars(module):
         vars(module)["activation_relu_or_gelu"] = 0
 
@@ -251,7 +249,7 @@ def _uses(module: nn.Module, target: _Target) -> Iterator[Use]:
         inside = value.values() if isinstance(value, dict) and name != "_modules" else value
         if isinstance(inside, (list, tuple, ValuesView)) and any(map(target.matches, inside)):
             yield Use(what=f"in the plain {type(value).__name__} {name!r}", where=kind.__name__)
-    # PyTorch's own modules hold their activations; a traced graph is the user's code all the same.
+    # PyTorch's modules need no search, but a traced graph is user code.
     own = kind.__module__.startswith("torch.") and not isinstance(module, torch.fx.GraphModule)
     if not own and not isinstance(module, Activation):
         yield from uses_in_code(module, Wanted(matches=target.matches, methods=target.methods))

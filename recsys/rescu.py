@@ -1,14 +1,12 @@
 """Rectified smooth continuous units in PyTorch operations, with exact gradients.
 
-Every function here has a piecewise linear gradient, made of *rises*: a rise goes from 0 to 1 over
-``[start, start + width]`` and is constant outside. What is saved for the backward pass is the
-input itself, so that a half precision input costs no precision: half precision is computed in
-float32 and rounded once.
+Every gradient here is a sum of *ramps*: a ramp rises linearly from 0 to 1 over
+``[start, start + width]`` and is constant outside. The backward pass saves the input only. Half
+precision is computed in float32 and rounded once.
 
-They are plain PyTorch operations: they run on every device, under ``torch.compile``,
-``torch.export`` and ``torch.func``, and can be differentiated twice. On the CPU the compiled
-operators of ``native.cpp`` stand in for them, and on a GPU, for SmeLU, the Triton kernels of
-``triton_smelu.py``, with the same numbers.
+These operations run on every device, under ``torch.compile``, ``torch.export`` and ``torch.func``,
+and can be differentiated twice. ``native.cpp`` (CPU) and ``triton_smelu.py`` (GPU, SmeLU only)
+compute the same numbers faster.
 """
 
 from __future__ import annotations
@@ -19,8 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recsys.gpu_kernels import kernels_for
-from recsys.native import operators_for
+from recsys.native import gpu_kernels_for, operators_for
 
 _HALF = (torch.bfloat16, torch.float16)
 
@@ -47,7 +44,7 @@ def smelu(x: Tensor, beta: float) -> Tensor:
 
 
 def rescu(x: Tensor, pieces: Pieces) -> Tensor:
-    """Apply the function that ``pieces`` describe."""
+    """Apply the function that ``pieces`` defines."""
     compiled = operators_for(x)
     if compiled is not None:
         return compiled.rescu(x, pieces.knots, pieces.slopes, pieces.value)
@@ -55,30 +52,30 @@ def rescu(x: Tensor, pieces: Pieces) -> Tensor:
 
 
 def smelu_value(x: Tensor, beta: float) -> Tensor:
-    """Return SmeLU of ``x`` without a gradient of its own."""
+    """Return SmeLU of ``x``, outside of autograd."""
     wide = _widen(x)
-    slope = _rise(wide, -beta, 2 * beta)
-    # (x+β)²/(4β) = β·slope² is nowhere below x, and it stays at β right of β: the larger of the
-    # two is SmeLU, exactly x on the right and exactly 0 on the left, also for infinite x.
+    slope = _ramp(wide, -beta, 2 * beta)
+    # (x+β)²/(4β) = β·slope² is nowhere below x, and is β right of β. So the maximum of the two is
+    # SmeLU: exactly x on the right and exactly 0 on the left, also for infinite x.
     return torch.maximum(wide, slope.mul_(slope).mul_(beta)).to(x.dtype)
 
 
 def smelu_slope(x: Tensor, beta: float) -> Tensor:
-    """Return the gradient of SmeLU at ``x``, in float32 where ``x`` is half precision."""
-    return _rise(_widen(x), -beta, 2 * beta)
+    """Return the gradient of SmeLU at ``x``; float32 if ``x`` is half precision."""
+    return _ramp(_widen(x), -beta, 2 * beta)
 
 
 def rescu_value(x: Tensor, pieces: Pieces) -> Tensor:
-    """Return the function of ``pieces`` at ``x`` without a gradient of its own."""
+    """Return the function of ``pieces`` at ``x``, outside of autograd."""
     wide = _widen(x)
     first, last = pieces.knots[0], pieces.knots[-1]
-    # Infinite inputs must not meet a slope of 0, nor each other with opposite signs: what lies
-    # between the knots is computed from an input held there, the straight ends are added after.
+    # Infinite inputs times a slope of 0 would give NaN, so the part between the knots uses a
+    # clamped input, and the straight ends are added afterwards.
     inner = wide.clamp(first, last)
     value = pieces.value + pieces.slopes[0] * (inner - first)
-    for start, stop, change in _rises(pieces):
-        rise = _rise(inner, start, stop - start)
-        area = (0.5 * (stop - start)) * rise * rise + (inner - stop).clamp(min=0)
+    for start, stop, change in _ramps(pieces):
+        ramp = _ramp(inner, start, stop - start)
+        area = (0.5 * (stop - start)) * ramp * ramp + (inner - stop).clamp(min=0)
         value = value + change * area
     if pieces.slopes[0]:
         value = value + pieces.slopes[0] * (wide - first).clamp(max=0)
@@ -88,25 +85,25 @@ def rescu_value(x: Tensor, pieces: Pieces) -> Tensor:
 
 
 def rescu_slope(x: Tensor, pieces: Pieces) -> Tensor:
-    """Return the gradient of ``pieces`` at ``x``, in float32 where ``x`` is half precision."""
+    """Return the gradient of ``pieces`` at ``x``; float32 if ``x`` is half precision."""
     wide = _widen(x)
     slope: Tensor | float = pieces.slopes[0]
-    for start, stop, change in _rises(pieces):
-        slope = slope + change * _rise(wide, start, stop - start)
+    for start, stop, change in _ramps(pieces):
+        slope = slope + change * _ramp(wide, start, stop - start)
     assert isinstance(slope, Tensor)
     return slope
 
 
-def _rises(pieces: Pieces) -> list[tuple[float, float, float]]:
+def _ramps(pieces: Pieces) -> list[tuple[float, float, float]]:
     """Return (start, stop, change of slope) of each interval between knots."""
     knots, slopes = pieces.knots, pieces.slopes
     return [(knots[i], knots[i + 1], slopes[i + 1] - slopes[i]) for i in range(len(knots) - 1)]
 
 
-def _rise(x: Tensor, start: float, width: float) -> Tensor:
-    if width < torch.finfo(x.dtype).tiny:  # its reciprocal would overflow; it is a step
+def _ramp(x: Tensor, start: float, width: float) -> Tensor:
+    if width < torch.finfo(x.dtype).tiny:  # 1 / width would overflow; treat it as a step
         return (x > start).to(x.dtype)
-    # Subtracting first keeps full relative precision where the rise begins.
+    # Subtracting first keeps full relative precision at the start of the ramp.
     return (x - start).mul_(1.0 / width).clamp(0.0, 1.0)
 
 
@@ -119,7 +116,7 @@ class _Smelu(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, beta: float) -> Tensor:
-        kernels = kernels_for(x, beta)
+        kernels = gpu_kernels_for(x, beta)
         return smelu_value(x, beta) if kernels is None else kernels.smelu_value(x, beta)
 
     @staticmethod
@@ -130,7 +127,7 @@ class _Smelu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
-        kernels = kernels_for(x, ctx.beta)
+        kernels = gpu_kernels_for(x, ctx.beta)
         if kernels is None or torch.is_grad_enabled():  # for a gradient of this gradient
             return (gradient * smelu_slope(x, ctx.beta)).to(x.dtype), None
         return kernels.smelu_gradient(gradient, x, ctx.beta), None

@@ -1,4 +1,4 @@
-"""Randomness has one door: every generator is made here from named seeds."""
+"""All random generators, derived from named seeds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 
 class Source(StrEnum):
-    """What can make two trainings of one model differ."""
+    """A source of difference between two trainings of one model."""
 
     INIT = "init"
     SHUFFLE = "shuffle"
@@ -24,10 +24,10 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seeds:
-    """One seed for each source. Two trainings with equal seeds and recipe are the same training.
+    """One seed for each source. Equal seeds and recipe give the same training.
 
-    ``arithmetic`` orders the examples inside each mini-batch: it changes no gradient, only the
-    order in which floating-point sums are taken. 0 leaves the batch in stream order.
+    ``arithmetic`` permutes the examples inside each mini-batch, which changes only the order of
+    floating-point sums. 0 keeps the stream order.
     """
 
     init: int = 0
@@ -37,7 +37,7 @@ class Seeds:
     components: int = 0
 
     def __post_init__(self) -> None:
-        """Raise ValueError for what is no seed."""
+        """Raise ValueError for an invalid seed."""
         for name, seed in asdict(self).items():
             if type(seed) is not int or seed < 0:
                 raise ValueError(f"seed {name}: found {seed!r}, expected an integer of at least 0")
@@ -82,14 +82,13 @@ def torch_generator(*path: int | str) -> torch.Generator:
 
 @contextmanager
 def global_draws(*path: int | str, device: torch.device | None = None) -> Iterator[None]:
-    """Let code that draws from torch's global generators draw from a path of names and seeds.
+    """Seed torch's global generators, of the CPU and of ``device``, inside the block.
 
-    It holds inside the block, for the CPU and for ``device``; afterwards both go on as if the
-    block had drawn nothing.
+    Afterwards their previous states are restored.
     """
     gpus = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices=gpus):
-        # Not torch.manual_seed, which also seeds the devices that are not forked.
+        # torch.manual_seed would also seed devices that are not forked.
         torch.default_generator.manual_seed(derive(*path))
         for gpu in gpus:
             with torch.cuda.device(gpu):

@@ -1,4 +1,4 @@
-"""Towers with a leading dimension: n networks of one shape run as one batched product."""
+"""Stacked networks: n networks of one shape run as one batched product."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def stacked_uniform(
 
 
 class StackedLinear(nn.Module):
-    """n affine maps side by side.
+    """n linear layers.
 
     Input ``(n, B, in_features)``, output ``(n, B, out_features)``. Weights start as
-    ``torch.nn.Linear`` starts them, uniform in ``±1/sqrt(in_features)``, map i from generator i.
+    ``torch.nn.Linear`` starts them, uniform in ``±1/sqrt(in_features)``, layer i from generator i.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class StackedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.shape[-1] == 1:
-            # A product with one column goes to another kernel when n = 1, and a replica trained
-            # alone would then round differently from the same replica in a stack.
+            # For n = 1, a product with one column uses another kernel, so a replica trained alone
+            # would round differently from the same replica in a stack.
             column = (x * self.weight.transpose(1, 2)).sum(-1, keepdim=True)
             return column if self.bias is None else column + self.bias
         if self.bias is None:
@@ -67,8 +67,8 @@ class StackedLayerNorm(nn.Module):
 class StackedMLP(nn.Module):
     """n multilayer perceptrons: ``(n, B, widths[0])`` to ``(n, B, widths[-1])``.
 
-    Every layer but the last is affine, layer norm where asked for, then the activation; with
-    ``activate_last`` the last layer is treated like the others.
+    Each layer is linear, optional layer norm, activation; the last one is linear only, unless
+    ``activate_last``.
     """
 
     def __init__(

@@ -21,10 +21,9 @@ from distrib.training.step import (
     train_step,
 )
 from distrib.trials.trial import Trial, TrialResult
-from recsys.cost import LookupCounter, sampling_interval
+from recsys.cost import LookupCounter, sampling_interval, wait_for
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Stream
-from recsys.device import wait_for
 from recsys.embeddings import fused_collection
 from recsys.module import Arm, EmbeddingFactory
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from distrib.scheduling.processes import ProcessName, name_of, own_name
 from distrib.trials.folder import Folder
 from distrib.trials.json_values import from_json
-from recsys.checked_files import expecting, parse_json
 from recsys.errors import DataError
+from recsys.files import expecting, parse_json
 
 HEARTBEAT_S = 2.0
 PATIENCE_S = 15.0

@@ -34,7 +34,7 @@ _STATE = "momentum1"
 class SharedTables(nn.Module):
     """Tables with their fused optimiser, the rows and accumulators of which lie in a segment.
 
-    To an arm it is what ``recsys.embeddings.fused_collection`` makes, with the same kernels, but
+    To an arm it is what ``recsys.module.fused_collection`` makes, with the same kernels, but
     that nothing is allocated and nothing written: tables are what the segment has.
 
     Args:

@@ -23,8 +23,8 @@ from distrib.parameter_store.shard_server import digest_of, file_name, shard_sta
 from distrib.trials.folder import Folder
 from distrib.trials.json_values import from_json
 from distrib.trials.trial import Trial, code_digest, library_versions
-from recsys.checked_files import expecting, parse_json
 from recsys.errors import ConfigError, DataError
+from recsys.files import expecting, parse_json
 
 FORMAT = 4
 _MANIFEST = "manifest.json"

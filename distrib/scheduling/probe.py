@@ -20,10 +20,9 @@ from distrib.training.step import (
 )
 from distrib.trials.trial import Trial
 from recsys.config import Recipe
-from recsys.cost import LookupCounter, sampling_interval
+from recsys.cost import LookupCounter, sampling_interval, wait_for
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Stream
-from recsys.device import wait_for
 from recsys.embeddings import fused_collection
 from recsys.engines import BaseEngine, LocalEngine, SyncEngine
 from recsys.module import Arm

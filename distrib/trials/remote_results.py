@@ -23,9 +23,9 @@ from distrib.scheduling.status import ERROR
 from distrib.trials.folder import Folder, inside
 from distrib.trials.results import DONE, RUNS, trial_directory, write_trial
 from distrib.trials.trial import Trial, TrialResult
-from recsys.checked_files import parse_json
 from recsys.credentials import without_credentials
 from recsys.errors import ConfigError, DataError
+from recsys.files import parse_json
 
 _TRIALS = "trials"
 _PROBE = ".writable"

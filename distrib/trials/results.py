@@ -13,9 +13,8 @@ from typing import Any
 import pandas as pd
 
 from distrib.trials.trial import Trial, TrialResult
-from recsys.checked_files import expecting, read_json
-from recsys.directories import remove
 from recsys.errors import DataError
+from recsys.files import expecting, read_json, remove
 from recsys.serving.weight_files import has_weights, write_weights
 
 DONE = "DONE"

@@ -20,11 +20,10 @@ from distrib.training.device_transfer import Transfer, device_batches
 from distrib.training.step import dense_optimizer, set_arithmetic, train_step
 from jobs.benchmark._gpu_ceilings import Ceiling, product_ceiling
 from recsys.config import Recipe
-from recsys.cost import FLOAT_BYTES, LookupCounter, dense_flops, parameters
+from recsys.cost import FLOAT_BYTES, LookupCounter, dense_flops, parameters, wait_for
 from recsys.data.batch import Batch
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Stream
-from recsys.device import wait_for
 from recsys.embeddings import columns_of, fused_collection
 from recsys.module import Arm
 from recsys.seeds import Seeds

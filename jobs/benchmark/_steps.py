@@ -11,10 +11,10 @@ import torch
 from distrib.training.step import dense_optimizer, set_arithmetic, train_step
 from jobs.benchmark._turns import Goal
 from recsys.config import Recipe
+from recsys.cost import wait_for
 from recsys.data.batch import Batch
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Stream
-from recsys.device import wait_for
 from recsys.embeddings import fused_collection
 from recsys.module import Arm
 from recsys.seeds import Seeds

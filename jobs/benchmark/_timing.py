@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from recsys.device import wait_for
+from recsys.cost import wait_for
 
 
 def seconds_each(run: Callable[[], object], device: torch.device, *, repeats: int) -> float:

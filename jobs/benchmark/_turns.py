@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from recsys.device import wait_for
+from recsys.cost import wait_for
 
 Contestants = Mapping[str, Callable[[], float]]
 """By name: trains once and returns the rate"""

@@ -19,7 +19,7 @@ from rich.table import Table
 from torch import nn
 
 from recsys.activations import get_activation
-from recsys.device import wait_for
+from recsys.cost import wait_for
 from recsys.native import smelu_implementation
 
 ACTIVATIONS = (

@@ -30,8 +30,7 @@ from jobs.benchmark._turns import Contestants, Goal, Turns, rates, take, verdict
 from recsys.config import Recipe
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError
-from recsys.gpu_kernels import smelu_on_gpu
-from recsys.native import smelu_implementation
+from recsys.native import smelu_implementation, smelu_on_gpu
 
 _PRECISIONS = {"float32": "highest", "TF32": "high"}
 _BATCH_SIZES = (BATCH, 16 * BATCH)

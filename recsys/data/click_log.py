@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recsys.checked_files import expecting, parse_json
 from recsys.data.npy import StoredArray, checksum, open_array
 from recsys.data.rows import Bag, Rows
 from recsys.data.schema import Schema
 from recsys.errors import DataError
+from recsys.files import expecting, parse_json
 
 FORMAT = "soloist click log"
 VERSION = 1

@@ -22,8 +22,8 @@ from http.client import HTTPException
 from pathlib import Path
 
 from recsys.calls import nearest
-from recsys.checked_files import sha256_of
 from recsys.errors import DataError
+from recsys.files import sha256_of
 
 _TIMEOUT_S = 4.0  # of one connection attempt and of one read: an unreachable site is soon known
 _DEADLINE_S = 1800.0  # of a whole download

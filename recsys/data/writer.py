@@ -36,8 +36,8 @@ from recsys.data.click_log import (
 from recsys.data.npy import GrowingArray, StoredArray, open_array
 from recsys.data.rows import Positions, Rows
 from recsys.data.schema import Schema
-from recsys.directories import remove, replaceable
 from recsys.errors import DataError
+from recsys.files import remove, replaceable
 
 _GATHERED_ROWS = 1 << 16
 _SPLIT_COLUMN, _TIME_COLUMN = "split.npy", "time.npy"

@@ -18,8 +18,8 @@ from torch.export import ExportedProgram
 from torch.export.pt2_archive import PT2ArchiveReader
 from torch.export.pt2_archive._package import load_pt2
 
-from recsys.checked_files import expecting, first_line, parse_json
 from recsys.errors import ConfigError, DataError
+from recsys.files import expecting, first_line, parse_json
 
 _GRAPH = "models/model.json"
 _SAMPLES = "data/sample_inputs/model.pt"

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from recsys.checked_files import expecting, read_json
 from recsys.data.schema import Schema
 from recsys.errors import DataError
+from recsys.files import expecting, read_json
 
 PROGRAM = "program.pt2"
 DESCRIPTION = "program.json"

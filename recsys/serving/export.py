@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from torch.export import Dim, ExportedProgram
 
-from recsys.checked_files import sha256_of
 from recsys.credentials import redacted
-from recsys.directories import replaceable
 from recsys.errors import ConfigError, DataError
+from recsys.files import replaceable, sha256_of
 from recsys.module import Arm
 from recsys.serving.archive import write_program
 from recsys.serving.description import DESCRIPTION, PROGRAM, Description, TableRead

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from recsys.checked_files import check_sha256
+from recsys.files import check_sha256
 from recsys.serving.archive import read_program
 from recsys.serving.description import PROGRAM, Description
 

@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from recsys.checked_files import check_sha256, expecting, read_json, sha256_of
 from recsys.data.schema import Schema
 from recsys.errors import DataError
+from recsys.files import check_sha256, expecting, read_json, sha256_of
 
 WEIGHTS = "weights.safetensors"
 WEIGHTS_META = "weights.json"

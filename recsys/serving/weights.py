@@ -10,8 +10,8 @@ from torchrec.modules.embedding_configs import EmbeddingBagConfig
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 
 from recsys.arms import ArmConfig
-from recsys.checked_files import first_line
 from recsys.errors import DataError
+from recsys.files import first_line
 from recsys.models.config import ModelConfig
 from recsys.module import Arm, served_group
 from recsys.seeds import Seeds

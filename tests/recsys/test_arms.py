@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from recsys import losses
+from recsys import arms
 from recsys.arms import ArmConfig, Codistilled, Distilled, Ensemble, SelfEnsemble
 
 R, B = 2, 16
@@ -76,13 +76,13 @@ def test_codistillation_starts_after_the_burn_in() -> None:
     arm = Codistilled(burn_in=0.25, strength=0.5)
     logits = _logits(arm)
     towers = logits["model"][..., 0]
-    alone = losses.label_loss(towers, LABELS).sum(1)
+    alone = arms.label_loss(towers, LABELS).sum(1)
 
     before = arm.objective(logits, LABELS, phase="joint", progress=0.24)
     after = arm.objective(logits, LABELS, phase="joint", progress=0.25)
 
     torch.testing.assert_close(before, alone)
-    torch.testing.assert_close(after, alone + 0.5 * losses.towards_others_loss(towers))
+    torch.testing.assert_close(after, alone + 0.5 * arms.towards_others_loss(towers))
 
 
 def test_the_mean_loss_is_that_of_the_mean_logit_whatever_the_components_say() -> None:
@@ -102,7 +102,7 @@ def test_a_distilled_student_never_pushes_its_teacher() -> None:
     arm.objective(logits, LABELS, phase="joint", progress=0).sum().backward()
     together = teacher.grad.clone()
     teacher.grad = None
-    losses.label_loss(teacher[..., 0], LABELS).sum().backward()
+    arms.label_loss(teacher[..., 0], LABELS).sum().backward()
 
     torch.testing.assert_close(together, teacher.grad)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from recsys.directories import make_private, remove, replaceable
 from recsys.errors import ConfigError, DataError
+from recsys.files import make_private, remove, replaceable
 
 
 @pytest.mark.parametrize("is_there", [True, False])

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from recsys import gpu_kernels, native, rescu
+from recsys import native, rescu
 from recsys.activations import SmeLU
 from tests.support.devices import needs_gpu
 
@@ -61,7 +61,7 @@ def on_gpu(monkeypatch: pytest.MonkeyPatch) -> Recording:
     """Kernels for whatever tensor, as if it were on a GPU."""
     found = Recording()
     monkeypatch.setattr(rescu, "operators_for", lambda x: None)
-    monkeypatch.setattr(rescu, "kernels_for", lambda x, beta: found)
+    monkeypatch.setattr(rescu, "gpu_kernels_for", lambda x, beta: found)
     return found
 
 
@@ -69,9 +69,9 @@ def on_gpu(monkeypatch: pytest.MonkeyPatch) -> Recording:
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process that has not looked for kernels yet, and whose environment switches none off."""
     monkeypatch.delenv("SOLOIST_NATIVE", raising=False)
-    gpu_kernels.kernels.cache_clear()
+    native.gpu_kernels.cache_clear()
     yield
-    gpu_kernels.kernels.cache_clear()
+    native.gpu_kernels.cache_clear()
 
 
 def outcome(x: Tensor, beta: float) -> list[Tensor]:
@@ -104,7 +104,7 @@ def test_kernels_and_pytorch_agree_bit_for_bit(triton, dtype, tolerance, beta) -
 def test_kernels_take_tensors_as_they_lie(triton, monkeypatch, shaped) -> None:
     expected = outcome(shaped(X), 0.5)
     monkeypatch.setattr(rescu, "operators_for", lambda x: None)
-    monkeypatch.setattr(rescu, "kernels_for", lambda x, beta: triton)
+    monkeypatch.setattr(rescu, "gpu_kernels_for", lambda x, beta: triton)
 
     found = outcome(shaped(X), 0.5)
 
@@ -142,9 +142,9 @@ def test_a_gradient_of_a_gradient_goes_through_pytorch(on_gpu) -> None:
 
 
 def test_they_leave_alone_what_is_not_on_a_gpu(monkeypatch) -> None:
-    monkeypatch.setattr(gpu_kernels, "kernels", Recording)
+    monkeypatch.setattr(native, "gpu_kernels", Recording)
 
-    assert gpu_kernels.kernels_for(torch.zeros(2), 1.0) is None
+    assert native.gpu_kernels_for(torch.zeros(2), 1.0) is None
 
 
 def test_without_triton_one_line_says_so_and_pytorch_does_the_work(
@@ -154,7 +154,7 @@ def test_without_triton_one_line_says_so_and_pytorch_does_the_work(
     monkeypatch.delattr("recsys.triton_smelu", raising=False)
 
     with caplog.at_level(logging.WARNING):
-        found = [gpu_kernels.smelu_on_gpu() for _ in range(2)]
+        found = [native.smelu_on_gpu() for _ in range(2)]
 
     assert found == ["pytorch", "pytorch"]
     (record,) = caplog.records
@@ -164,13 +164,13 @@ def test_without_triton_one_line_says_so_and_pytorch_does_the_work(
 def test_kernels_can_be_switched_off(fresh, monkeypatch, caplog) -> None:
     monkeypatch.setenv("SOLOIST_NATIVE", "0")
 
-    assert gpu_kernels.smelu_on_gpu() == "pytorch"
+    assert native.smelu_on_gpu() == "pytorch"
     assert caplog.records == []
 
 
 @needs_gpu
 def test_a_gpu_has_the_kernels(fresh) -> None:
-    assert gpu_kernels.smelu_on_gpu() == "Triton"
+    assert native.smelu_on_gpu() == "Triton"
 
 
 @needs_gpu
@@ -179,7 +179,7 @@ def test_a_gpu_has_the_kernels(fresh) -> None:
 def test_on_a_gpu_kernels_and_pytorch_agree_bit_for_bit(monkeypatch, dtype, shaped) -> None:
     x = shaped(X.to("cuda", dtype))
     found = outcome(x, 0.5)
-    monkeypatch.setattr(rescu, "kernels_for", lambda x, beta: None)
+    monkeypatch.setattr(rescu, "gpu_kernels_for", lambda x, beta: None)
 
     expected = outcome(x, 0.5)
 
@@ -193,7 +193,7 @@ def test_on_a_gpu_they_leave_alone_what_they_are_not_made_for(fresh) -> None:
     used: list[bool] = []
 
     def record(x: Tensor) -> Tensor:
-        used.append(gpu_kernels.kernels_for(x, 1.0) is not None)
+        used.append(native.gpu_kernels_for(x, 1.0) is not None)
         return x * 1
 
     record(x)
@@ -201,7 +201,7 @@ def test_on_a_gpu_they_leave_alone_what_they_are_not_made_for(fresh) -> None:
     torch.func.vmap(record)(x.unsqueeze(0))
 
     assert used == [True, False, False]
-    assert gpu_kernels.kernels_for(x, 1e-40) is None
+    assert native.gpu_kernels_for(x, 1e-40) is None
 
 
 @needs_gpu

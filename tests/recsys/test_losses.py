@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys import losses
+from recsys import arms
 
 R, K, B = 2, 3, 5
 
@@ -32,7 +32,7 @@ def _cross_entropy(logit: float, target: float) -> float:
 def test_label_loss_is_the_mean_cross_entropy_of_each_component(seed: int) -> None:
     logits, labels = _logits(seed), _labels(seed)
 
-    found = losses.label_loss(logits, labels)
+    found = arms.label_loss(logits, labels)
 
     expected = [
         [
@@ -48,7 +48,7 @@ def test_label_loss_is_the_mean_cross_entropy_of_each_component(seed: int) -> No
 def test_correlation_loss_is_the_mean_squared_correlation_over_pairs(seed: int) -> None:
     logits = _logits(seed)
 
-    found = losses.correlation_loss(logits)
+    found = arms.correlation_loss(logits)
 
     expected = [
         np.mean(
@@ -64,7 +64,7 @@ def test_correlation_loss_of_a_constant_component_is_zero_with_a_finite_gradient
     logits[:, 0] = 1.0
     logits.requires_grad_()
 
-    loss = losses.correlation_loss(logits)
+    loss = arms.correlation_loss(logits)
     loss.sum().backward()
 
     assert loss.tolist() == [0.0, 0.0]
@@ -74,7 +74,7 @@ def test_correlation_loss_of_a_constant_component_is_zero_with_a_finite_gradient
 def test_towards_others_distils_each_component_from_the_mean_probability_of_the_rest() -> None:
     logits = _logits(3)
 
-    found = losses.towards_others_loss(logits)
+    found = arms.towards_others_loss(logits)
 
     p = torch.sigmoid(logits).numpy()
     expected = [
@@ -92,7 +92,7 @@ def test_towards_others_distils_each_component_from_the_mean_probability_of_the_
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize("loss", [losses.towards_mean_loss, losses.towards_others_loss])
+@pytest.mark.parametrize("loss", [arms.towards_mean_loss, arms.towards_others_loss])
 def test_a_distillation_target_carries_no_gradient(loss) -> None:
     logits = _logits(4).requires_grad_()
 
@@ -100,7 +100,7 @@ def test_a_distillation_target_carries_no_gradient(loss) -> None:
 
     # Towards a fixed target the gradient of one example is (prediction - target) / B.
     p = torch.sigmoid(logits.detach())
-    if loss is losses.towards_mean_loss:
+    if loss is arms.towards_mean_loss:
         target = torch.sigmoid(logits.detach().mean(1, keepdim=True)).expand_as(p)
     else:
         target = (p.sum(1, keepdim=True) - p) / (K - 1)
@@ -113,7 +113,7 @@ def test_a_replica_s_loss_and_gradient_do_not_depend_on_its_company(seed: int) -
     alone = together.detach()[1:].clone().requires_grad_()
     labels = _labels(seed)
 
-    losses.label_loss(together, labels).sum().backward()
-    losses.label_loss(alone, labels[1:]).sum().backward()
+    arms.label_loss(together, labels).sum().backward()
+    arms.label_loss(alone, labels[1:]).sum().backward()
 
     torch.testing.assert_close(together.grad[1:], alone.grad, rtol=1e-12, atol=0)

@@ -23,9 +23,9 @@ from distrib.parameter_store.snapshots import Snapshot, SnapshotStore
 from distrib.training.evaluator import Evaluator, EvaluatorState
 from distrib.training.windows import Windows
 from distrib.trials.json_values import from_json, to_json
-from recsys.checked_files import expecting
 from recsys.engines import AsyncEngine
 from recsys.errors import DataError
+from recsys.files import expecting
 
 
 class ServerGroup:

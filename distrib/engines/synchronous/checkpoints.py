@@ -34,8 +34,8 @@ from distrib.engines.synchronous.sharded_arm import Distributed, ShardedArm
 from distrib.engines.synchronous.training_metrics import MetricsState
 from distrib.trials.folder import inside
 from distrib.trials.json_values import from_json, to_json
-from recsys.checked_files import expecting, first_line, read_json, sha256_of
 from recsys.errors import DataError
+from recsys.files import expecting, first_line, read_json, sha256_of
 from recsys.module import Arm
 
 FORMAT = 2

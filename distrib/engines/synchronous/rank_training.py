@@ -47,9 +47,9 @@ from recsys.config import Recipe
 from recsys.cost import sampling_interval
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Batches, Stream
-from recsys.directories import make_private
 from recsys.engines import SyncEngine
 from recsys.errors import ConfigError, DataError
+from recsys.files import make_private
 from recsys.seeds import Seeds
 
 

@@ -17,8 +17,8 @@ from distrib.engines.asynchronous.phase_runner import PhaseResult, Progress
 from distrib.parameter_store.shard import Served
 from distrib.training.evaluator import EvaluationPoint, EvaluatorState
 from distrib.trials.json_values import Array, from_json, to_json
-from recsys.checked_files import expecting
 from recsys.errors import DataError
+from recsys.files import expecting
 
 
 def through_json(value):

@@ -18,9 +18,9 @@ import torch
 from torch.export.pt2_archive import PT2ArchiveReader, PT2ArchiveWriter
 
 from distrib.engines.local import train
-from recsys.checked_files import sha256_of
 from recsys.data.stream import Batches
 from recsys.errors import DataError
+from recsys.files import sha256_of
 from recsys.serving.description import DESCRIPTION, PROGRAM
 from recsys.serving.export import export
 from recsys.serving.loader import load

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import save
 
 from distrib.engines.local import train
-from recsys.checked_files import sha256_of
 from recsys.data.stream import Batches
 from recsys.errors import DataError
+from recsys.files import sha256_of
 from recsys.module import served_logits
 from recsys.serving.weight_files import WEIGHTS, WEIGHTS_META, read_weights, write_weights
 from recsys.serving.weights import rebuilt
