@@ -12,17 +12,19 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
+from typer import Argument, Option
 from typer.core import TyperCommand
 
 from analysis.errors import ResultsError
 from analysis.text import WIDTH, printable, shortened
 from distrib.errors import TrialFailed
+from jobs.experiments import shipped_experiments
 from recsys.credentials import redacted
 from recsys.errors import ConfigError, DataError
 from recsys.files import replaceable
@@ -225,3 +227,80 @@ def _stop(reason: object, status: int) -> None:
     for line in lines:
         say(shortened(line, _LONGEST_LINE), sys.stderr)
     raise SystemExit(status)
+
+
+ExperimentName = Annotated[
+    str,
+    Argument(
+        metavar="EXPERIMENT",
+        help="A YAML file, or a shipped experiment by its name: "
+        f"{', '.join(shipped_experiments())}.",
+        show_default=False,
+    ),
+]
+KeepWeights = Annotated[
+    bool,
+    Option(
+        "--keep-weights",
+        help="Keep the weights of the served model, for soloist export. Finished trials without "
+        "weights are trained again.",
+    ),
+]
+OfArm = Annotated[
+    str | None,
+    Option("--arm", metavar="NAME", help="Arm of the sweep.", show_default=False),
+]
+OfReplica = Annotated[
+    int | None,
+    Option("--replica", min=0, help="Replica of the arm. [default: 0]"),
+]
+Models = Annotated[
+    list[str] | None,
+    Option(
+        "--model",
+        metavar="PACKAGE.MODULE:FACTORY",
+        help="A model of yours that the results may name, and whose module may be imported; "
+        "repeat it.",
+        show_default=False,
+    ),
+]
+Trust = Annotated[
+    bool,
+    Option("--trust", help="Import whatever module the results name: only for results you trust."),
+]
+PricesFile = Annotated[
+    Path | None,
+    Option(
+        "--prices",
+        metavar="FILE",
+        help="YAML with per_core_hour, per_gpu_hour and currency. [default: cluster/prices.yaml, "
+        "if it exists]",
+        show_default=False,
+    ),
+]
+PricePerCoreHour = Annotated[
+    float | None,
+    Option("--price-per-core-hour", min=0, help="Price of one core, overrides the file."),
+]
+Record = Annotated[
+    bool,
+    Option(
+        "--record",
+        help="Record the order of requests to the shards of the async engine, for soloist "
+        "replay: engine.record=true for all trained arms.",
+    ),
+]
+PricePerGpuHour = Annotated[
+    float | None,
+    Option("--price-per-gpu-hour", min=0, help="Price of one GPU, overrides the file."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    Argument(
+        metavar="FIELD=VALUE",
+        help="Sets a field of the experiment by its dotted path: replicas=8, "
+        "arms.relu.activation=gelu; a field of the defaults also without the prefix: "
+        "stream.batch_size=256, engine.threads=2. VALUE is YAML: 'model.hidden=[128, 64]'.",
+        show_default=False,
+    ),
+]

@@ -17,20 +17,17 @@ from distrib.training.evaluator import sigmoid
 from distrib.training.step import set_threads
 from distrib.trials.results import read_trial
 from distrib.trials.trial import library_versions
-from jobs.arguments import Models, OfArm, OfReplica, Trust
-from jobs.command import check_new, run, say
+from jobs.command import Models, OfArm, OfReplica, Trust, check_new, run, say
 from jobs.trial_lookup import Consent, NamedTrial, trial_at
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Batches
 from recsys.errors import DataError
 from recsys.files import expecting
-from recsys.serving.description import Description
 from recsys.serving.export import check_place
 from recsys.serving.export import export as write_program
-from recsys.serving.loader import load
-from recsys.serving.requests import request_of
-from recsys.serving.weight_files import read_weights
-from recsys.serving.weights import rebuilt
+from recsys.serving.loader import Description, load
+from recsys.serving.timing import request_of
+from recsys.serving.weights import read_weights, rebuilt
 
 _TOLERANCE = 1e-4
 """Of a probability: kernels, batch sizes and devices round differently"""

@@ -25,7 +25,7 @@ from jobs.experiment.loading import load_experiment
 from jobs.experiment.planning import manifest, open_click_log, plan, write_manifest
 from jobs.experiment.schema import Experiment
 from jobs.experiments import shipped_experiments
-from jobs.running import train_groups
+from jobs.progress import train_groups
 
 PREFACE = """# Findings
 

@@ -14,17 +14,16 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from jobs.command import check_new, run, terminal
-from jobs.experiment.validation import read_validated
+from jobs.experiment.schema import read_validated
 from recsys.data.click_log import ClickLog
 from recsys.data.download import Say, default_cache, find_data_set, obtain
-from recsys.data.preparation import Encodings
+from recsys.data.preparation import Encodings, Split, SplitBy, Watch
 from recsys.data.preparation import prepare as prepare_log
+from recsys.data.readers.delimited import Paths, find_sources
 from recsys.data.readers.reader import Source
 from recsys.data.readers.registry import READERS, check_options, entry
 from recsys.data.readers.request import Request
-from recsys.data.readers.sources import Paths, find_sources
 from recsys.data.readers.table_schema import TableSchema
-from recsys.data.splits import Split, SplitBy, Watch
 from recsys.data.writer import check_free
 from recsys.errors import ConfigError
 

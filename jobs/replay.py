@@ -12,8 +12,7 @@ from typer import Option
 from distrib.engines.asynchronous.replay import replay as train_again
 from distrib.errors import TrialFailed
 from distrib.parameter_store.recording import order_logs
-from jobs.arguments import Models, OfArm, OfReplica, Trust
-from jobs.command import run, say
+from jobs.command import Models, OfArm, OfReplica, Trust, run, say
 from jobs.trial_lookup import Consent, trial_at
 from recsys.data.click_log import ClickLog
 from recsys.errors import DataError

@@ -12,14 +12,17 @@ from typer import Option
 from analysis.atomic_files import write_whole
 from distrib.trials.failures import raise_for
 from distrib.trials.remote_results import results_at
-from jobs.arguments import (
+from jobs.command import (
     ExperimentName,
     Overrides,
     PricePerCoreHour,
     PricePerGpuHour,
     PricesFile,
+    check_output,
+    run,
+    say,
+    terminal,
 )
-from jobs.command import check_output, run, say, terminal
 from jobs.costs import cost_report as bill
 from jobs.costs.estimates import read_prices
 from jobs.experiment.loading import load_experiment

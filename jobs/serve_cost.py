@@ -17,16 +17,14 @@ from rich.table import Table
 from typer import Option
 
 from analysis.atomic_files import write_whole
-from distrib.trials.provenance import machine
-from jobs.arguments import Models, OfReplica, Trust
-from jobs.command import check_file, run, say, terminal
+from distrib.trials.results import machine
+from jobs.command import Models, OfReplica, Trust, check_file, run, say, terminal
 from jobs.export import export_trial
 from jobs.trial_lookup import Consent, trial_at
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError, DataError
 from recsys.files import expecting
-from recsys.serving.description import DESCRIPTION
-from recsys.serving.loader import ServedModel, load
+from recsys.serving.loader import DESCRIPTION, ServedModel, load
 from recsys.serving.timing import ServingCost, side_by_side
 
 

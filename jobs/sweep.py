@@ -14,7 +14,7 @@ from distrib.trials.failures import raise_for
 from distrib.trials.grouping import Group, missing_groups
 from distrib.trials.remote_results import results_at
 from distrib.trials.results import is_done
-from jobs.arguments import (
+from jobs.command import (
     ExperimentName,
     KeepWeights,
     Overrides,
@@ -22,8 +22,11 @@ from jobs.arguments import (
     PricePerGpuHour,
     PricesFile,
     Record,
+    check_output,
+    run,
+    say,
+    terminal,
 )
-from jobs.command import check_output, run, say, terminal
 from jobs.costs import cost_report as bill
 from jobs.costs.estimates import read_prices
 from jobs.experiment.loading import load_experiment
@@ -36,8 +39,8 @@ from jobs.experiment.planning import (
     write_manifest,
     write_slices,
 )
+from jobs.progress import train_groups
 from jobs.report import make_report
-from jobs.running import train_groups
 
 
 def sweep(  # noqa: PLR0913, PLR0917 - each is an option of the command line

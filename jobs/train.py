@@ -12,8 +12,7 @@ from distrib.engines import registry as engines
 from distrib.scheduling.status import Status
 from distrib.trials.grouping import Group
 from distrib.trials.results import write_trial
-from jobs.arguments import ExperimentName, KeepWeights, Overrides, Record
-from jobs.command import check_output, run, say
+from jobs.command import ExperimentName, KeepWeights, Overrides, Record, check_output, run, say
 from jobs.experiment.documents import unknown
 from jobs.experiment.loading import load_experiment
 from jobs.experiment.planning import open_click_log, plan, recorded

@@ -156,9 +156,7 @@ def test_importing_all_of_analysis_loads_neither_torch_nor_ray():
 
 
 def test_the_servers_of_a_store_which_start_anew_when_one_dies_load_no_torchrec():
-    loaded = loaded_by(
-        ["distrib.parameter_store.shard_server", "distrib.engines.asynchronous.dispatcher"]
-    )
+    loaded = loaded_by(["distrib.parameter_store.shard", "distrib.engines.asynchronous.dispatcher"])
 
     assert "torch" in loaded
     assert not loaded & {"torchrec", "fbgemm_gpu", "pandas"}

@@ -11,8 +11,17 @@ import altair as alt
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.figures.figure import CHOSEN, Absent, Figure, chosen_arms, in_percent, tooltip
-from analysis.figures.labels import FONT_SIZE, LEADER_FROM, place_labels
+from analysis.figures.figure import (
+    CHOSEN,
+    FONT_SIZE,
+    LEADER_FROM,
+    Absent,
+    Figure,
+    chosen_arms,
+    in_percent,
+    place_labels,
+    tooltip,
+)
 from analysis.figures.render import HEIGHT, WIDTH, by_series, known
 from analysis.results.summary import ArmSummary, Summary
 from analysis.results.tables import bracketed, percent, plus_minus

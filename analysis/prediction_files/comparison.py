@@ -11,10 +11,11 @@ from pathlib import Path
 
 from analysis.errors import ResultsError
 from analysis.prediction_files.alignment import spilled
-from analysis.prediction_files.histogram import Histogram, bins_of
 from analysis.prediction_files.measures import (
+    Histogram,
     accuracy_measures,
     auc_units,
+    bins_of,
     difference_measures,
 )
 from analysis.prediction_files.reading import open_predictions, with_common_keys

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import combinations
 
@@ -19,14 +20,134 @@ from analysis.prediction_difference import (
     side_difference,
 )
 from analysis.prediction_files.alignment import Rows, Spilled
-from analysis.prediction_files.histogram import Histogram, bins_of
-from analysis.prediction_files.moments import Moments
 from analysis.statistics.estimators import POSITIVE, RELATIVE, SHARE, Range
 from analysis.statistics.intervals import Units
 from analysis.statistics.rankings import group_overlap, group_swaps
 from recsys.metrics import group_auc, log_losses
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+#: Logits from -REACH to REACH; what lies beyond is in the outermost bins.
+BINS = 1 << 20
+REACH = 20.0
+
+
+def bins_of(predictions: Floats) -> Integers:
+    """Return the bin of each probability: bins are equally wide in the logit."""
+    with np.errstate(divide="ignore"):
+        logits = np.log(predictions) - np.log1p(-predictions)
+    place = (np.clip(logits, -REACH, REACH) + REACH) * (BINS / (2 * REACH))
+    return np.minimum(place.astype(np.int64), BINS - 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Histogram:
+    """Weight of positive and of negative examples of one model by bin, ``(BINS,)`` each."""
+
+    positive: Floats
+    negative: Floats
+
+    @classmethod
+    def empty(cls) -> Histogram:
+        """Return a histogram of nothing."""
+        return cls(positive=np.zeros(BINS), negative=np.zeros(BINS))
+
+    def add(self, bins: Integers, labels: Floats, weights: Floats) -> None:
+        """Count more examples."""
+        np.add.at(self.positive, bins, weights * labels)
+        np.add.at(self.negative, bins, weights * (1.0 - labels))
+
+    @property
+    def pairs(self) -> float:
+        """Weight of the pairs of a positive and a negative example."""
+        return float(self.positive.sum() * self.negative.sum())
+
+    def auc(self) -> float:
+        """Return the AUC as if predictions of one bin were tied."""
+        below = np.cumsum(self.negative) - self.negative / 2.0
+        return float(self.positive @ below) / self.pairs
+
+    def error_bound(self) -> float:
+        """Return how far the AUC can be off: every pair within a bin decided one way."""
+        return float(self.positive @ self.negative) / 2.0 / self.pairs
+
+    def placements(self, bins: Integers, labels: Floats) -> Floats:
+        """Return for each example the share of the other label that it is ordered rightly with."""
+        below = (np.cumsum(self.negative) - self.negative / 2.0) / self.negative.sum()
+        above = 1.0 - (np.cumsum(self.positive) - self.positive / 2.0) / self.positive.sum()
+        return np.where(labels == 1.0, below[bins], above[bins])
+
+
+@dataclass(kw_only=True, slots=True)
+class Moments:
+    """First and second moments of ``K`` sums over clusters of examples.
+
+    The last of the sums is what clusters count by.
+    """
+
+    sums: int
+    first: Floats = field(init=False)
+    second: Floats = field(init=False)
+    clusters: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.first = np.zeros(self.sums)
+        self.second = np.zeros((self.sums, self.sums))
+
+    def add(self, by_cluster: Floats) -> None:
+        """Add the clusters of one part, ``(K, G)``; those that are all 0 do not count."""
+        self.first += by_cluster.sum(axis=1)
+        self.second += by_cluster @ by_cluster.T
+        self.clusters += int(np.count_nonzero(by_cluster.any(axis=0)))
+
+    def ratios(self, order: int, undefined: str) -> Units:
+        """Return each sum over the last one as units, or NaN for the reason ``undefined``."""
+        total = float(self.first[-1])
+        units = self.sums - 1
+        # With U pairs of M models, M (M - 1) / 2 = U.
+        models = units if order == 1 else (1 + math.isqrt(1 + 8 * units)) // 2
+        replicas = tuple(range(models))
+        if total <= 0:
+            return self.undefined(replicas, order, undefined)
+        values = self.first[:-1] / total
+        slopes = np.column_stack([np.eye(units), -values]) / total
+        return self.units(values, slopes, replicas, order)
+
+    def units(self, values: Floats, slopes: Floats, replicas: tuple[int, ...], order: int) -> Units:
+        """Return statistics of the sums, ``(U,)``, with their slopes by the sums ``(U, K)``.
+
+        Statistics that stay when all sums are scaled alike have slopes at right angles to the sums,
+        so that their variance over clusters needs no centring.
+        """
+        scale = self.clusters / max(self.clusters - 1, 1)
+        covariance = slopes @ self.second @ slopes.T * scale
+        return Units(
+            values=values,
+            influence=square_root(covariance),
+            replicas=replicas,
+            order=order,
+            clusters=float(self.first[-1] ** 2 / self.second[-1, -1]),
+        )
+
+    def undefined(self, replicas: tuple[int, ...], order: int, reason: str) -> Units:
+        """Return units whose value is NaN, and why."""
+        return Units(
+            values=np.full(1, np.nan),
+            influence=np.zeros((1, 1)),
+            replicas=replicas,
+            order=order,
+            clusters=0.0,
+            reason=reason,
+        )
+
+
+def square_root(covariance: Floats) -> Floats:
+    """Return ``R`` with ``R @ R.T`` the covariance, whose rounding errors below 0 are dropped."""
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)), np.float64)
+
+
 Sums = Callable[[Rows], Floats]
 
 NO_ROWS = "all rows weigh 0"

@@ -17,13 +17,11 @@ from torchrec.modules.embedding_configs import EmbeddingBagConfig
 from distrib.engines.asynchronous.leases import Lease, Ledger, StalenessHistogram
 from distrib.errors import TrialFailed
 from distrib.parameter_store.layout import Layout, fill_arm, parameters_of
-from distrib.parameter_store.parameters import Parameters, Rows
-from distrib.parameter_store.shard import Pulled, Push, Shard, Version, fresh
+from distrib.parameter_store.shard import Parameters, Pulled, Push, Rows, Shard, Version, fresh
 from distrib.training.device_transfer import Transfer
 from distrib.training.evaluator import Evaluator, results
 from distrib.training.step import Progress, arm_of_phase, refuse_unfit, set_arithmetic
-from distrib.training.window_trainer import WindowTrainer, not_finite
-from distrib.training.windows import Windows
+from distrib.training.windows import Windows, WindowTrainer, not_finite
 from distrib.trials.trial import Trial, TrialResult
 from recsys.cost import LookupCounter, sampling_interval
 from recsys.data.batch import Batch

@@ -14,7 +14,7 @@ from torchrec.modules.embedding_configs import EmbeddingBagConfig
 from torchrec.sparse.jagged_tensor import KeyedJaggedTensor, KeyedTensor
 
 from distrib.parameter_store.layout import Layout, replica_tables
-from distrib.parameter_store.parameters import Rows
+from distrib.parameter_store.shard import Rows
 from recsys.config import OptimizerConfig
 from recsys.data.batch import Batch
 from recsys.embeddings import fused_collection

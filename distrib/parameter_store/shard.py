@@ -2,13 +2,88 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import os
+import time
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import torch
 
 from distrib.engines.asynchronous.leases import Staleness
-from distrib.parameter_store.parameters import Parameters, Rows, tensor_of
+from distrib.engines.asynchronous.messages import PushReply
+from distrib.trials.folder import Folder
+
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+# What Ray brings is read-only, and PyTorch warns of it; it is only ever read here.
+warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parameters:
+    """Records of some rows of each slab, and a dense part: pulled values, or changes to push."""
+
+    slabs: tuple[Floats, ...]
+    """float32 ``(rows, width + state)`` each"""
+    dense: Floats
+    """float32 ``(dense parts, elements)``: weights, then accumulators"""
+
+    @property
+    def bytes(self) -> int:
+        return self.dense.nbytes + sum(slab.nbytes for slab in self.slabs)
+
+
+def part_of(whole: Parameters, shard: int, shards: int) -> Parameters:
+    """Return a copy of what one of S shards holds of a replica's parameters."""
+    first, last = dense_span(whole.dense.shape[1], shard, shards)
+    return Parameters(
+        slabs=tuple(slab[shard::shards].copy() for slab in whole.slabs),
+        dense=whole.dense[:, first:last].copy(),
+    )
+
+
+def join(parts: Sequence[Parameters]) -> Parameters:
+    """Return a replica's parameters from those of all its shards, in order."""
+    slabs = []
+    for pieces in zip(*(part.slabs for part in parts), strict=True):
+        whole = np.empty((sum(len(piece) for piece in pieces), pieces[0].shape[1]), np.float32)
+        for shard, piece in enumerate(pieces):
+            whole[shard :: len(parts)] = piece
+        slabs.append(whole)
+    return Parameters(
+        slabs=tuple(slabs), dense=np.concatenate([part.dense for part in parts], axis=1)
+    )
+
+
+def dense_span(elements: int, shard: int, shards: int) -> tuple[int, int]:
+    """Return which elements of the dense vector a shard holds."""
+    return elements * shard // shards, elements * (shard + 1) // shards
+
+
+def digest(array: npt.NDArray[np.generic]) -> str:
+    """Return the SHA-256 of an array's shape, type and bytes."""
+    described = f"{array.dtype.str}{array.shape}".encode()
+    return hashlib.sha256(described + np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def rows_by_shard(rows: Rows, shards: int) -> list[Rows]:
+    """Return the positions in ``rows`` (numbers within a slab) of what each shard holds."""
+    if shards == 1:
+        return [np.arange(len(rows))]
+    of = rows % shards
+    return [np.flatnonzero(of == shard) for shard in range(shards)]
+
+
+def tensor_of(array: npt.NDArray[Any]) -> torch.Tensor:
+    """Return a tensor on the array's memory."""
+    return torch.from_numpy(array)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,3 +241,101 @@ class Shard:
 def fresh(parameters: Parameters) -> ShardState:
     """Return the state of a shard that has applied nothing."""
     return ShardState(parameters=parameters, version=Version(updates=0, examples=0), applied={})
+
+
+def write_shard(root: str, name: str, shard: int, state: ShardState) -> str:
+    """Write one shard's file; ``name`` is what ``Place.begin`` returned.
+
+    Returns:
+        the SHA-256 of what it wrote.
+    """
+    arrays: dict[str, Any] = {f"slab{i}": slab for i, slab in enumerate(state.parameters.slabs)}
+    held = io.BytesIO()
+    np.savez(
+        held,
+        dense=state.parameters.dense,
+        version=np.array(astuple(state.version), np.int64),
+        applied=np.array([(window, *by) for window, by in state.applied.items()], np.int64).reshape(
+            -1, 3
+        ),
+        order=np.array([astuple(served) for served in state.order], np.int64).reshape(-1, 5),
+        **arrays,
+    )
+    content = held.getbuffer()
+    Folder(root, name).write(file_name(shard), content)
+    return digest_of(content)
+
+
+def shard_state(content: bytes) -> ShardState:
+    """Return what ``write_shard`` wrote."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as found:
+        slabs = sum(key.startswith("slab") for key in found.files)
+        return ShardState(
+            parameters=Parameters(
+                slabs=tuple(found[f"slab{i}"] for i in range(slabs)), dense=found["dense"]
+            ),
+            version=Version(updates=int(found["version"][0]), examples=int(found["version"][1])),
+            applied={int(w): (int(lease), int(n)) for w, lease, n in found["applied"]},
+            order=tuple(
+                Served(
+                    lease=int(lease),
+                    window=int(window),
+                    is_push=bool(is_push),
+                    applied=bool(applied),
+                    carried=int(carried),
+                )
+                for lease, window, is_push, applied, carried in found["order"]
+            ),
+        )
+
+
+def file_name(shard: int) -> str:
+    """Return what a shard's file is called in a snapshot."""
+    return f"shard-{shard}.npz"
+
+
+def digest_of(content: bytes | memoryview) -> str:
+    """Return the SHA-256 by which a file is known again."""
+    return hashlib.sha256(content).hexdigest()
+
+
+class ShardServer:
+    """Serves one shard."""
+
+    def __init__(self, state: ShardState, record: bool) -> None:
+        # What comes through Ray is read-only memory of the object store.
+        own = Parameters(
+            slabs=tuple(slab.copy() for slab in state.parameters.slabs),
+            dense=state.parameters.dense.copy(),
+        )
+        self._shard = Shard(
+            ShardState(
+                parameters=own, version=state.version, applied=state.applied, order=state.order
+            ),
+            record=record,
+        )
+        self._cpu_s = time.process_time()
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def version(self) -> Version:
+        return self._shard.version
+
+    def pull(self, rows: Sequence[Rows], window: int, lease: int) -> Pulled:
+        return self._shard.pull(rows, window=window, lease=lease)
+
+    def push(self, push: Push, rows: Sequence[Rows], change: Parameters) -> PushReply:
+        staleness = self._shard.push(push, rows, change)
+        before, self._cpu_s = self._cpu_s, time.process_time()
+        return PushReply(staleness=staleness, cpu_s=self._cpu_s - before)
+
+    def parameters(self) -> Parameters:
+        return self._shard.peek()
+
+    def order(self) -> tuple[Served, ...]:
+        return self._shard.order
+
+    def write(self, root: str, name: str, shard: int) -> str:
+        """Write a snapshot of this shard, return its digest; nothing is served meanwhile."""
+        return write_shard(root, name, shard, self._shard.state())

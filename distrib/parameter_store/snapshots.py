@@ -18,8 +18,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 from distrib.parameter_store.ownership import Ownership
-from distrib.parameter_store.shard import ShardState
-from distrib.parameter_store.shard_server import digest_of, file_name, shard_state
+from distrib.parameter_store.shard import ShardState, digest_of, file_name, shard_state
 from distrib.trials.folder import Folder
 from distrib.trials.json_values import from_json
 from distrib.trials.trial import Trial, code_digest, library_versions

@@ -13,7 +13,7 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from distrib.engines.synchronous.controller_hook import remove_placement_groups
+from distrib.engines.synchronous.ray_train import remove_placement_groups
 from distrib.engines.synchronous.run import run_name
 from distrib.scheduling.group_task import (
     Decision,

@@ -19,7 +19,7 @@ from distrib.engines.asynchronous.leases import StalenessHistogram
 from distrib.errors import TrialFailed
 from distrib.training.device_transfer import device_batches
 from distrib.trials.json_values import Array, array_json, array_of
-from distrib.trials.provenance import provenance
+from distrib.trials.results import provenance
 from distrib.trials.trial import Trial, TrialResult
 from recsys import metrics
 from recsys.config import Recipe

@@ -4,18 +4,62 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import platform
 import uuid
 from contextlib import suppress
+from dataclasses import asdict
 from math import isnan
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
-from distrib.trials.trial import Trial, TrialResult
+import recsys
+from distrib.trials.trial import Trial, TrialResult, code_digest, library_versions
 from recsys.errors import DataError
 from recsys.files import expecting, read_json, remove
-from recsys.serving.weight_files import has_weights, write_weights
+from recsys.serving.weights import has_weights, write_weights
+
+
+def provenance(trial: Trial, device: torch.device, *, fused_replicas: int) -> dict[str, Any]:
+    """Return what ``provenance.json`` holds."""
+    return {
+        "soloist": recsys.__version__,
+        "code": code_digest(trial.recipe.model),
+        "libraries": library_versions() | {"python": platform.python_version()},
+        "machine": machine(device),
+        "threads": torch.get_num_threads(),
+        "matmul_precision": torch.get_float32_matmul_precision(),
+        "fused_replicas": fused_replicas,
+        "seeds": asdict(trial.seeds),
+    }
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Return what this machine is, as a measurement names it."""
+    return {
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+        "platform": platform.platform(),
+        "device": str(device),
+        "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _processor() -> str:
+    """Return the processor's name as the system tells it."""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass  # not Linux: the platform module knows what there is to know
+    return platform.processor() or platform.machine()
+
 
 DONE = "DONE"
 RUNS = "runs"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # a process that hands trials on need not wait for pandas and
     from distrib.engines.asynchronous.leases import StalenessHistogram
     from distrib.parameter_store.recording import Recording
     from recsys.cost import Cost
-    from recsys.serving.weight_files import ServedWeights
+    from recsys.serving.weights import ServedWeights
 
 _DECIDING_LIBRARIES = ("torch", "torchrec", "numpy")
 _DECIDING_ROOMS = ("recsys", "distrib")
@@ -38,7 +38,7 @@ _UNDECIDING = (
     "distrib/trials/failures.py",
     "distrib/scheduling/group_task.py",
     "distrib/trials/grouping.py",
-    "distrib/scheduling/probe.py",
+    "distrib/scheduling/resources.py",
     "distrib/trials/remote_results.py",
     "distrib/scheduling/resources.py",
     "distrib/scheduling/group_task.py",

@@ -25,13 +25,10 @@ from rich.table import Table
 from distrib.engines.asynchronous.dispatcher import Dispatcher
 from distrib.engines.asynchronous.leases import Lease, Ledger
 from distrib.engines.asynchronous.messages import Report, Seconds, TrainingProgress
-from distrib.engines.asynchronous.store_client import Pushing, StoreClient
-from distrib.parameter_store.parameters import Parameters, part_of
-from distrib.parameter_store.shard import fresh
-from distrib.parameter_store.shard_server import ShardServer
+from distrib.engines.asynchronous.rpc import Pushing, StoreClient
+from distrib.parameter_store.shard import Parameters, ShardServer, fresh, part_of
 from distrib.training.device_transfer import Transfer
-from distrib.training.window_trainer import WindowTrainer
-from distrib.training.windows import Prepared, Windows
+from distrib.training.windows import Prepared, Windows, WindowTrainer
 from jobs.benchmark._criteo import recipe_of
 from jobs.benchmark._store_model import Model, Use
 from recsys.data.click_log import ClickLog

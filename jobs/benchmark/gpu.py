@@ -20,7 +20,7 @@ import torch
 import typer
 from rich.console import Console
 
-from distrib.trials.provenance import machine
+from distrib.trials.results import machine
 from jobs.benchmark import _fused, _peer_torchrec, _steps, activations
 from jobs.benchmark._criteo import BATCH, rate, recipe_of_model, write_log
 from jobs.benchmark._gpu_ceilings import Sizes, ceilings

@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 
 from distrib.scheduling.session import ray_session
-from distrib.trials.provenance import machine
+from distrib.trials.results import machine
 from jobs.benchmark import _fused, _peer_deepctr, _peer_dlrm, _peer_torchrec, _steps
 from jobs.benchmark._criteo import (
     BATCH,

@@ -25,8 +25,8 @@ from rich.table import Table
 from recsys.data.preparation import Encodings
 from recsys.data.preparation import prepare as prepare_log
 from recsys.data.readers.criteo import PATTERNS, Criteo
+from recsys.data.readers.delimited import Paths, find_sources
 from recsys.data.readers.reader import Source
-from recsys.data.readers.sources import Paths, find_sources
 from recsys.errors import ConfigError
 
 ENCODINGS = ("hash:100000", "vocabulary:10")

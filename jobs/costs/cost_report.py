@@ -22,7 +22,7 @@ from analysis.results.spending import (
     total,
     write_spending,
 )
-from distrib.scheduling.probe import run_probes
+from distrib.scheduling.resources import run_probes
 from distrib.scheduling.session import ray_session
 from distrib.trials.grouping import Group
 from jobs.command import say, terminal

@@ -16,11 +16,11 @@ from analysis.errors import ResultsError
 from analysis.results.reading import DONE
 from analysis.results.reading import Trial as FinishedTrial
 from analysis.results.spending import Prices, Spent, Usage, spent, usage
-from distrib.scheduling.probe import Probe, trains_alone
+from distrib.scheduling.resources import Probe, trains_alone
 from distrib.trials.grouping import Group
 from distrib.trials.results import read_trial
 from distrib.trials.trial import Trial
-from jobs.experiment.validation import read_validated
+from jobs.experiment.schema import read_validated
 from recsys.cost import LookupCounter
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Stream

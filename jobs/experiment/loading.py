@@ -21,11 +21,15 @@ from jobs.experiment.schema import (
     Defaults,
     Experiment,
     ExperimentArm,
+    Faults,
     Replication,
     Settings,
+    below,
+    in_file,
+    mapping,
+    validated,
 )
 from jobs.experiment.study import study_design
-from jobs.experiment.validation import Faults, below, in_file, mapping, validated
 from jobs.experiments import shipped_experiments
 from jobs.tuning.arms import refuse_unsearchable
 from recsys.arms import ArmConfig

@@ -18,9 +18,8 @@ from analysis.results.reading import MANIFEST
 from analysis.results.slices import GROUP, ITEM, SLICES
 from distrib.trials.results import trial_directory
 from distrib.trials.trial import Trial
-from jobs.experiment.schema import DataConfig, Experiment, ExperimentArm
+from jobs.experiment.schema import DataConfig, Experiment, ExperimentArm, validated
 from jobs.experiment.study import study_design
-from jobs.experiment.validation import validated
 from recsys.activations import activation_beta
 from recsys.calls import listed, parse_call
 from recsys.config import Recipe

@@ -6,8 +6,14 @@ import math
 from collections.abc import Mapping
 
 from jobs.experiment.documents import unknown
-from jobs.experiment.schema import OVERRIDABLE, Experiment, ExperimentArm, Replication
-from jobs.experiment.validation import below, validated
+from jobs.experiment.schema import (
+    OVERRIDABLE,
+    Experiment,
+    ExperimentArm,
+    Replication,
+    below,
+    validated,
+)
 from jobs.tuning.config import SearchConfig
 from recsys.calls import parse_call
 from recsys.config import Recipe

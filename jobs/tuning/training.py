@@ -23,11 +23,10 @@ from jobs.command import say
 from jobs.costs import cost_report as bill
 from jobs.experiment.planning import PlannedArm, manifest, plan, write_manifest, write_slices
 from jobs.experiment.schema import Experiment
-from jobs.running import train_groups
+from jobs.progress import train_groups
 from jobs.tuning import messages as words
 from jobs.tuning.arms import arm_name, search_of, with_values
-from jobs.tuning.policy import Candidate, Evidence, Outcome, Request, Verdict, decide
-from jobs.tuning.proposals import proposer
+from jobs.tuning.policy import Candidate, Evidence, Outcome, Request, Verdict, decide, proposer
 from recsys.data.click_log import ClickLog
 
 #: Arms whose predictions are measured and kept: a candidate, the leader, the baseline for each.

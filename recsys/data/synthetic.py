@@ -23,12 +23,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from recsys.data.click_log import ClickLog
-from recsys.data.preparation import prepare
+from recsys.data.preparation import Split, SplitBy, prepare
 from recsys.data.readers.reader import Categorical, Chunk, Columns, Origin, Traits
 from recsys.data.readers.request import Request
 from recsys.data.rows import Bag, Rows
 from recsys.data.shuffle import uniforms
-from recsys.data.splits import Split, SplitBy
 from recsys.errors import ConfigError
 
 Floats = npt.NDArray[np.float64]

@@ -28,12 +28,14 @@ from recsys.data.click_log import (
     SPLITS,
     VERSION,
     ClickLog,
+    GrowingArray,
+    StoredArray,
     array_files,
     fingerprint_of,
     is_click_log,
+    open_array,
     rows_of,
 )
-from recsys.data.npy import GrowingArray, StoredArray, open_array
 from recsys.data.rows import Positions, Rows
 from recsys.data.schema import Schema
 from recsys.errors import DataError

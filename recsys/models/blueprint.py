@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor, nn
 from torchrec.modules.embedding_configs import EmbeddingBagConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """What a built-in model is built from, besides its own options and its initial weights."""
+
+    sparse_features: int
+    dense_features: int
+    embedding_dim: int
+    heads: int
+    activation: str
+
 
 SeedPath = tuple[int | str, ...]
 """Where a component's randomness comes from (``recsys.seeds.component_path``)."""

@@ -13,7 +13,8 @@ from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
 from recsys.arms import Group
 from recsys.data.schema import Schema
 from recsys.embeddings import uniform_rows
-from recsys.models.blueprint import Blueprint, SeedPath
+from recsys.models.blueprint import Blueprint, SeedPath, Shape
+from recsys.models.built_in import DLRM, MLP, DCNv2, DeepFM
 from recsys.models.config import (
     BuiltInConfig,
     CustomModelConfig,
@@ -24,11 +25,6 @@ from recsys.models.config import (
     ModelConfig,
 )
 from recsys.models.custom.blueprint import custom_blueprint
-from recsys.models.dcn import DCNv2
-from recsys.models.deepfm import DeepFM
-from recsys.models.dlrm import DLRM
-from recsys.models.mlp import MLP
-from recsys.models.shape import Shape
 from recsys.seeds import torch_generator
 
 _NETWORKS: dict[type[BuiltInConfig], Callable[[Any, Shape, Sequence[torch.Generator]], nn.Module]]

@@ -18,8 +18,7 @@ from recsys.errors import ConfigError, DataError
 from recsys.files import replaceable, sha256_of
 from recsys.module import Arm
 from recsys.serving.archive import write_program
-from recsys.serving.description import DESCRIPTION, PROGRAM, Description, TableRead
-from recsys.serving.loader import Bag
+from recsys.serving.loader import DESCRIPTION, PROGRAM, Bag, Description, TableRead
 from recsys.serving.program import Program
 
 _EXAMPLES = 4

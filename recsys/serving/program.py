@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
 
 from recsys.data.schema import Schema
-from recsys.models.stacked import Stacked
+from recsys.models.built_in import Stacked
 from recsys.module import Arm
 from recsys.serving.loader import Bag
 

@@ -24,9 +24,8 @@ from distrib.trials.results import read_trial, trial_directory
 from jobs.command import guarded
 from jobs.experiment.loading import load_experiment
 from jobs.experiment.planning import plan
-from jobs.progress import read_status
+from jobs.progress import read_status, train_groups
 from jobs.report import report
-from jobs.running import train_groups
 from jobs.sweep import sweep
 from recsys.data.click_log import ClickLog
 from tests.support.experiments import (

@@ -15,7 +15,7 @@ from torchrec.modules.embedding_configs import EmbeddingBagConfig, PoolingType
 from torchrec.modules.embedding_modules import EmbeddingBagCollection
 from torchrec.sparse.jagged_tensor import KeyedTensor
 
-from distrib.parameter_store.parameters import digest
+from distrib.parameter_store.shard import digest
 from recsys.data.click_log import ClickLog
 from recsys.data.schema import Schema
 from tests.support.logs import bag_of

@@ -15,11 +15,9 @@ import ray
 from ray.exceptions import RayActorError
 
 from distrib.engines.asynchronous.messages import PushReply, Servers
-from distrib.engines.asynchronous.store_client import Pulling, StoreClient
+from distrib.engines.asynchronous.rpc import Pulling, StoreClient
 from distrib.engines.asynchronous.worker import Worker
-from distrib.parameter_store.parameters import Parameters
-from distrib.parameter_store.shard import Version
-from distrib.parameter_store.shard_server import ShardServer
+from distrib.parameter_store.shard import Parameters, ShardServer, Version
 from distrib.scheduling.processes import own_name
 from tests.support.patience import wait_until
 from tests.support.signed import file_of, sign

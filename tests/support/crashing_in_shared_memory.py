@@ -14,7 +14,7 @@ from distrib.engines.asynchronous.messages import Servers
 from distrib.engines.asynchronous.shared_memory_worker import SharedMemoryLoop, SharedMemoryWorker
 from distrib.parameter_store.shared_journal import Journal
 from distrib.scheduling.processes import ProcessName, name_of, own_name
-from distrib.training.shared_memory_trainer import Computed, SharedMemoryTrainer
+from distrib.training.step import Computed, SharedMemoryTrainer
 from recsys.data.batch import Batch
 from tests.support.patience import wait_until
 from tests.support.signed import file_of, sign

@@ -20,7 +20,7 @@ from ray.cluster_utils import Cluster
 from distrib.engines.asynchronous import driver
 from distrib.engines.asynchronous import worker_pool as crew
 from distrib.engines.asynchronous.messages import Servers
-from distrib.engines.asynchronous.store_client import StoreClient
+from distrib.engines.asynchronous.rpc import StoreClient
 from distrib.engines.asynchronous.worker import Worker
 from distrib.engines.registry import train
 from distrib.scheduling.processes import own_name

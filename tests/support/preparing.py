@@ -9,11 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from recsys.data.click_log import ClickLog
-from recsys.data.preparation import prepare
-from recsys.data.readers.sources import Paths, find_sources
+from recsys.data.preparation import Split, SplitBy, prepare
+from recsys.data.readers.delimited import Paths, find_sources
 from recsys.data.readers.table_schema import TableSchema
 from recsys.data.readers.tabular import PATTERNS, Tabular
-from recsys.data.splits import Split, SplitBy
 
 ALL_TRAIN = Split(by=SplitBy.FRACTION, valid=0, test=0)
 SCHEMA = {"label": "y", "categorical": ["c"]}

@@ -19,12 +19,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from distrib.engines.synchronous import checkpoints
-from distrib.engines.synchronous.input import RankGroup
+from distrib.engines.synchronous.metrics import MetricsState, NullTracker
 from distrib.engines.synchronous.rank_training import RankContext, RankTraining
 from distrib.engines.synchronous.run import training_digest
 from distrib.engines.synchronous.sharded_arm import ShardedArm, whole
-from distrib.engines.synchronous.tracking import NullTracker
-from distrib.engines.synchronous.training_metrics import MetricsState
+from distrib.engines.synchronous.step import RankGroup
 from distrib.trials.trial import Trial
 from recsys.data.click_log import ClickLog
 

@@ -13,7 +13,7 @@ import pytest
 
 from distrib.engines import local
 from distrib.errors import TrialFailed
-from distrib.scheduling.probe import Probe, probe
+from distrib.scheduling.resources import Probe, probe
 from distrib.trials.failures import Failure, write_failure
 from distrib.trials.grouping import Group
 from distrib.trials.remote_results import Results

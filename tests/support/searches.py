@@ -11,8 +11,7 @@ from scipy.stats import t as student
 
 from analysis.statistics.intervals import Interval
 from jobs.tuning.config import SearchConfig
-from jobs.tuning.policy import Candidate, Evidence, Propose, Request, Verdict, begin, decide
-from jobs.tuning.proposals import evenly
+from jobs.tuning.policy import Candidate, Evidence, Propose, Request, Verdict, begin, decide, evenly
 from recsys.seeds import generator
 
 Curve = Callable[[float], float]

@@ -11,8 +11,7 @@ from distrib.engines.asynchronous.messages import Report
 from distrib.engines.asynchronous.rpc import WorkerContext
 from distrib.engines.asynchronous.shared_memory_worker import TALLIES, SharedMemoryLoop
 from distrib.parameter_store.shared_memory import SharedMemory, plan_of
-from distrib.training.shared_memory_trainer import Computed, SharedMemoryTrainer
-from distrib.training.step import arm_of_phase, shape_of_phase
+from distrib.training.step import Computed, SharedMemoryTrainer, arm_of_phase, shape_of_phase
 from distrib.training.windows import Windows
 from distrib.trials.trial import Trial
 from recsys.data.batch import Batch

@@ -22,10 +22,8 @@ from distrib.engines.asynchronous.phase_runner import (
     Training,
     progress_of,
 )
-from distrib.engines.asynchronous.server_store import ServerStore
-from distrib.engines.asynchronous.shared_memory_store import SharedMemoryStore
 from distrib.engines.asynchronous.shared_memory_worker import SharedMemoryWorker
-from distrib.engines.asynchronous.store import Store
+from distrib.engines.asynchronous.stores import ServerStore, SharedMemoryStore, Store
 from distrib.engines.asynchronous.worker import BaseWorker, Worker
 from distrib.engines.asynchronous.worker_pool import WorkerPool
 from distrib.parameter_store.recording import Recording, order_table

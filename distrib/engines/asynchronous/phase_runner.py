@@ -15,7 +15,7 @@ from distrib.engines.asynchronous.dispatcher import Dispatcher
 from distrib.engines.asynchronous.leases import Ledger
 from distrib.engines.asynchronous.messages import Status, TrainingProgress
 from distrib.engines.asynchronous.rpc import ServersLost, answer, reason
-from distrib.engines.asynchronous.store import ResumePoint, Store
+from distrib.engines.asynchronous.stores import ResumePoint, Store
 from distrib.engines.asynchronous.worker_pool import WorkerPool
 from distrib.errors import TrialFailed
 from distrib.parameter_store.shard import Served

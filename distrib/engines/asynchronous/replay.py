@@ -9,14 +9,18 @@ from dataclasses import dataclass
 from torch import nn
 from torchrec.modules.embedding_configs import EmbeddingBagConfig
 
-from distrib.parameter_store.layout import digests, fill_arm, layout_of, parameters_of
-from distrib.parameter_store.parameters import Parameters, join, part_of
-from distrib.parameter_store.row_routing import Route, apply_own_delta
-from distrib.parameter_store.shard import Push, Served, Shard, fresh
+from distrib.parameter_store.layout import (
+    Route,
+    apply_own_delta,
+    digests,
+    fill_arm,
+    layout_of,
+    parameters_of,
+)
+from distrib.parameter_store.shard import Parameters, Push, Served, Shard, fresh, join, part_of
 from distrib.training.device_transfer import Transfer
 from distrib.training.step import Progress, arm_of_phase, refuse_unfit, set_arithmetic
-from distrib.training.window_trainer import WindowTrainer
-from distrib.training.windows import Prepared, Windows
+from distrib.training.windows import Prepared, Windows, WindowTrainer
 from distrib.trials.trial import Trial
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Stream

@@ -16,10 +16,8 @@ from distrib.parameter_store.shared_journal import Fenced, Holding, Journal, Win
 from distrib.parameter_store.shared_memory import SharedMemory, plan_of
 from distrib.parameter_store.shared_segment import Address
 from distrib.scheduling.processes import own_name
-from distrib.training.shared_memory_trainer import SharedMemoryTrainer
-from distrib.training.step import shape_of_phase
-from distrib.training.window_trainer import not_finite
-from distrib.training.windows import Window
+from distrib.training.step import SharedMemoryTrainer, shape_of_phase
+from distrib.training.windows import Window, not_finite
 from recsys.arms import Phase
 from recsys.cost import LookupCounter
 from recsys.data.batch import Batch

@@ -13,14 +13,26 @@ from ray.exceptions import ObjectLostError, RayActorError
 
 from distrib.engines.asynchronous.leases import Lease
 from distrib.engines.asynchronous.messages import Report, Seconds, Servers, WorkerExit
-from distrib.engines.asynchronous.rpc import DispatcherClient, WorkerContext
-from distrib.engines.asynchronous.store_client import Pulling, Pushing, StoreClient
-from distrib.parameter_store.row_routing import shared_rows
+from distrib.engines.asynchronous.rpc import (
+    DispatcherClient,
+    Pulling,
+    Pushing,
+    StoreClient,
+    WorkerContext,
+)
+from distrib.parameter_store.layout import shared_rows
 from distrib.parameter_store.shard import Version
 from distrib.training.device_transfer import Transfer
 from distrib.training.step import set_arithmetic
-from distrib.training.window_trainer import WindowTrainer, not_finite
-from distrib.training.windows import Carried, Change, Staged, Training, Windows
+from distrib.training.windows import (
+    Carried,
+    Change,
+    Staged,
+    Training,
+    Windows,
+    WindowTrainer,
+    not_finite,
+)
 from distrib.trials.trial import Trial
 from recsys.cost import LookupCounter
 from recsys.data.click_log import ClickLog

@@ -30,8 +30,8 @@ from torch.distributed.checkpoint.planner import WriteItem
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
+from distrib.engines.synchronous.metrics import MetricsState
 from distrib.engines.synchronous.sharded_arm import Distributed, ShardedArm
-from distrib.engines.synchronous.training_metrics import MetricsState
 from distrib.trials.folder import inside
 from distrib.trials.json_values import from_json, to_json
 from recsys.errors import DataError

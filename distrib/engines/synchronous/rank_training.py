@@ -21,22 +21,22 @@ from ray.train import Checkpoint
 from torchrec.distributed.train_pipeline import TrainPipelineSparseDist
 
 from distrib.engines.synchronous import checkpoints
-from distrib.engines.synchronous.input import Part, RankGroup, training_parts
-from distrib.engines.synchronous.refusals import refuse_unavailable
-from distrib.engines.synchronous.run import Run
-from distrib.engines.synchronous.sharded_arm import ShardedArm, serving_state
-from distrib.engines.synchronous.status_actor import RankProgressReporter
-from distrib.engines.synchronous.step import StepOutput
-from distrib.engines.synchronous.tracking import (
+from distrib.engines.synchronous.metrics import (
     MLFLOW_RUN,
+    MetricsState,
     NullTracker,
     Tracker,
+    TrainingMetrics,
     evaluation_scalars,
     files_of,
     tracker,
     training_scalars,
 )
-from distrib.engines.synchronous.training_metrics import MetricsState, TrainingMetrics
+from distrib.engines.synchronous.ray_train import RankProgressReporter
+from distrib.engines.synchronous.run import Run
+from distrib.engines.synchronous.sharded_arm import ShardedArm, serving_state
+from distrib.engines.synchronous.sharding_plan import refuse_unavailable
+from distrib.engines.synchronous.step import Part, RankGroup, StepOutput, training_parts
 from distrib.errors import TrialFailed
 from distrib.training.device_transfer import Prefetched
 from distrib.training.evaluator import Evaluator

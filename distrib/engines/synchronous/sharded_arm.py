@@ -27,14 +27,13 @@ from torchrec.modules.embedding_modules import (
     get_embedding_names_by_table,
 )
 
-from distrib.engines.synchronous.input import RankGroup, evaluation_parts
 from distrib.engines.synchronous.sharding_plan import (
     refuse_sharding,
     sharding_kinds,
     sharding_plan,
     suppress_warnings,
 )
-from distrib.engines.synchronous.step import Head, Run, Step
+from distrib.engines.synchronous.step import Head, RankGroup, Run, Step, evaluation_parts
 from distrib.training.step import dense_optimizer, shape_of_phase
 from recsys.arms import Phase
 from recsys.config import Recipe
@@ -42,8 +41,8 @@ from recsys.data.schema import Schema
 from recsys.data.stream import Batches, part
 from recsys.embeddings import feature_key, table_name, table_optimizer
 from recsys.engines import SyncEngine
+from recsys.models.built_in import Stacked
 from recsys.models.config import CustomModelConfig
-from recsys.models.stacked import Stacked
 from recsys.module import Arm
 from recsys.seeds import Seeds, component_path
 

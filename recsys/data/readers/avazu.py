@@ -13,10 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.data.readers.delimited import TextFormat, read_text
+from recsys.data.readers.delimited import COMPRESSED, Pattern, TextFormat, read_each, read_text
 from recsys.data.readers.reader import Categorical, Chunk, Columns, Origin, Source, Traits
 from recsys.data.readers.request import Request
-from recsys.data.readers.sources import COMPRESSED, Pattern, read_each
 from recsys.data.readers.values import first_failing, labels, shown
 from recsys.errors import DataError
 

@@ -14,10 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recsys.data.readers.delimited import TextFormat, count_lines, read_text
+from recsys.data.readers.delimited import (
+    COMPRESSED,
+    Pattern,
+    TextFormat,
+    count_lines,
+    read_each,
+    read_text,
+)
 from recsys.data.readers.reader import Categorical, Chunk, Columns, Origin, Source, Traits
 from recsys.data.readers.request import Request
-from recsys.data.readers.sources import COMPRESSED, Pattern, read_each
 from recsys.data.readers.values import labels, numbers, signed_log
 
 NUMERICAL = tuple(f"I{i}" for i in range(1, 14))

@@ -6,8 +6,8 @@ named like train, valid and test are the splits.
 
 from __future__ import annotations
 
+from recsys.data.readers.delimited import COMPRESSED, Pattern
 from recsys.data.readers.request import Request
-from recsys.data.readers.sources import COMPRESSED, Pattern
 from recsys.data.readers.table_schema import CategoricalColumn, TableSchema
 from recsys.data.readers.tabular import Tabular
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from recsys.data.readers.delimited import TextFormat, read_text
+from recsys.data.readers.delimited import COMPRESSED, TextFormat, read_text
 from recsys.data.readers.movielens_tables import (
     SideTable,
     atomic_items,
@@ -24,7 +24,6 @@ from recsys.data.readers.movielens_tables import (
 )
 from recsys.data.readers.reader import Categorical, Chunk, Columns, Origin, Traits
 from recsys.data.readers.request import Request
-from recsys.data.readers.sources import COMPRESSED
 from recsys.data.readers.values import numbers
 from recsys.errors import ConfigError, DataError
 

@@ -10,11 +10,11 @@ from recsys.calls import nearest
 from recsys.data.readers import avazu, criteo, frappe, tabular
 from recsys.data.readers.avazu import Avazu
 from recsys.data.readers.criteo import Criteo
+from recsys.data.readers.delimited import Pattern
 from recsys.data.readers.frappe import open_frappe
 from recsys.data.readers.movielens import MovieLens
 from recsys.data.readers.reader import Reader
 from recsys.data.readers.request import Request
-from recsys.data.readers.sources import Pattern
 from recsys.data.readers.tabular import Tabular
 from recsys.data.synthetic import open_synthetic
 from recsys.errors import ConfigError

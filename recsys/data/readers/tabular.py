@@ -13,10 +13,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from recsys.data.encoding import CODED
-from recsys.data.readers.delimited import TextFormat, check_columns, check_file, read_text
+from recsys.data.readers.delimited import (
+    COMPRESSED,
+    NoRowsError,
+    Pattern,
+    TextFormat,
+    check_columns,
+    check_file,
+    read_each,
+    read_text,
+)
 from recsys.data.readers.reader import Categorical, Chunk, Columns, Origin, Source, Traits
 from recsys.data.readers.request import Request
-from recsys.data.readers.sources import COMPRESSED, NoRowsError, Pattern, read_each
 from recsys.data.readers.table_schema import MultiValuedColumn, TableSchema
 from recsys.data.readers.times import Clock
 from recsys.data.readers.values import (

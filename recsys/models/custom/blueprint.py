@@ -25,9 +25,9 @@ from recsys.data.schema import Schema
 from recsys.embeddings import columns_of
 from recsys.errors import ConfigError
 from recsys.models.blueprint import SeedPath
+from recsys.models.built_in import Stacked
 from recsys.models.config import CustomModelConfig
 from recsys.models.custom.checks import Component, Stacking, check_logits, checked, find_stacking
-from recsys.models.stacked import Stacked
 from recsys.replace import replace_activations, unseen_activations
 from recsys.seeds import global_draws, torch_generator
 

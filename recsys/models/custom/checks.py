@@ -16,7 +16,7 @@ from torchrec.modules.embedding_modules import EmbeddingBagCollection
 from recsys.calls import listed, nearest
 from recsys.data.schema import Schema
 from recsys.errors import ConfigError
-from recsys.models.stacked import Stacked
+from recsys.models.built_in import Stacked
 from recsys.seeds import global_draws
 
 

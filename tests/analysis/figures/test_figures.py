@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from analysis.figures.calibration import calibration, reliability
-from analysis.figures.figure import Absent
-from analysis.figures.labels import label_sizes, place_labels
+from analysis.figures.figure import Absent, label_sizes, place_labels
 from analysis.figures.learning_curves import pd_progress
 from analysis.figures.render import HEIGHT, WIDTH, embed
 from analysis.figures.tradeoff_plots import (

@@ -11,8 +11,7 @@ import pytest
 
 from analysis.figures.figure import Absent, Figure
 from analysis.figures.render import THEMES
-from analysis.report.document import FIGURES, arms_of, figures, render, sections, write_page
-from analysis.report.listings import spent
+from analysis.report.document import FIGURES, arms_of, figures, render, sections, spent, write_page
 from analysis.report.tradeoff_table import COLUMNS, rows
 from analysis.results.reading import read_sweep
 from analysis.results.spending import Prices, Spending, Spent, write_spending

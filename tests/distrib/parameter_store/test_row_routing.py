@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distrib.parameter_store.parameters import Parameters, part_of
-from distrib.parameter_store.row_routing import Route, apply_own_delta
-from distrib.parameter_store.shard import Push, Shard, Version, fresh
+from distrib.parameter_store.layout import Route, apply_own_delta
+from distrib.parameter_store.shard import Parameters, Push, Shard, Version, fresh, part_of
 
 ROWS = 23
 

@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 
 from distrib.engines.asynchronous.leases import Staleness
-from distrib.parameter_store.parameters import Parameters, dense_span, join, part_of, rows_by_shard
-from distrib.parameter_store.shard import Push, Shard, Version, fresh
+from distrib.parameter_store.shard import (
+    Parameters,
+    Push,
+    Shard,
+    Version,
+    dense_span,
+    fresh,
+    join,
+    part_of,
+    rows_by_shard,
+)
 
 
 def parameters(rows: int = 6, dense: int = 5, seed: int = 0) -> Parameters:

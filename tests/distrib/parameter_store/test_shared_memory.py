@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from distrib.engines.local import fit
-from distrib.parameter_store.parameters import digest
+from distrib.parameter_store.shard import digest
 from recsys.config import Recipe
 from recsys.embeddings import fused_collection
 from recsys.module import Arm

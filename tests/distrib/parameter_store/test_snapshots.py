@@ -10,9 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from distrib.parameter_store.parameters import Parameters
-from distrib.parameter_store.shard import Served, ShardState, Version
-from distrib.parameter_store.shard_server import digest_of, write_shard
+from distrib.parameter_store.shard import (
+    Parameters,
+    Served,
+    ShardState,
+    Version,
+    digest_of,
+    write_shard,
+)
 from distrib.parameter_store.snapshots import (
     FORMAT,
     SnapshotStore,

@@ -8,14 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from distrib.parameter_store.layout import parameters_of
-from distrib.parameter_store.parameters import Parameters
-from distrib.parameter_store.row_routing import Route, apply_own_delta, shared_rows
-from distrib.parameter_store.shard import Shard, fresh
+from distrib.parameter_store.layout import Route, apply_own_delta, parameters_of, shared_rows
+from distrib.parameter_store.shard import Parameters, Shard, fresh
 from distrib.training.device_transfer import Transfer
 from distrib.training.step import arm_of_phase
-from distrib.training.window_trainer import WindowTrainer
-from distrib.training.windows import Carried, Windows
+from distrib.training.windows import Carried, Windows, WindowTrainer
 from distrib.trials.trial import Trial
 from recsys.config import Recipe
 from recsys.data.stream import Stream

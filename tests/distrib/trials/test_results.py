@@ -18,7 +18,7 @@ from recsys.config import OptimizerConfig
 from recsys.errors import DataError
 from recsys.models.config import CustomModelConfig
 from recsys.seeds import Seeds
-from recsys.serving.weight_files import read_weights
+from recsys.serving.weights import read_weights
 from tests.support.logs import small_log, small_recipe, trials
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from analysis.results.spending import Prices, Spent
 from distrib.engines import local
-from distrib.scheduling.probe import Probe, probe, trains_alone
+from distrib.scheduling.resources import Probe, probe, trains_alone
 from distrib.trials.grouping import Group
 from distrib.trials.results import trial_directory, write_trial
 from jobs.costs.cost_report import planned_words, spent_words
@@ -246,7 +246,7 @@ def test_a_probe_trains_a_few_batches_of_every_phase_and_tells_seconds_an_exampl
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_probes_run_on_ray_and_one_that_fails_gives_its_reason(log):
-    from distrib.scheduling.probe import run_probes
+    from distrib.scheduling.resources import run_probes
 
     good = group(log)
     bad = group(log, optimizer={"sparse": "adam"})

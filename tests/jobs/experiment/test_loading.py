@@ -12,8 +12,7 @@ import pytest
 import yaml
 
 from jobs.experiment.loading import load_experiment, parse_experiment
-from jobs.experiment.schema import Defaults, Settings
-from jobs.experiment.validation import Faults
+from jobs.experiment.schema import Defaults, Faults, Settings
 from jobs.experiments import shipped_experiments
 from jobs.reference import EXAMPLE
 from recsys.engines import ENGINE_KINDS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobs.costs.estimates import read_prices
-from jobs.experiment.validation import Faults, read_validated
+from jobs.experiment.schema import Faults, read_validated
 from recsys.data.readers.table_schema import TableSchema
 from recsys.errors import ConfigError
 

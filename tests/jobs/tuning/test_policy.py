@@ -15,10 +15,10 @@ from jobs.tuning.policy import (
     Request,
     contenders,
     decide,
+    evenly,
     leader,
     standing,
 )
-from jobs.tuning.proposals import evenly
 from tests.support.searches import Truth, config, interval, run
 
 FALLING = Truth(loss=lambda beta: 0.001 * (beta / 2) ** 2, pd=lambda beta: 0.12 / (1 + beta))

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.tuning.policy import Outcome
-from jobs.tuning.proposals import evenly, proposer
+from jobs.tuning.policy import Outcome, evenly, proposer
 from recsys.errors import ConfigError
 from tests.support.searches import Truth, config, run
 

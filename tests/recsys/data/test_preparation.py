@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.data.preparation import Encodings, prepare
+from recsys.data.preparation import Encodings, Split, SplitBy, prepare
 from recsys.data.readers.reader import Categorical, Chunk, Columns, Origin, Traits
-from recsys.data.splits import Split, SplitBy
 from recsys.errors import ConfigError, DataError
 from tests.support.rows import lists_of, plain
 

@@ -10,12 +10,9 @@ import torch
 from torch.nn.functional import relu
 
 from recsys.activations import smelu
+from recsys.models.blueprint import Shape
+from recsys.models.built_in import DLRM, MLP, DCNv2, DeepFM
 from recsys.models.config import DCNv2Config, DeepFMConfig, DLRMConfig, MLPConfig
-from recsys.models.dcn import DCNv2
-from recsys.models.deepfm import DeepFM
-from recsys.models.dlrm import DLRM
-from recsys.models.mlp import MLP
-from recsys.models.shape import Shape
 from tests.support.networks import assert_each_equals, plain_mlp
 
 N, B, T, E = 3, 5, 4, 4

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recsys.models.stacked import Stacked
+from recsys.models.built_in import Stacked
 
 N, B, D, C = 3, 4, 2, 5
 DENSE = torch.randn(N, B, D, generator=torch.Generator().manual_seed(1))

@@ -14,7 +14,7 @@ from recsys.data.synthetic import Synthetic
 from recsys.errors import ConfigError, DataError
 from recsys.serving.export import check_place, export, exported
 from recsys.serving.loader import load
-from recsys.serving.requests import request_of
+from recsys.serving.timing import request_of
 from recsys.serving.weights import rebuilt
 from tests.support.arms import ARMS
 from tests.support.logs import own_recipe, small_log, small_recipe, trials

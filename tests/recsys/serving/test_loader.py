@@ -21,10 +21,9 @@ from distrib.engines.local import train
 from recsys.data.stream import Batches
 from recsys.errors import DataError
 from recsys.files import sha256_of
-from recsys.serving.description import DESCRIPTION, PROGRAM
 from recsys.serving.export import export
-from recsys.serving.loader import load
-from recsys.serving.requests import request_of
+from recsys.serving.loader import DESCRIPTION, PROGRAM, load
+from recsys.serving.timing import request_of
 from recsys.serving.weights import rebuilt
 from tests.support.logs import small_log, small_recipe, trials
 from tests.support.shared import ROOT

@@ -18,8 +18,7 @@ from recsys.data.stream import Batches
 from recsys.errors import DataError
 from recsys.files import sha256_of
 from recsys.module import served_logits
-from recsys.serving.weight_files import WEIGHTS, WEIGHTS_META, read_weights, write_weights
-from recsys.serving.weights import rebuilt
+from recsys.serving.weights import WEIGHTS, WEIGHTS_META, read_weights, rebuilt, write_weights
 from tests.support.arms import ARMS
 from tests.support.logs import own_recipe, small_log, small_recipe, trials
 

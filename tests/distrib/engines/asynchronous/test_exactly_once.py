@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from distrib.engines.asynchronous import driver, server_store
+from distrib.engines.asynchronous import driver, stores
 from distrib.engines.asynchronous import phase_runner as generation
 from distrib.engines.asynchronous.replay import replay
 from distrib.engines.asynchronous.worker_pool import WorkerPool
@@ -120,7 +120,7 @@ def test_a_push_that_comes_after_anothers_is_refused(log, tmp_path, monkeypatch)
     monkeypatch.setattr(driver, "Worker", worker_whose_push_is_late(tmp_path, 5, 4 * 38 - 1))
     # Whoever hangs is ended as soon as it is silent; here that comes too late.
     monkeypatch.setattr(WorkerPool, "kill", lambda self, names: None)
-    monkeypatch.setattr(server_store, "_SILENT_LEASES", 600)  # all shards are well, if slow
+    monkeypatch.setattr(stores, "_SILENT_LEASES", 600)  # all shards are well, if slow
     (trial,) = trials(log, recipe(4, lease_s=1.0), 1)
 
     (result,) = train(log, [trial])
@@ -137,9 +137,9 @@ def test_a_worker_and_a_shard_that_hang_are_ended_and_every_example_counts_once(
     worker, shard = tmp_path / "worker", tmp_path / "shard"
     # The worker hangs before a snapshot with which the training goes on when the shard hung.
     monkeypatch.setattr(driver, "Worker", worker_that_hangs(20, worker))
-    monkeypatch.setattr(server_store, "ShardServer", shard_that_hangs(80, shard))
+    monkeypatch.setattr(stores, "ShardServer", shard_that_hangs(80, shard))
     monkeypatch.setattr(generation, "Dispatcher", dispatcher_that_misses(20, worker))
-    monkeypatch.setattr(server_store, "_SILENT_LEASES", 4 / LEASE_S)
+    monkeypatch.setattr(stores, "_SILENT_LEASES", 4 / LEASE_S)
     saved = {"snapshots": str(tmp_path / "snapshots"), "snapshot_every": 25}
     (trial,) = trials(log, recipe(4, **saved), 1)
 

@@ -10,7 +10,7 @@ import pytest
 from distrib.engines.asynchronous import phase_runner as module
 from distrib.engines.asynchronous.messages import Servers, Status, TrainingProgress
 from distrib.engines.asynchronous.phase_runner import PhaseResult, PhaseRunner, Progress, Training
-from distrib.engines.asynchronous.store import ResumePoint
+from distrib.engines.asynchronous.stores import ResumePoint
 from distrib.parameter_store.snapshots import Manifest, Snapshot
 from distrib.training.windows import Windows
 from recsys.engines import AsyncEngine

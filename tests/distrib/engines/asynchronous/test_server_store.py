@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from distrib.engines.asynchronous import server_store
-from distrib.engines.asynchronous.server_store import ServerStore
+from distrib.engines.asynchronous import stores
+from distrib.engines.asynchronous.stores import ServerStore
 from recsys.errors import ConfigError
 from tests.support.logs import small_log, small_recipe, trials
 
@@ -46,7 +46,7 @@ def largest(log, trial) -> int:
 def test_a_model_of_which_the_driver_can_hold_five_copies_is_taken(
     log, trial, largest, monkeypatch
 ) -> None:
-    monkeypatch.setattr(server_store, "available_bytes", lambda: 5 * largest)
+    monkeypatch.setattr(stores, "available_bytes", lambda: 5 * largest)
 
     begun(log, trial, 0)
 
@@ -54,7 +54,7 @@ def test_a_model_of_which_the_driver_can_hold_five_copies_is_taken(
 def test_one_of_which_it_cannot_is_refused_by_its_largest_phase(
     log, trial, largest, monkeypatch
 ) -> None:
-    monkeypatch.setattr(server_store, "available_bytes", lambda: 5 * largest - 1)
+    monkeypatch.setattr(stores, "available_bytes", lambda: 5 * largest - 1)
 
     with pytest.raises(ConfigError, match=r"store: server needs .* GB where the driver is, for 5"):
         begun(log, trial, 0)

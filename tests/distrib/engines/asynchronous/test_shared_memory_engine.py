@@ -15,7 +15,7 @@ from distrib.engines.asynchronous import phase_runner as generation
 from distrib.engines.asynchronous import worker_pool as crew
 from distrib.engines.registry import train
 from distrib.parameter_store import shared_segment
-from distrib.parameter_store.parameters import digest
+from distrib.parameter_store.shard import digest
 from distrib.scheduling.processes import end
 from recsys.config import Recipe
 from recsys.errors import ConfigError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from distrib.engines.asynchronous.shared_memory_store import SharedMemoryStore
 from distrib.engines.asynchronous.shared_memory_worker import TALLIES
+from distrib.engines.asynchronous.stores import SharedMemoryStore
 from distrib.parameter_store import shared_segment
 from distrib.parameter_store.shared_memory import plan_of
 from distrib.training.step import shape_of_phase

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from distrib.engines.asynchronous import server_store as module
+from distrib.engines.asynchronous import stores as module
 from distrib.engines.asynchronous.rpc import ANSWER_S, ServersLost
-from distrib.engines.asynchronous.server_store import ServerStore
-from distrib.engines.asynchronous.store import ResumePoint
+from distrib.engines.asynchronous.stores import ResumePoint, ServerStore
 from recsys.engines import AsyncEngine
 
 LEASE_S = 5.0

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from distrib.engines.synchronous.input import RankGroup, evaluation_parts, filled, training_parts
+from distrib.engines.synchronous.step import RankGroup, evaluation_parts, filled, training_parts
 from recsys.data.stream import Batches, Stream
 from tests.support.logs import small_log, small_recipe, trials
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from distrib.engines.synchronous.refusals import refuse_lost_scalars, refuse_unavailable
+from distrib.engines.synchronous.sharding_plan import refuse_lost_scalars, refuse_unavailable
 from recsys.errors import ConfigError
 from tests.support.logs import small_recipe
 

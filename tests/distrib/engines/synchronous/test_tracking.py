@@ -10,8 +10,12 @@ import pytest
 import torch
 from sklearn.metrics import log_loss
 
-from distrib.engines.synchronous.tracking import evaluation_scalars, tracker, training_scalars
-from distrib.engines.synchronous.training_metrics import ReducedMetrics
+from distrib.engines.synchronous.metrics import (
+    ReducedMetrics,
+    evaluation_scalars,
+    tracker,
+    training_scalars,
+)
 from distrib.training.evaluator import EvaluationPoint, sigmoid
 from recsys.models.config import CustomModelConfig
 from tests.support.events import scalars

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torchrec.distributed.train_pipeline import TrainPipelineSparseDist
 
+from distrib.engines.synchronous import metrics as account
 from distrib.engines.synchronous import rank_training as training
-from distrib.engines.synchronous import training_metrics as account
 from distrib.engines.synchronous.rank_training import RankContext, RankTraining
 from distrib.engines.synchronous.sharded_arm import ShardedArm
 from distrib.training.step import arm_of_phase, dense_optimizer, train_step

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from recsys.data.preparation import prepare
+from recsys.data.preparation import Split, prepare
 from recsys.data.readers.avazu import Avazu
 from recsys.data.readers.reader import Source
-from recsys.data.splits import Split
 from recsys.errors import DataError
 from tests.support.tables import AVAZU_COLUMNS, same_classes, write_avazu, write_lines
 

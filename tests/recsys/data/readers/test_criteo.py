@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.data.preparation import Encodings, prepare
+from recsys.data.preparation import Encodings, Split, prepare
 from recsys.data.readers.criteo import PATTERNS, Criteo
+from recsys.data.readers.delimited import Paths, find_sources
 from recsys.data.readers.reader import Source
-from recsys.data.readers.sources import Paths, find_sources
-from recsys.data.splits import Split
 from recsys.errors import DataError
 from tests.support.shared import shared
 from tests.support.tables import criteo_line, same_classes, write_lines

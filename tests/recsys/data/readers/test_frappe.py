@@ -6,9 +6,9 @@ import gzip
 import pytest
 
 from recsys.data.preparation import prepare
+from recsys.data.readers.delimited import Paths, find_sources
 from recsys.data.readers.frappe import CATEGORICAL, PATTERNS, open_frappe
 from recsys.data.readers.request import Request
-from recsys.data.readers.sources import Paths, find_sources
 from recsys.errors import DataError
 from tests.support.shared import shared
 from tests.support.tables import write_lines

@@ -5,11 +5,10 @@ import functools
 import numpy as np
 import pytest
 
-from recsys.data.preparation import prepare
+from recsys.data.preparation import Split, prepare
 from recsys.data.readers.movielens import MovieLens
 from recsys.data.readers.reader import Source
 from recsys.data.readers.request import Request
-from recsys.data.splits import Split
 from recsys.errors import ConfigError, DataError
 from tests.support.rows import lists_of
 from tests.support.tables import (

@@ -12,11 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.data.preparation import prepare
+from recsys.data.preparation import Split, SplitBy, prepare
 from recsys.data.readers.reader import Source
 from recsys.data.readers.table_schema import TableSchema
 from recsys.data.readers.tabular import Tabular
-from recsys.data.splits import Split, SplitBy
 from recsys.errors import DataError
 from tests.support.rows import lists_of, plain
 from tests.support.tables import same_classes, write_lines
