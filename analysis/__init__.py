@@ -1,1 +1,1 @@
-"""What comes out: prediction difference, intervals, tables, figures. Needs no Ray and no torch."""
+"""What is reported: statistics, verdict, tables, figures. Needs neither Ray nor torch."""

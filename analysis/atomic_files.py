@@ -1,4 +1,4 @@
-"""Writes files atomically."""
+"""Atomic writing of files and directories."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
-    """Let ``write`` fill a temporary neighbour of ``path``, then give it that name."""
+    """Write a file atomically: ``write`` fills a temporary file, which is then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
     try:
@@ -24,10 +24,10 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
 
 @contextmanager
 def whole_directory(place: Path) -> Iterator[Path]:
-    """Have a new directory within the block that takes the place of another at its end.
+    """Provide a new directory inside the block that replaces ``place`` at the end.
 
-    What lies there and was not written anew is kept. Where ``place`` is a link, the directory
-    behind is replaced. If the block raises, nothing changes.
+    Existing files that were not written anew are kept. If ``place`` is a link, its target is
+    replaced. If the block raises, nothing changes.
     """
     place = place.resolve()
     if place.exists() and not place.is_dir():

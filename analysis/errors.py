@@ -1,5 +1,5 @@
-"""Errors of reading results; apart, so that a command line's edge need not load pandas."""
+"""Errors of reading results; a separate module, so that the CLI need not load pandas."""
 
 
 class ResultsError(Exception):
-    """A results directory or prediction file is not what was promised."""
+    """A results directory or prediction file is invalid."""

@@ -1,9 +1,8 @@
-"""Prediction difference (PD): how far models that should be the same model disagree.
+"""Prediction difference (PD) of M models trained alike.
 
-Every function takes ``predictions`` of shape ``(M, N)``, M models by N examples, and ``weights``
-``(N,)`` (none means one each), and averages over examples and over the unordered pairs of models.
-Those that rank take ``groups`` ``(N,)``, integers or strings that need not be sorted. Input that is
-not what was promised is a ``ValueError``; what the input leaves undefined is NaN.
+``predictions`` is ``(M, N)``, ``weights`` ``(N,)`` (None: all 1). Results are means over examples
+and unordered pairs of models. ``groups`` is ``(N,)``, integers or strings in any order. Invalid
+input raises ``ValueError``; an undefined result is NaN.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ def absolute_pd(predictions: ArrayLike, weights: ArrayLike | None = None) -> flo
 def logit_pd(predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Return the mean of ``|logit p_i - logit p_j|`` over examples and pairs.
 
-    Probabilities are held one machine epsilon of their own dtype away from 0 and 1.
+    Probabilities are clipped to one machine epsilon of their dtype from 0 and 1.
 
     >>> round(logit_pd([[0.2, 0.5], [0.5, 0.5]]), 4)
     0.6931
@@ -83,10 +82,10 @@ def label_churn(
     labels: ArrayLike | None = None,
     threshold: float | None = None,
 ) -> float:
-    """Return the share of examples that two models put on different sides of ``threshold``.
+    """Return the share of examples that two models classify differently at ``threshold``.
 
-    A prediction at the threshold counts as above it. The default threshold is the base rate: the
-    mean of ``labels`` where given, else what the models hold it to be, their mean prediction.
+    A prediction at the threshold is positive. The default threshold is the base rate: the mean of
+    ``labels``, or the mean prediction without labels.
 
     >>> label_churn([[0.2, 0.6], [0.3, 0.4]], threshold=0.5)
     0.5
@@ -106,11 +105,10 @@ def swap_rate(
 ) -> float:
     """Return the share of item pairs within a group that two models order differently.
 
-    Groups count by their number of pairs, so this is all swapped pairs over all pairs; with
-    weights, a pair of items weighs the product of theirs. A pair that one model ties and the other
-    does not is half a swap, one that both tie is none (Kendall's distance with penalty one half:
-    Fagin et al. 2006, doi 10.1137/05063088X), so that equal models never swap. NaN where no group
-    has two items. Scores may be any finite numbers.
+    It is all swapped pairs divided by all pairs; with weights, a pair has the product of its items'
+    weights. A pair tied in one model only is half a swap, tied in both none (Kendall's distance
+    with penalty 1/2: Fagin et al. 2006, doi 10.1137/05063088X). NaN if no group has two items.
+    Scores may be any finite numbers.
 
     >>> swap_rate([[0.1, 0.2, 0.3], [0.1, 0.3, 0.2]], groups=[1, 1, 1])
     0.3333333333333333
@@ -125,10 +123,10 @@ def swap_rate(
 def top_k_overlap(
     predictions: ArrayLike, weights: ArrayLike | None = None, *, groups: ArrayLike, k: int = 10
 ) -> float:
-    """Return the mean Jaccard index of two models' k best items of a group.
+    """Return the mean Jaccard index of two models' top k items of a group.
 
-    Groups count alike, or by the mean weight of their items. Items of equal score are taken in
-    stored order. In a group of at most k items the two sets are the same: it counts as 1.
+    Groups have equal weight, or the mean weight of their items. Ties are in stored order. A group
+    of at most k items has 1.
 
     >>> round(top_k_overlap([[0.1, 0.2, 0.3], [0.1, 0.3, 0.2]], groups=[1, 1, 1], k=1), 4)
     0.0
@@ -154,17 +152,17 @@ def absolute_difference(p: Floats, q: Floats) -> Floats:
 
 
 def logit_difference(p: Floats, q: Floats, *, edge: float) -> Floats:
-    """Return ``|logit p - logit q|`` of each element, both held ``edge`` away from 0 and 1."""
+    """Return ``|logit p - logit q|`` elementwise, clipped ``edge`` from 0 and 1."""
     return np.abs(_logit(p, edge) - _logit(q, edge))
 
 
 def side_difference(p: Floats, q: Floats, *, threshold: float) -> Floats:
-    """Return 1 for each element of which one is below ``threshold`` and the other not, else 0."""
+    """Return 1 for elements on different sides of ``threshold``, else 0."""
     return ((p >= threshold) != (q >= threshold)).astype(np.float64)
 
 
 def mean_deviation(predictions: Floats, *, relative: bool) -> Floats:
-    """Return the mean over models of ``|p_m - p̄|`` of ``(M, N)``, ``(N,)``; relative is over p̄."""
+    """Return the mean over models of ``|p_m - p̄|``, ``(M, N)`` to ``(N,)``; or relative to p̄."""
     mean = predictions.mean(axis=0)
     deviation = np.abs(predictions - mean).mean(axis=0)
     if not relative:
@@ -179,7 +177,7 @@ def checked(
     probabilities: bool = True,
     models: int = 2,
 ) -> tuple[NDArray[np.floating], Floats]:
-    """Return predictions ``(M, N)`` and float64 weights ``(N,)``, or say what is wrong."""
+    """Return predictions ``(M, N)`` and float64 weights ``(N,)``, or raise ValueError."""
     p = np.asarray(predictions)
     p = p if p.dtype.kind == "f" else p.astype(np.float64)
     if p.ndim != 2 or p.shape[0] < models or p.shape[1] < 1:

@@ -1,4 +1,4 @@
-"""Names and texts of others: which names are allowed, and how each medium escapes a text."""
+"""Validation of arm and experiment names, and escaping of foreign text for each output format."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def check_arm_name(name: object) -> str:
-    """Return the name of an arm; ValueError says what is expected where it is not allowed."""
+    """Return a valid arm name, or raise ValueError with what is expected."""
     if not isinstance(name, str) or not _ARM_NAME.fullmatch(name):
         raise ValueError(
             f"found the name {shortened(repr(name), 60)}, expected letters, digits, '_' and '-'"
@@ -42,16 +42,13 @@ def check_arm_name(name: object) -> str:
 
 
 def check_read_arm_name(name: str) -> str:
-    """Return the name of an arm of results: as in an experiment, or ``arm@value`` of a search."""
+    """Return a valid arm name of results: as in an experiment, or ``arm@value`` of a search."""
     check_arm_name(_SEARCHED_VALUE.sub("", name))
     return name
 
 
 def check_experiment_name(name: str) -> str:
-    """Return the name of an experiment, which is shown, and names the folder of its results.
-
-    ValueError says what is expected where it is not allowed.
-    """
+    """Return a valid experiment name, or raise ValueError with what is expected."""
     is_inner = {"", ".", ".."}.isdisjoint(name.split("/"))
     if not is_inner or not name.isprintable() or len(name) > LONGEST_NAME:
         raise ValueError(
@@ -72,7 +69,7 @@ def printable(text: str) -> str:
 
 
 def shortened(text: str, most: int) -> str:
-    """Return a text of at most ``most`` characters: where it is longer, without its middle."""
+    """Return a text of at most ``most`` characters, with its middle removed if longer."""
     if len(text) <= most:
         return text
     tail = most // 4
@@ -80,22 +77,22 @@ def shortened(text: str, most: int) -> str:
 
 
 def listed(names: Iterable[object]) -> str:
-    """Return names as a message lists them."""
+    """Return names for a message."""
     return shortened(", ".join(map(str, names)), 240)
 
 
 def as_latex(text: str) -> str:
-    """Return a text as LaTeX shows it."""
+    """Return a text escaped for LaTeX."""
     return "".join(_LATEX.get(each, each) for each in printable(text))
 
 
 def as_markdown(text: str) -> str:
-    """Return a text as Markdown shows it."""
+    """Return a text escaped for Markdown."""
     return _MARKDOWN.sub(r"\\\g<0>", printable(text))
 
 
 def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table for CSV, of which no text is a formula to a spreadsheet."""
+    """Return a table for CSV in which no text is a spreadsheet formula."""
 
     def quoted(value: object) -> object:
         return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

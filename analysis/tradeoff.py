@@ -1,4 +1,4 @@
-"""The trade-off table: one row an arm, with accuracy, prediction difference and cost."""
+"""The trade-off table: one row for each arm, with accuracy, prediction difference and cost."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ SPEEDS = ("train_examples_per_second", "serve_us_per_example")
 
 
 def tradeoff_table(directory: Path | str) -> pd.DataFrame:
-    """Return the trade-off table of a sweep's directory, one row an arm.
+    """Return the trade-off table of a sweep's directory, one row for each arm.
 
     Columns: ``arm, activation, beta, components, replicas, log_loss, ne, auc, gauc, ranking_loss,
     relative_pd, swap_rate, train_lookups, serve_lookups, serve_lookup_bytes, parameters,
     train_examples_per_second, serve_us_per_example``; each measured one is followed by its 95 %
     bounds ``_low`` and ``_high``. Then ``log_loss_vs_baseline`` (difference in nats) and
-    ``relative_pd_vs_baseline`` (ratio) with their bounds, ``train_lookups_vs_baseline`` and
-    ``serve_lookups_vs_baseline`` (ratios). What is undefined is NaN.
+    ``relative_pd_vs_baseline`` (ratio) with bounds, ``train_lookups_vs_baseline`` and
+    ``serve_lookups_vs_baseline`` (ratios). Undefined values are NaN.
 
     Raises:
-        ResultsError: the directory does not hold what a sweep writes.
+        ResultsError: the directory is not a valid sweep.
     """
     return table_of(summarize(read_sweep(directory)))
 
@@ -42,10 +42,7 @@ def table_of(summary: Summary) -> pd.DataFrame:
 
 
 def write_table(summary: Summary, directory: Path) -> list[Path]:
-    """Write the table as Parquet and CSV (all columns), Markdown and LaTeX (for reading).
-
-    Each file appears whole or not at all. Returns their paths.
-    """
+    """Write the table atomically as Parquet and CSV, Markdown and LaTeX; return the paths."""
     table = table_of(summary)
     shown: Page = page(summary)
     writers: dict[str, Callable[[Path], object]] = {

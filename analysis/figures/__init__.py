@@ -1,1 +1,1 @@
-"""Figures of results, as PNG and SVG, in one style."""
+"""Figures of results, as PNG, SVG and in the page, in one style."""

@@ -1,4 +1,4 @@
-"""Activations with their gradients, and the loss surfaces they make, from the caller's arrays."""
+"""Activations with their gradients, and loss surfaces, from the caller's arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PANEL = 190
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Curve:
-    """An activation of one beta: its values and gradients at ``x``, ``(P,)`` each."""
+    """An activation with one beta: values and gradients at ``x``, ``(P,)`` each."""
 
     beta: float
     x: Floats
@@ -29,7 +29,7 @@ class Curve:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Family:
-    """One activation over its betas."""
+    """One activation with several betas."""
 
     name: str
     curves: tuple[Curve, ...]
@@ -86,7 +86,7 @@ def _panel(
 
 
 def loss_surfaces(surfaces: Sequence[Surface]) -> Spec:
-    """Return each surface from above with lines of equal loss, as a Vega specification.
+    """Return each surface with contour lines, as a Vega specification.
 
     Vega-Lite has no contours.
     """

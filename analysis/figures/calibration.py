@@ -1,4 +1,4 @@
-"""Whether predicted probabilities match the observed rates: one small panel an arm."""
+"""Reliability diagrams: predicted probability and observed rate, one panel for each arm."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PANEL = 150
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reliability:
-    """Mean prediction and share of positives of each tenth of the examples, ``(M, B)`` each."""
+    """Mean prediction and share of positives in each tenth of the examples, ``(M, B)`` each."""
 
     predicted: Floats
     observed: Floats
 
 
 def reliability(predictions: Predictions) -> Reliability:
-    """Cut each replica's examples into ten of equal size by rising prediction."""
+    """Partition each replica's examples into ten parts of equal size by prediction."""
     predicted, observed = [], []
     for model in predictions.probabilities:
         order = np.array_split(np.argsort(model, kind="stable"), min(BINS, len(model)))
@@ -108,6 +108,6 @@ def calibration(sweep: SweepResults, first: Collection[str] = ()) -> Figure | Ab
 
 
 def _mean(found: Reliability) -> list[tuple[float, float]]:
-    """Return the mean over replicas: prediction and share of positives of each tenth."""
+    """Return the mean over replicas of prediction and share of positives in each tenth."""
     both = zip(found.predicted.mean(axis=0), found.observed.mean(axis=0), strict=True)
     return [(float(predicted), float(observed)) for predicted, observed in both]

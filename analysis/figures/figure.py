@@ -1,4 +1,4 @@
-"""What a figure consists of, and the one that most figures are: a line for each arm."""
+"""The parts of a figure, and the most common one: a line for each arm."""
 
 from __future__ import annotations
 
@@ -32,11 +32,10 @@ LABEL, MARK, OUTSIDE, DISTANCE = 20.0, 40.0, 120.0, 5.0
 
 
 def place_labels(texts: Sequence[str], anchors: Floats, marks: Floats, extent: Floats) -> Floats:
-    """Return the offset ``(P, 2)`` of the middle of each text from its anchor, in pixels.
+    """Return the offset ``(P, 2)`` of the centre of each text from its anchor, in pixels.
 
-    ``anchors`` ``(P, 2)`` and ``marks`` ``(M, 2)``, which should not be covered, are pixels of a
-    plot of width and height ``extent``. Each text in turn takes the best place given those of the
-    others, a few rounds long.
+    ``anchors`` ``(P, 2)`` and ``marks`` ``(M, 2)``, which should not be covered, are pixels in a
+    plot of size ``extent``. In a few rounds, each text takes the best position given the others.
     """
     sizes = label_sizes(texts)
     direction = np.array([(np.cos(angle), np.sin(angle)) for angle in ANGLES])
@@ -64,7 +63,7 @@ def place_labels(texts: Sequence[str], anchors: Floats, marks: Floats, extent: F
 
 
 def label_sizes(texts: Sequence[str]) -> Floats:
-    """Return the estimated width and height of each text, with a margin, in pixels."""
+    """Return the estimated width and height of each text with a margin, in pixels."""
     return np.array([(CHARACTER * FONT_SIZE * len(text) + 4, LINE * FONT_SIZE) for text in texts])
 
 
@@ -77,11 +76,10 @@ def _cost_alone(centres: Floats, size: Floats, marks: Floats, extent: Floats) ->
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """A chart with its caption and, for readers who cannot see or point, its numbers.
+    """A chart with its caption and an accessible table of its numbers.
 
-    ``name`` is the file name and, in the page, the identifier. ``text`` says what is drawn and how
-    to read it. ``facts`` holds what each mark stands for, by heading. ``has_arms``: the page lets
-    its reader choose the arms drawn.
+    ``name`` is the file name and the identifier in the page. ``text`` explains the chart. ``facts``
+    are the values of each mark, by heading. ``has_arms``: the reader can select arms in the page.
     """
 
     name: str
@@ -93,13 +91,13 @@ class Figure:
 
     @property
     def numbers(self) -> tuple[tuple[str, ...], ...]:
-        """The facts as a table; its first row holds the headings."""
+        """The facts as a table; its first row is the header."""
         return (tuple(self.facts[0]), *(tuple(each.values()) for each in self.facts))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Absent:
-    """A figure or table that the results do not suffice for, and why."""
+    """A figure or table that is not available, and why."""
 
     title: str
     reason: str
@@ -107,7 +105,7 @@ class Absent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mark:
-    """A point of an arm's line; ``facts`` are shown when it is pointed at."""
+    """A point of an arm's line; ``facts`` are its tooltip."""
 
     arm: str
     x: float | str
@@ -118,24 +116,24 @@ class Mark:
 
     @property
     def row(self) -> dict[str, Any]:
-        """The mark as a row of a chart's data."""
+        """The mark as a row of chart data."""
         row = {"arm": self.arm, "x": self.x, "y": known(self.y), "tip": tooltip(self.facts)}
         return row | {"low": known(self.low), "high": known(self.high)}
 
 
 def tooltip(facts: dict[str, str]) -> str:
-    """Return what a mark shows when pointed at: the first fact's value, then a fact a line."""
+    """Return a tooltip: the first fact's value, then one fact per line."""
     title, *others = facts.items()
     return "\n".join([title[1], *(f"{name} {value}" for name, value in others if value)])
 
 
 def distinct_first(names: Iterable[str], first: Collection[str]) -> list[str]:
-    """Return names in the order of their looks: those in ``first`` get the most distinct ones."""
+    """Return names in style order: those in ``first`` get the most distinct styles."""
     return sorted(dict.fromkeys(names), key=lambda name: name not in first)
 
 
 def chosen_arms(names: Sequence[str]) -> alt.Parameter:
-    """Return the parameter ``arms``: the arms drawn, all of them unless the page says otherwise."""
+    """Return the parameter ``arms``: the selected arms, by default all."""
     return alt.param(name="arms", value=list(names))
 
 
@@ -154,9 +152,9 @@ def line_figure(
     y: alt.Y,
     first: Collection[str] = (),
 ) -> Figure:
-    """Return a figure with a line for each arm and, where marks have bounds, error bars.
+    """Return a figure with a line for each arm and error bars for marks with bounds.
 
-    ``x`` and ``y`` describe the axes; their fields are ``x`` and ``y``.
+    ``x`` and ``y`` are the axes; their fields are ``x`` and ``y``.
     """
     arms = distinct_first((mark.arm for mark in marks), first)
     look = by_series("arm", arms, legend=LEGEND)

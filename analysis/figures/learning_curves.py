@@ -1,4 +1,4 @@
-"""What happens while models are trained: prediction difference, log loss and staleness."""
+"""Curves during training: prediction difference, log loss and staleness."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EXAMPLES = "examples trained on"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PdCurve:
-    """The relative PD of one arm after so many examples, ``(P,)`` each."""
+    """The relative PD of one arm by number of examples trained, ``(P,)`` each."""
 
     name: str
     examples: NDArray[np.float64]
@@ -26,7 +26,7 @@ class PdCurve:
 
 
 def pd_curve(trials: Trials) -> PdCurve | None:
-    """Return an arm's PD during training; None where fewer than two replicas kept predictions."""
+    """Return an arm's PD during training; None with fewer than two replicas."""
     points = trials.read_progress()
     if len(trials.done) < 2 or not points:
         return None
@@ -40,7 +40,7 @@ def pd_curve(trials: Trials) -> PdCurve | None:
 
 
 def pd_progress(sweep: SweepResults, first: Collection[str] = ()) -> Figure | Absent:
-    """Return relative PD between replicas against the number of examples trained on."""
+    """Return relative PD between replicas against the number of examples trained."""
     title = "Prediction difference during training"
     curves = [curve for arm in sweep.arms if (curve := pd_curve(arm)) is not None]
     if not curves:
@@ -72,7 +72,7 @@ def pd_progress(sweep: SweepResults, first: Collection[str] = ()) -> Figure | Ab
 
 
 def eval_log_loss(sweep: SweepResults, first: Collection[str] = ()) -> Figure | Absent:
-    """Return the log loss of held-out examples against the number of examples trained on."""
+    """Return the log loss of held-out examples against the number of examples trained."""
     return _log_loss(
         sweep,
         first,
@@ -83,7 +83,7 @@ def eval_log_loss(sweep: SweepResults, first: Collection[str] = ()) -> Figure | 
 
 
 def progressive_log_loss(sweep: SweepResults, first: Collection[str] = ()) -> Figure | Absent:
-    """Return the log loss of examples before they were trained on."""
+    """Return the log loss of examples before training on them."""
     return _log_loss(
         sweep,
         first,
@@ -95,7 +95,7 @@ def progressive_log_loss(sweep: SweepResults, first: Collection[str] = ()) -> Fi
 
 
 def staleness(sweep: SweepResults, first: Collection[str] = ()) -> Figure | Absent:
-    """Return the share of pushes by the updates that others made between pull and push."""
+    """Return the share of pushes by staleness."""
     title = "Staleness"
     found = {arm.name: histogram for arm in sweep.arms if (histogram := arm.read_staleness())}
     if not found:

@@ -1,4 +1,4 @@
-"""Where prediction difference comes from: its sources, and the slices of examples that have it."""
+"""Prediction difference by source, and by slice of the examples."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PD = "relative prediction difference, %"
 
 
 def by_source(summary: Summary) -> Figure | Absent:
-    """Return the baseline's relative PD where all that is varied varies, or one source alone."""
+    """Return the baseline's relative PD for all varied sources, and for single sources."""
     title = "Prediction difference by source of irreproducibility"
     measured = {each.source for each in summary.sources}
     if not measured:
@@ -71,7 +71,7 @@ def by_source(summary: Summary) -> Figure | Absent:
 
 
 def by_slice(number: int, found: Sliced | Missing, first: Collection[str] = ()) -> Figure | Absent:
-    """Return relative PD by slice of one slicing, which is the sweep's ``number``-th."""
+    """Return relative PD by slice of the sweep's ``number``-th slicing."""
     if isinstance(found, Missing):
         return Absent(title=f"By {found.title}", reason=found.reason)
     slicing = found.slicing

@@ -1,8 +1,8 @@
-"""One specification per figure: Altair charts rendered as PNG, as SVG and in the report's page.
+"""Renders Altair charts as PNG, SVG and for the page, in a light and a dark theme.
 
-Charts hold no colours. Each theme is a Vega-Lite config, which gives the series their colours and
-defines these mark styles: ``muted`` (reference lines), ``front`` (a broad pale line), ``hollow``
-(an outlined marker), ``label`` (text on a plot) and ``halo`` (the background of such a text).
+Charts contain no colours. A theme is a Vega-Lite config with the colours of series and these mark
+styles: ``muted`` (reference lines), ``front`` (a broad pale line), ``hollow`` (an outlined marker),
+``label`` (text on a plot) and ``halo`` (the background of such a text).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PNG_SCALE = 2.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Theme:
-    """Colours; ``series`` are ``COLOURS`` in their order, with enough contrast to ``panel``."""
+    """Colours; ``series`` are ``COLOURS`` in order, with enough contrast to ``panel``."""
 
     paper: str
     panel: str
@@ -55,7 +55,7 @@ class Theme:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The colours as CSS variables without their dashes."""
+        """The colours as CSS variables, without leading dashes."""
         named = {field.name: getattr(self, field.name) for field in fields(self)}
         series = named.pop("series")
         return named | {f"series-{number}": colour for number, colour in enumerate(series)}
@@ -94,7 +94,7 @@ class Theme:
 
 
 def contrasting(colour: str, background: str, least: float) -> str:
-    """Return a colour, made darker or lighter until its contrast to a background suffices.
+    """Return a colour, darkened or lightened to a contrast ratio with a background.
 
     Colours are ``#rrggbb``; ``least`` is a contrast ratio of WCAG 2.2, from 1 to 21.
     """
@@ -150,7 +150,7 @@ PAGE = Theme(
 
 
 def by_series(field: str, names: Sequence[str], *, legend: alt.Legend | None) -> dict[str, Any]:
-    """Return the encodings by which series differ: marker and dash first, colour second.
+    """Return encodings that distinguish series by marker and dash, then by colour.
 
     Use as ``mark_line(point=True).encode(**by_series("arm", names, legend=...))``.
     """
@@ -166,7 +166,7 @@ def by_series(field: str, names: Sequence[str], *, legend: alt.Legend | None) ->
 
 
 def known(value: float) -> float | None:
-    """Return a number for a chart's data: JSON has no NaN."""
+    """Return a number for chart data, None for NaN, which JSON lacks."""
     return float(value) if math.isfinite(value) else None
 
 

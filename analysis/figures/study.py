@@ -1,4 +1,4 @@
-"""The curve of a study: relative PD against what the study varies, a line for each series."""
+"""The figure of a study: relative PD against the varied field, a line for each series."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _PD = alt.Y("value:Q", title="relative prediction difference, %", scale=alt.Scal
 
 
 def study_figures(sweep: SweepResults) -> tuple[Figure | Absent, ...]:
-    """Return the curve of a sweep's study with its reading and table; empty without a study.
+    """Return the figure of a sweep's study with conclusion and table; empty without a study.
 
     Raises:
-        ResultsError: a file is not what a sweep writes.
+        ResultsError: a file is invalid.
     """
     study = measure_study(sweep)
     if study is None:
@@ -43,9 +43,9 @@ def study_figures(sweep: SweepResults) -> tuple[Figure | Absent, ...]:
 
 
 def study_chart(study: Study) -> alt.TopLevelMixin | None:
-    """Draw points with 95 % intervals; the reference, and arms without x, are horizontal rules.
+    """Draw points with 95 % intervals; the reference and arms without x are horizontal lines.
 
-    None where no point was measured.
+    None if no point was measured.
     """
     points = [each for each in study.points if not math.isnan(each.relative_pd.value)]
     placed = [each for each in points if each.point.x is not None]
@@ -83,9 +83,9 @@ def study_chart(study: Study) -> alt.TopLevelMixin | None:
 
 
 def _axis(field: str, places: Sequence[Place]) -> tuple[alt.X, Callable[[Place, float], float]]:
-    """Return the axis, and what moves a place along it by a share of its length.
+    """Return the axis, and a function that shifts a position by a share of its length.
 
-    Places of which one is a name are evenly spaced, in the order of the arms.
+    If a position is a name, positions are evenly spaced in the order of the arms.
     """
     numbers = sorted(each for each in places if isinstance(each, float))
     if len(numbers) < len(places):

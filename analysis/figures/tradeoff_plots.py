@@ -1,4 +1,4 @@
-"""Prediction difference against what it costs: in ranking loss, and in embedding lookups."""
+"""Prediction difference against ranking loss, and against embedding lookups."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _TOO_FEW = "fewer than two arms have two finished replicas"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """An arm in a plot; ``x`` has no bounds where it was counted and not measured."""
+    """An arm in a plot; a counted ``x`` has no bounds."""
 
     arm: ArmSummary
     x: Interval
@@ -52,7 +52,7 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Axis:
-    """The horizontal axis of a plot; one with ``ticks`` is logarithmic."""
+    """The horizontal axis of a plot; logarithmic if it has ``ticks``."""
 
     title: str
     low: float
@@ -70,7 +70,7 @@ class Axis:
         return alt.X("x:Q", title=self.title, axis=ticks, scale=logarithmic)
 
     def pixels(self, values: Floats) -> Floats:
-        """Return positions in a plot of ``WIDTH``."""
+        """Return positions in a plot of ``WIDTH`` pixels."""
         ends = [self.low, self.high]
         if self.ticks:
             values, ends = np.log(values), [math.log(each) for each in ends]
@@ -78,9 +78,9 @@ class Axis:
 
 
 def pd_accuracy(summary: Summary) -> Figure | Absent:
-    """Return relative PD against the change of ranking loss from the baseline, both in percent.
+    """Return relative PD against the change in ranking loss from the baseline, in percent.
 
-    Where no group has both labels the change of the log loss takes its place.
+    Without groups that have both labels, the change in log loss is used.
     """
     title = "Prediction difference and accuracy"
     points = accuracy_points(summary)
@@ -135,7 +135,7 @@ def pd_lookups(summary: Summary) -> Figure | Absent:
 
 
 def accuracy_points(summary: Summary) -> list[Point]:
-    """Return the arms with what they change in ranking loss, or in log loss."""
+    """Return the arms with their change in ranking loss, or in log loss."""
     return _known(
         Point(
             arm=each,
@@ -149,7 +149,7 @@ def accuracy_points(summary: Summary) -> list[Point]:
 
 
 def pareto_front(x: Floats, y: Floats) -> NDArray[np.int64]:
-    """Return the points that no other betters in both, by rising x; less is better.
+    """Return the Pareto-optimal points by rising x; lower is better in both.
 
     Of equal points the first is kept.
     """
@@ -160,14 +160,14 @@ def pareto_front(x: Floats, y: Floats) -> NDArray[np.int64]:
 
 
 def front_of(points: Sequence[Point]) -> list[Point]:
-    """Return the arms that no other betters in both, by rising x."""
+    """Return the Pareto-optimal arms by rising x."""
     x = np.array([each.x.value for each in points])
     y = np.array([each.y.value for each in points])
     return [points[index] for index in pareto_front(x, y)]
 
 
 def families(points: Sequence[Point]) -> list[list[Point]]:
-    """Return the single models of each activation by rising beta, where there are several."""
+    """Return the single models of each activation by rising beta, if there are several."""
     found: dict[str, list[Point]] = {}
     for point in points:
         arm = point.arm.arm
@@ -181,7 +181,7 @@ def families(points: Sequence[Point]) -> list[list[Point]]:
 
 
 def side_by_side(points: Sequence[Point]) -> list[Point]:
-    """Spread points of equal cost about it by rising PD, so that their bars do not overlap."""
+    """Spread points of equal cost horizontally by rising PD, so their error bars do not overlap."""
     spread = []
     for cost in sorted({each.x.value for each in points}):
         same = sorted((each for each in points if each.x.value == cost), key=lambda p: p.y.value)
@@ -194,7 +194,7 @@ def side_by_side(points: Sequence[Point]) -> list[Point]:
 
 
 def kind(summary: ArmSummary) -> str:
-    """Return what arms share that are drawn alike."""
+    """Return the style class of an arm."""
     return summary.arm.kind.replace("_", "-")
 
 
@@ -208,7 +208,7 @@ def _plot(
     title: str,
     text: str,
 ) -> Figure:
-    """Return a plot of relative PD; ``placed`` are ``points`` where they are drawn."""
+    """Return a plot of relative PD; ``placed`` are ``points`` at their drawn positions."""
     front = front_of(points)
     facts = [
         _facts(each, axis, is_ahead=each.arm in [ahead.arm for ahead in front]) for each in placed
@@ -273,7 +273,7 @@ def _row(point: Point, summary: Summary) -> dict[str, Any]:
 
 
 def _labels(points: Sequence[Point], axis: Axis, top: float) -> list[alt.Chart]:
-    """Return the layers that name the chosen arms."""
+    """Return the layers with the names of the chosen arms."""
 
     def pixels(places: Floats) -> Floats:
         x, y = places.T
@@ -309,7 +309,7 @@ def _labels(points: Sequence[Point], axis: Axis, top: float) -> list[alt.Chart]:
 
 
 def _marks(point: Point) -> Floats:
-    """Return places along a point's error bars, and on its mark, which labels should not cover."""
+    """Return positions on a point's mark and error bars that labels should not cover."""
     x, y = point.x.value, point.y.value
     parts = [np.array([[x, y]] * POINT_WEIGHT)]
     if math.isfinite(point.x.high - point.x.low):
@@ -343,7 +343,7 @@ def _known(points: Iterable[Point]) -> list[Point]:
 
 
 def _change(ratio: Interval) -> Interval:
-    """Return a ratio as the change in percent."""
+    """Return a ratio as a change in percent."""
     value, low, high = (100.0 * (each - 1.0) for each in (ratio.value, ratio.low, ratio.high))
     return replace(ratio, value=value, low=low, high=high)
 

@@ -1,1 +1,1 @@
-"""Predictions that any system made, in Parquet or CSV: read, brought together, compared."""
+"""Prediction files of any system, in Parquet or CSV: read, align, compare."""

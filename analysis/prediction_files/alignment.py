@@ -1,9 +1,9 @@
-"""Brings the rows of several prediction files together, however each is ordered.
+"""Aligns the rows of several prediction files that may be in different orders.
 
-Rows are spilled to disk by a hash of their group (of their example, where there are no groups), so
-that a part holds whole groups and the same rows of every file; then one part at a time is sorted
-and compared. So memory is bounded by the size of a part, about ``PART_ROWS`` rows of each file (or
-the largest group, if that is larger), and the disk holds some 40 bytes a row besides the files.
+Rows are partitioned on disk by a hash of their group (or example, without groups), so a part has
+whole groups and the same rows of every file. Then one part at a time is sorted and compared. Memory
+is bounded by the size of a part, about ``PART_ROWS`` rows of each file or the largest group. Disk
+usage is about 40 bytes for each row.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ MOST_PARTS = 400
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rows:
-    """The same n examples in each of M files, whole groups one after the other.
+    """The same n examples in each of M files, as whole groups.
 
-    ``labels``, ``weights`` ``(n,)`` and ``predictions`` ``(M, n)`` are float64; ``codes`` ``(n,)``
-    number the ``groups`` groups. Without groups each example is one of its own.
+    ``labels`` and ``weights`` ``(n,)`` and ``predictions`` ``(M, n)`` are float64; ``codes``
+    ``(n,)`` are the numbers of the ``groups`` groups. Without groups, each example is its own
+    group.
     """
 
     labels: Floats
@@ -47,10 +48,10 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spilled:
-    """Files that were checked row by row and cut into parts on disk.
+    """Checked files, partitioned on disk.
 
-    ``examples`` counts the rows of each; ``base_rate`` is the weighted share of positives and
-    ``resolution`` the coarsest spacing of their predictions about 1.
+    ``examples`` is the number of rows of each; ``base_rate`` the weighted share of positives;
+    ``resolution`` the coarsest machine epsilon of their predictions.
     """
 
     files: tuple[PredictionFile, ...]
@@ -62,15 +63,15 @@ class Spilled:
 
     @property
     def is_grouped(self) -> bool:
-        """Tell whether the files name groups."""
+        """Whether the files have groups."""
         return "group" in self.files[0].columns
 
     def rows(self) -> Iterator[Rows]:
-        """Yield the parts that have rows.
+        """Yield the non-empty parts.
 
         Raises:
-            ResultsError: an example is in one file and not in another, or twice in one, or has
-                another label or weight there.
+            ResultsError: an example is missing in a file, occurs twice, or differs in label or
+            weight.
         """
         for part in range(self.parts):
             tables = [
@@ -87,10 +88,10 @@ class Spilled:
 
 @contextmanager
 def spilled(files: Sequence[PredictionFile], *, scratch: Path | None = None) -> Iterator[Spilled]:
-    """Check the files row by row and cut them into parts, in a temporary folder of ``scratch``.
+    """Check the files row by row and partition them, in a temporary directory in ``scratch``.
 
     Raises:
-        ResultsError: a row is bad, the files' columns do not go together, or all weights are 0.
+        ResultsError: a row is invalid, the files' columns do not match, or all weights are 0.
     """
     _refuse_different_columns(files)
     most_rows = max(file.most_rows for file in files)
@@ -158,7 +159,7 @@ def _spill(file: PredictionFile, number: int, directory: Path, parts: int) -> _T
 
 
 def _pieces(table: pa.Table, parts: int) -> Iterator[pa.Table]:
-    """Cut a table by the hash of its rows' keys, the order within a part kept."""
+    """Partition a table by the hash of its keys, in stable order."""
     if parts == 1:
         yield table
         return
@@ -218,7 +219,7 @@ def _refuse_duplicates(file: PredictionFile, table: pa.Table) -> None:
 def _refuse_differences(
     file: PredictionFile, ours: pa.Table, other: PredictionFile, theirs: pa.Table
 ) -> None:
-    """Refuse two sorted parts that do not hold the same examples with the same labels."""
+    """Raise ResultsError if two sorted parts differ in examples, labels or weights."""
     common = min(len(ours), len(theirs))
     keys = [key for key in KEYS if key in ours.column_names]
     apart = np.zeros(common, bool)
@@ -271,7 +272,7 @@ def _refuse_different_types(types: dict[Path, dict[str, pa.DataType]]) -> None:
 
 
 def _differs(column: pa.ChunkedArray) -> NDArray[np.bool_]:
-    """Tell for each value but the first whether it differs from the one before, ``(n - 1,)``."""
+    """Return for each value but the first whether it differs from the previous, ``(n - 1,)``."""
     values = column.to_pandas().to_numpy()
     return np.asarray(values[1:] != values[:-1], bool)
 
@@ -282,7 +283,7 @@ def _unequal(ours: pa.ChunkedArray, theirs: pa.ChunkedArray, count: int) -> NDAr
 
 
 def _key(table: pa.Table, index: int) -> tuple[object, ...]:
-    """Return what the table is sorted by."""
+    """Return the sort key of the table."""
     names = [name for name in ("group", "example") if name in table.column_names]
     return tuple(table.column(name)[index].as_py() for name in names)
 

@@ -1,6 +1,6 @@
-"""Compares prediction files of any system: how accurate each is, and how far they disagree.
+"""Compares prediction files of any system: accuracy of each, and their prediction difference.
 
-All is exact but the AUC, which is read from a fine histogram and comes with a bound on its error.
+Everything is exact except the AUC, which is read from a fine histogram with an error bound.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from analysis.statistics.intervals import Interval, Units
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Accuracy:
-    """One metric of each file, over examples alone, and its difference from the first file's."""
+    """One metric of each file, with intervals over examples; differences are to the first file."""
 
     name: str
     each: tuple[Interval, ...]
@@ -34,9 +34,9 @@ class Accuracy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """One form of prediction difference: its mean over pairs of files, and what pairs run over.
+    """One form of prediction difference: its mean over pairs of files, and the extreme pairs.
 
-    Not ``is_of_pairs`` is a deviation from the mean of all files: one value, least and most alike.
+    If not ``is_of_pairs``, it is the deviation from the mean of all files, a single value.
     """
 
     name: str
@@ -48,10 +48,10 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileComparison:
-    """What prediction files say of one another.
+    """The comparison of prediction files.
 
-    ``groups`` is 0 where the files name none; ``threshold`` is that of label churn; ``auc_error``
-    bounds how far an AUC can be off.
+    ``groups`` is 0 if the files have none; ``threshold`` is that of label churn; ``auc_error``
+    bounds the error of an AUC.
     """
 
     paths: tuple[Path, ...]
@@ -70,15 +70,14 @@ def compare_files(
     threshold: float | None = None,
     scratch: Path | None = None,
 ) -> FileComparison:
-    """Compare two or more prediction files, in bounded memory whatever their order and size.
+    """Compare two or more prediction files, in bounded memory and any row order.
 
-    ``threshold`` is the base rate unless given; ``scratch`` is the folder for temporary files.
-    Three or more files count as replicas of one system, and the intervals of what they differ by
-    cover other replicas too; with two they cover other examples alone.
+    ``threshold`` is the base rate by default; ``scratch`` is the directory for temporary files.
+    Three or more files are treated as replicas of one system, and intervals of differences cover
+    other replicas; with two files they cover other examples only.
 
     Raises:
-        ResultsError: a file or a row of it is not what was promised, or the files hold different
-            examples.
+        ResultsError: a file or row is invalid, or the files have different examples.
     """
     if len(paths) < 2:
         raise ResultsError(f"{len(paths)} prediction file, expected two or more")
@@ -118,7 +117,7 @@ def _accuracy(name: str, units: Units, files: int) -> Accuracy:
 
 
 def _alone(units: Units, number: int) -> Units:
-    """Return one file's metric: what it says of this file, not of other replicas."""
+    """Return one file's metric."""
     if units.reason:
         return units
     row = slice(number, number + 1)

@@ -1,4 +1,4 @@
-"""What is measured of prediction files, each as sums over groups that parts add to."""
+"""Metrics of prediction files as sums over groups, accumulated over parts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REACH = 20.0
 
 
 def bins_of(predictions: Floats) -> Integers:
-    """Return the bin of each probability: bins are equally wide in the logit."""
+    """Return the bin of each probability; bins have equal width in the logit."""
     with np.errstate(divide="ignore"):
         logits = np.log(predictions) - np.log1p(-predictions)
     place = (np.clip(logits, -REACH, REACH) + REACH) * (BINS / (2 * REACH))
@@ -43,37 +43,37 @@ def bins_of(predictions: Floats) -> Integers:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Histogram:
-    """Weight of positive and of negative examples of one model by bin, ``(BINS,)`` each."""
+    """Weight of positive and negative examples of one model by bin, ``(BINS,)`` each."""
 
     positive: Floats
     negative: Floats
 
     @classmethod
     def empty(cls) -> Histogram:
-        """Return a histogram of nothing."""
+        """Return an empty histogram."""
         return cls(positive=np.zeros(BINS), negative=np.zeros(BINS))
 
     def add(self, bins: Integers, labels: Floats, weights: Floats) -> None:
-        """Count more examples."""
+        """Add examples."""
         np.add.at(self.positive, bins, weights * labels)
         np.add.at(self.negative, bins, weights * (1.0 - labels))
 
     @property
     def pairs(self) -> float:
-        """Weight of the pairs of a positive and a negative example."""
+        """Weight of all pairs of a positive and a negative example."""
         return float(self.positive.sum() * self.negative.sum())
 
     def auc(self) -> float:
-        """Return the AUC as if predictions of one bin were tied."""
+        """Return the AUC with predictions of one bin treated as ties."""
         below = np.cumsum(self.negative) - self.negative / 2.0
         return float(self.positive @ below) / self.pairs
 
     def error_bound(self) -> float:
-        """Return how far the AUC can be off: every pair within a bin decided one way."""
+        """Return the maximum error of the AUC: all pairs within a bin in one order."""
         return float(self.positive @ self.negative) / 2.0 / self.pairs
 
     def placements(self, bins: Integers, labels: Floats) -> Floats:
-        """Return for each example the share of the other label that it is ordered rightly with."""
+        """Return for each example the share of the other label's examples in correct order."""
         below = (np.cumsum(self.negative) - self.negative / 2.0) / self.negative.sum()
         above = 1.0 - (np.cumsum(self.positive) - self.positive / 2.0) / self.positive.sum()
         return np.where(labels == 1.0, below[bins], above[bins])
@@ -81,10 +81,7 @@ class Histogram:
 
 @dataclass(kw_only=True, slots=True)
 class Moments:
-    """First and second moments of ``K`` sums over clusters of examples.
-
-    The last of the sums is what clusters count by.
-    """
+    """First and second moments of ``K`` sums over clusters; the last sum is the denominator."""
 
     sums: int
     first: Floats = field(init=False)
@@ -96,13 +93,13 @@ class Moments:
         self.second = np.zeros((self.sums, self.sums))
 
     def add(self, by_cluster: Floats) -> None:
-        """Add the clusters of one part, ``(K, G)``; those that are all 0 do not count."""
+        """Add the clusters of one part, ``(K, G)``; clusters of zeros are ignored."""
         self.first += by_cluster.sum(axis=1)
         self.second += by_cluster @ by_cluster.T
         self.clusters += int(np.count_nonzero(by_cluster.any(axis=0)))
 
     def ratios(self, order: int, undefined: str) -> Units:
-        """Return each sum over the last one as units, or NaN for the reason ``undefined``."""
+        """Return each sum divided by the last as units, or NaN with the reason ``undefined``."""
         total = float(self.first[-1])
         units = self.sums - 1
         # With U pairs of M models, M (M - 1) / 2 = U.
@@ -115,10 +112,10 @@ class Moments:
         return self.units(values, slopes, replicas, order)
 
     def units(self, values: Floats, slopes: Floats, replicas: tuple[int, ...], order: int) -> Units:
-        """Return statistics of the sums, ``(U,)``, with their slopes by the sums ``(U, K)``.
+        """Return statistics of the sums, ``(U,)``, from their derivatives by the sums ``(U, K)``.
 
-        Statistics that stay when all sums are scaled alike have slopes at right angles to the sums,
-        so that their variance over clusters needs no centring.
+        Scale-invariant statistics have derivatives orthogonal to the sums, so the variance over
+        clusters needs no centring.
         """
         scale = self.clusters / max(self.clusters - 1, 1)
         covariance = slopes @ self.second @ slopes.T * scale
@@ -131,7 +128,7 @@ class Moments:
         )
 
     def undefined(self, replicas: tuple[int, ...], order: int, reason: str) -> Units:
-        """Return units whose value is NaN, and why."""
+        """Return NaN units with the reason."""
         return Units(
             values=np.full(1, np.nan),
             influence=np.zeros((1, 1)),
@@ -143,7 +140,7 @@ class Moments:
 
 
 def square_root(covariance: Floats) -> Floats:
-    """Return ``R`` with ``R @ R.T`` the covariance, whose rounding errors below 0 are dropped."""
+    """Return ``R`` with ``R @ R.T`` the covariance; negative eigenvalues are rounding errors."""
     values, vectors = np.linalg.eigh(covariance)
     return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)), np.float64)
 
@@ -158,8 +155,8 @@ NO_PAIRS = "no group has two examples"
 class Measure:
     """A metric of each file (``order`` 1) or pair of files (2).
 
-    ``sums`` gives one part's sums over groups, ``(K, G)``; ``moments`` gathers them, and ``finish``
-    makes the metric of them, which lies ``within`` its range.
+    ``sums`` returns one part's sums over groups, ``(K, G)``; ``moments`` accumulates them;
+    ``finish`` computes the metric, which is in the range ``within``.
     """
 
     name: str
@@ -170,16 +167,16 @@ class Measure:
     within: Range
 
     def add(self, rows: Rows) -> None:
-        """Take one part in."""
+        """Add one part."""
         self.moments.add(self.sums(rows))
 
     def units(self) -> Units:
-        """Return the metric of what was taken in."""
+        """Return the metric of all added parts."""
         return replace(self.finish(self.moments), within=self.within)
 
 
 def accuracy_measures(parts: Spilled) -> list[Measure]:
-    """Return the metrics of each file, but for the AUC."""
+    """Return the metrics of each file except the AUC."""
     models = len(parts.files)
     edge = parts.resolution
     measures = [
@@ -200,7 +197,7 @@ def accuracy_measures(parts: Spilled) -> list[Measure]:
 
 
 def difference_measures(parts: Spilled, threshold: float, top_k: int) -> list[Measure]:
-    """Return the forms of prediction difference; those that rank need groups."""
+    """Return the forms of prediction difference; ranking forms need groups."""
     models = len(parts.files)
     pairs = models * (models - 1) // 2
     kernels: dict[str, Kernel] = {
@@ -230,7 +227,7 @@ def difference_measures(parts: Spilled, threshold: float, top_k: int) -> list[Me
 
 
 def auc_units(parts: Spilled, histograms: Sequence[Histogram]) -> Units:
-    """Return the AUC of each file; reads the parts again to place each group's examples."""
+    """Return the AUC of each file; reads the parts again for the placement values."""
     models = len(histograms)
     moments = Moments(sums=models + 1)
     if not all(each.pairs > 0 for each in histograms):
@@ -268,7 +265,7 @@ def _ratio(name: str, order: int, units: int, sums: Sums, undefined: str, within
 
 
 def _normalized_entropy(moments: Moments) -> Units:
-    """Return the log loss over the entropy of the base rate; slopes by losses, positives, count."""
+    """Return normalized entropy, with derivatives by losses, positives and count."""
     *losses, positives, count = moments.first
     replicas = tuple(range(len(losses)))
     rate = positives / count

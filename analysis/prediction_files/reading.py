@@ -1,4 +1,4 @@
-"""Reads a prediction file in batches, each checked: the first bad row ends it in one line."""
+"""Reads a prediction file in validated batches; the first invalid row raises one error."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ SHORTEST_CSV_ROW = 6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PredictionFile:
-    """A file with a row an example: ``example``, ``label``, ``prediction``, ``group``, ``weight``.
+    """A file with columns ``example``, ``label``, ``prediction``, ``group``, ``weight``.
 
-    ``types`` holds those of these columns that it has, with the type that each is brought to, or
-    None where it cannot be; ``most_rows`` bounds its rows from above.
+    ``types`` maps the present columns to the type they are cast to, or None if that is impossible;
+    ``most_rows`` is an upper bound of its rows.
     """
 
     path: Path
@@ -41,23 +41,23 @@ class PredictionFile:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that it has."""
+        """The present columns."""
         return tuple(self.types)
 
     def place(self, index: int) -> str:
-        """Return how a person finds the row of this index, counted from 0."""
+        """Return the location of a row (index from 0) for a message."""
         if _is_csv(self.path):
             return f"{self.path}: line {index + 2}"
         return f"{self.path}: row {index + 1}"
 
     def batches(self) -> Iterator[pa.Table]:
-        """Yield the rows in order, with the column ``row``: their index from 0.
+        """Yield the rows in order, with ``row``, their index from 0.
 
-        Keys are int64, uint64 or string; label and weight float64, prediction float32 or float64.
+        Keys are int64, uint64 or string; label and weight float64; prediction float32 or float64.
 
         Raises:
-            ResultsError: a row has a missing value, a label other than 0 or 1, a prediction outside
-                [0, 1] or a weight that is negative or infinite; or the file is empty or broken.
+            ResultsError: a missing value, a label other than 0 or 1, a prediction outside [0, 1],
+            or a negative or infinite weight; or the file is empty or damaged.
         """
         start = 0
         try:
@@ -113,10 +113,10 @@ class PredictionFile:
 
 
 def open_predictions(path: Path) -> PredictionFile:
-    """Look at a file's columns and size; ``.csv`` is CSV, anything else Parquet.
+    """Inspect a file's columns and size; ``.csv`` is CSV, everything else Parquet.
 
     Raises:
-        ResultsError: it is not there, cannot be read, or lacks a column.
+        ResultsError: it is missing, unreadable or lacks a column.
     """
     if path.is_dir():
         raise ResultsError(f"{path}: a directory, expected a file of predictions in Parquet or CSV")
@@ -147,10 +147,9 @@ def open_predictions(path: Path) -> PredictionFile:
 
 
 def with_common_keys(files: Sequence[PredictionFile]) -> list[PredictionFile]:
-    """Return the files with keys of types that can be compared.
+    """Return the files with comparable key types.
 
-    Integers become unsigned where one file's are; those of CSV, which has no types, become strings
-    where another file's keys are strings.
+    Integers become unsigned if one file's are; CSV keys become strings if another file's are.
     """
     files = list(files)
     for name in KEYS:
@@ -181,7 +180,7 @@ _GOOD = {"prediction": _is_probability, "label": _is_label, "weight": _is_weight
 
 
 def _kind(name: str, found: pa.DataType) -> pa.DataType | None:
-    """Return the type that a column of Parquet is brought to, None if it cannot be."""
+    """Return the target type of a Parquet column, None if it cannot be cast."""
     if pa.types.is_dictionary(found):
         found = found.value_type
     if name in KEYS:
@@ -196,7 +195,7 @@ def _kind(name: str, found: pa.DataType) -> pa.DataType | None:
 
 
 def _csv_type(path: Path, name: str) -> pa.DataType:
-    """Return the first type that a column's values have, by the first block of the file."""
+    """Return the first type that fits a column's values in the first block of the file."""
     others = (pa.float64(), pa.bool_()) if name == "label" else (pa.float64(),)
     kinds = (pa.int64(), pa.uint64(), pa.string()) if name in KEYS else others
     for kind in kinds:
@@ -220,12 +219,12 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
 
 
 def _is_csv(path: Path) -> bool:
-    """Tell whether a file is CSV, which Arrow decompresses by its name."""
+    """Return whether a file is CSV, possibly compressed (Arrow decompresses by file name)."""
     return re.search(r"\.csv(\.gz|\.zst)?$", path.name.lower()) is not None
 
 
 def _text_bytes(path: Path) -> int:
-    """Return the length of a text file, for which that of a compressed one is multiplied."""
+    """Return the length of a text file; estimated if compressed."""
     ratio = 1 if path.suffix.lower() == ".csv" else 20
     return path.stat().st_size * ratio
 

@@ -1,1 +1,1 @@
-"""The report as one web page that needs nothing beside it."""
+"""The report as one self-contained HTML page."""

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing beside it."""
+"""The report as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from analysis.verdict.verdict import Verdict
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:
-    """A table; the first row of ``numbers`` holds the headings."""
+    """A table; the first row of ``numbers`` is the header."""
 
     title: str
     text: str
@@ -58,7 +58,7 @@ COLUMNS = (
 
 
 def costs(sweep: SweepResults) -> Listing | Absent:
-    """Return what each arm costs an example, the mean over its finished replicas."""
+    """Return each arm's cost of one example, the mean over its finished replicas."""
     title = "Cost of an example"
     arms = [arm for arm in sweep.arms if arm.done]
     if not arms:
@@ -77,10 +77,7 @@ def costs(sweep: SweepResults) -> Listing | Absent:
 
 
 def spent(sweep: SweepResults) -> Listing | Absent:
-    """Return what training the finished trials took, next to the estimate made before.
-
-    Money where the sweep was given prices.
-    """
+    """Return the usage of the finished trials and the earlier estimate, with money if priced."""
     title = "Cost of the sweep"
     kept = read_spending(sweep.directory)
     prices = kept.prices if kept else Prices()
@@ -160,7 +157,7 @@ def _facts(trials: list[Trial]) -> Listing:
 
 
 def _facts_of(trial: Trial) -> Iterator[tuple[str, str]]:
-    """Yield a trial's provenance except its seeds, one fact at a time."""
+    """Yield a trial's provenance except its seeds."""
     found = trial.document("provenance.json")
     for name, value in found.items():
         if name == "seeds":
@@ -174,7 +171,7 @@ def _facts_of(trial: Trial) -> Iterator[tuple[str, str]]:
 
 
 def _seeds(sweep: SweepResults) -> Listing:
-    """List each row's seeds by source of irreproducibility."""
+    """Return each row's seeds by source."""
     table: dict[str, dict[str, list[Any]]] = {}
     for title, row in _rows(sweep):
         seeds: defaultdict[str, list[Any]] = defaultdict(list)
@@ -225,7 +222,7 @@ FIGURES = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
-    """A part of the page with a heading of its own."""
+    """A section of the page with its heading."""
 
     identifier: str
     title: str
@@ -233,10 +230,10 @@ class Section:
 
 
 def sections(summary: Summary, first: Collection[str] = ()) -> tuple[Section, ...]:
-    """Return all that follows the trade-off table; arms in ``first`` get the most distinct looks.
+    """Return all sections after the trade-off table; ``first`` get the most distinct styles.
 
     Raises:
-        ResultsError: a file is not what a sweep writes.
+        ResultsError: a file is invalid.
     """
     sweep = summary.sweep
     slices = [
@@ -276,7 +273,7 @@ def figures(parts: Sequence[Section]) -> Iterator[Figure]:
 
 
 def arms_of(verdicts: Sequence[Verdict], summary: Summary) -> set[str]:
-    """Return the arms that the verdict is about: a line for each of many would hide them."""
+    """Return the arms of the verdict, which the figures show by default."""
     first = verdicts[0]
     found = {summary.sweep.baseline.name, first.incumbent.name}
     return found | ({first.chosen.name} if first.chosen else set())
@@ -297,7 +294,7 @@ def write_page(
 def render(
     summary: Summary, parts: Sequence[Section], verdicts: Sequence[Verdict], margins: Margins
 ) -> str:
-    """Return the page; it loads nothing, Vega is in it."""
+    """Return the page with Vega embedded; it loads nothing."""
     return (
         _environment()
         .get_template("page.html")
@@ -323,7 +320,7 @@ def render(
 
 
 def _environment() -> Environment:
-    """Return what finds the template; ``source`` gives it the files beside it as they are."""
+    """Return the template environment; ``source`` includes a file without escaping."""
     loader = PackageLoader("analysis", "report")
     environment = Environment(
         loader=loader,
@@ -341,7 +338,7 @@ def _environment() -> Environment:
 
 
 def _breakable(name: str) -> Markup:
-    """Let a narrow column break a name after its underscores."""
+    """Allow line breaks after the underscores of a name."""
     return Markup("_<wbr>").join(name.split("_"))
 
 

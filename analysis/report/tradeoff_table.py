@@ -1,4 +1,4 @@
-"""The trade-off table with all its columns, as cells that can be sorted."""
+"""The trade-off table with all columns, as sortable cells."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _plain(value: float) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """A column of the trade-off table: its name there, its heading, and which end of it is good."""
+    """A column of the table: its name, heading, and direction."""
 
     name: str
     heading: str
@@ -80,7 +80,7 @@ MARKS = {"better": "▼", "worse": "▲", "open": "?"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """A text with its bounds, what it is sorted by ("" is last), and how it compares."""
+    """A text with bounds, sort key ("" sorts last), and comparison."""
 
     text: str
     bounds: str = ""
@@ -89,7 +89,7 @@ class Cell:
 
     @property
     def mark(self) -> str:
-        """The name of the verdict: a class of the page and a key of ``MARKS``."""
+        """The name of the verdict: a CSS class and a key of ``MARKS``."""
         return self.verdict.name.lower() if self.verdict else ""
 
 
@@ -102,7 +102,7 @@ class Row:
 
 
 def rows(summary: Summary) -> tuple[Row, ...]:
-    """Return a row for each arm, a cell for each of ``COLUMNS``."""
+    """Return a row for each arm, with a cell for each of ``COLUMNS``."""
     table = table_of(summary).to_dict("records")
     return tuple(
         Row(

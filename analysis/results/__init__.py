@@ -1,1 +1,1 @@
-"""What a sweep left behind: reading, summaries, slices, spending, tables."""
+"""Results of a sweep: reading, summaries, slices, costs, tables."""

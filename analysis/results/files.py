@@ -1,4 +1,4 @@
-"""The files that a sweep writes, each read through one schema.
+"""Schemas of all files that a sweep writes.
 
 A fault is one line: ``FILE: FIELD: found X, expected Y``.
 """
@@ -42,7 +42,7 @@ _MOST_BYTES = 1 << 28
 
 
 def _check_place(value: object) -> object:
-    """Refuse a trial outside the folder, or beside it, as those are that a search shares."""
+    """Reject a trial outside the directory or its parent (a search shares the parent's trials)."""
     if not isinstance(value, str) or not is_inner(value.removeprefix("../")):
         raise ValueError(f"found {_shown(value)}, expected what a sweep writes: a folder below it")
     return value
@@ -74,7 +74,7 @@ Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]
 
 
 class Strict(BaseModel):
-    """A JSON object of a result file; what a later version adds is kept."""
+    """A JSON object of a result file; unknown fields, of later versions, are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="allow", allow_inf_nan=False)
 
@@ -93,7 +93,7 @@ class ManifestArm(Strict):
 
 
 class ManifestSource(Strict):
-    """Trainings of the baseline in ``sweep.json`` that differ in one source alone."""
+    """Replicas of the baseline in ``sweep.json`` that vary a single source."""
 
     source: Label
     trials: Places
@@ -116,7 +116,7 @@ class Manifest(Strict):
 
 
 class CostFile(Strict):
-    """``cost.json``: the numbers that every engine writes, and more of them."""
+    """``cost.json``: the numbers that every engine writes, and engine-specific ones."""
 
     __pydantic_extra__: dict[str, Number]
     train_lookups: Positive
@@ -128,7 +128,7 @@ class CostFile(Strict):
 
 
 def _check_workers(value: object) -> object:
-    """Refuse what is neither a number of workers nor, where they may change, how many at least."""
+    """Reject what is neither a number of workers nor a [least, most] range."""
     for each in value if isinstance(value, list) else [value]:
         if not isinstance(each, int) or not 1 <= each <= 2**20:
             raise ValueError(f"found {_shown(value)}, expected a number of workers, or a range")
@@ -177,7 +177,7 @@ class Provenance(Strict):
 
 
 class Histogram(Strict):
-    """How often each staleness was measured."""
+    """Counts by staleness."""
 
     histogram: dict[Count, Annotated[Count, Field(ge=1)]]
 
@@ -190,7 +190,7 @@ class Staleness(Strict):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """A column of a Parquet file: its type, its range, and whether it may be missing or NaN."""
+    """A column of a Parquet file: type, range, and whether it may be missing or NaN."""
 
     type: pa.DataType
     low: float = -math.inf
@@ -200,7 +200,7 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """A Parquet file: its columns, and those of which no two rows have the same values."""
+    """A Parquet file: its columns, and those that are unique together."""
 
     columns: dict[str, Column]
     key: tuple[str, ...]
@@ -244,11 +244,11 @@ _TABLES = {
 
 
 def read_json(path: Path, kind: type[Value]) -> Value:
-    """Return a JSON file as a value of a type that pydantic knows.
+    """Return a JSON file as a value of a pydantic type.
 
     Raises:
-        FileNotFoundError: it is not there.
-        ResultsError: it is damaged.
+        FileNotFoundError: it is missing.
+        ResultsError: it is invalid.
     """
     try:
         with path.open("rb") as file:
@@ -265,11 +265,11 @@ def read_json(path: Path, kind: type[Value]) -> Value:
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Return columns of a Parquet file, checked against the schema of its name.
+    """Return columns of a Parquet file, validated against the schema of its name.
 
     Raises:
-        FileNotFoundError: it is not there.
-        ResultsError: it is damaged.
+        FileNotFoundError: it is missing.
+        ResultsError: it is invalid.
     """
     expected = _TABLES[path.name]
     try:
@@ -292,10 +292,10 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def column_titles(path: Path) -> dict[str, str]:
-    """Return what the metadata of a Parquet file calls its columns, those that it names.
+    """Return the column titles in the metadata of a Parquet file.
 
     Raises:
-        ResultsError: it is damaged.
+        ResultsError: it is invalid.
     """
     try:
         schema = pq.read_schema(path.absolute())
@@ -326,7 +326,7 @@ def _check_type(path: Path, name: str, schema: pa.Schema, expected: Column) -> N
 
 
 def _values(column: pa.ChunkedArray, expected: Column) -> NDArray[Any]:
-    """Return values in their type; those missing are NaN, in integers too."""
+    """Return values in the expected type; missing values are NaN, also for integers."""
     values = column.cast(expected.type)
     return np.asarray(values.to_numpy(zero_copy_only=False))
 
@@ -355,7 +355,7 @@ def _check_key(path: Path, key: list[str], table: pd.DataFrame) -> None:
 
 
 def _described(error: ErrorDetails) -> str:
-    """Return a fault that pydantic found as field, what was found and what was expected."""
+    """Return a pydantic error as field, found and expected."""
     kind = error["type"]
     field = "".join(f"{step}: " for step in [".".join(map(str, error["loc"]))] if step)
     field = shortened(printable(field), 200)

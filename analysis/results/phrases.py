@@ -1,4 +1,4 @@
-"""Measured numbers in sentences: each with its interval."""
+"""Numbers with intervals, as text."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def number(interval: Interval, digits: int = 3) -> str:
 
 
 def ratio_words(comparison: Comparison) -> str:
-    """Say a ratio: ``41 % lower (34 to 47)``."""
+    """Return a ratio as a change: ``41 % lower (34 to 47)``."""
     found = comparison.interval
     if not comparison.settled:
         return f"not significantly different {_in_brackets('ratio', found, 2)}"
@@ -40,7 +40,7 @@ def ratio_words(comparison: Comparison) -> str:
 
 
 def difference_words(comparison: Comparison) -> str:
-    """Say a difference in nats: ``0.0077 lower (0.0005 to 0.0149)``."""
+    """Return a difference in nats: ``0.0077 lower (0.0005 to 0.0149)``."""
     found = comparison.interval
     if not comparison.settled:
         return f"not significantly different {_in_brackets('difference', found, 4)}"
@@ -50,7 +50,7 @@ def difference_words(comparison: Comparison) -> str:
 
 
 def joined(words: Sequence[str]) -> str:
-    """Join words as a sentence does; ``none`` where there are none."""
+    """Return words joined with commas and "and"; ``none`` if there are none."""
     if not words:
         return "none"
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

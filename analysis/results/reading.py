@@ -1,4 +1,4 @@
-"""Reads what a sweep left behind: its manifest and the directories of its finished trials."""
+"""Reads the results of a sweep: its manifest and the directories of finished trials."""
 
 from __future__ import annotations
 
@@ -46,22 +46,22 @@ _DOCUMENTS: dict[str, type[Strict]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """A finished trial: where it lies, and which replica of its arm it is."""
+    """A finished trial: its directory and replica number."""
 
     directory: Path
     replica: int
 
     def table(self, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
-        """Return columns of a Parquet file of the trial, checked by its schema."""
+        """Return columns of a Parquet file of the trial, validated."""
         return self._there(name, lambda path: read_table(path, columns))
 
     def document(self, name: str) -> dict[str, Any]:
-        """Return a JSON file of the trial, checked by its schema."""
+        """Return a JSON file of the trial, validated."""
         found = self._there(name, lambda path: read_json(path, _DOCUMENTS[name]))
         return found.model_dump(exclude_unset=True)
 
     def has(self, name: str) -> bool:
-        """Tell whether the trial left a file of that name, which not every engine does."""
+        """Return whether the trial has a file of that name; engines differ."""
         return (self.directory / name).exists()
 
     def _there(self, name: str, read: Callable[[Path], Value]) -> Value:
@@ -74,10 +74,10 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predictions:
-    """What M replicas predict for the same N examples.
+    """Predictions of M replicas for the same N examples.
 
-    ``example`` and ``group`` ``(N,)`` int64, ``labels`` ``(N,)`` float64, ``logits`` ``(M, N)``
-    float64; ``replicas`` are the M models' numbers.
+    ``example`` and ``group`` are int64 ``(N,)``, ``labels`` float64 ``(N,)``, ``logits`` float64
+    ``(M, N)``; ``replicas`` are the replica numbers.
     """
 
     example: NDArray[np.int64]
@@ -88,19 +88,19 @@ class Predictions:
 
     @property
     def probabilities(self) -> Floats:
-        """``(M, N)``; in float64 none rounds to 1 before logit 36."""
+        """``(M, N)`` float64; rounded to 1 only above logit 36."""
         return 1.0 / (1.0 + np.exp(-self.logits))
 
     @property
     def diverged(self) -> tuple[int, ...]:
-        """The replicas that predict NaN or infinity."""
+        """The replicas with NaN or infinite predictions."""
         pairs = zip(self.replicas, self.logits, strict=True)
         return tuple(replica for replica, logits in pairs if not np.isfinite(logits).all())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trials:
-    """The replicas of one training, as planned in ``places`` and as finished."""
+    """The replicas of one arm or source, as planned in ``places`` and as finished."""
 
     name: str
     places: tuple[Path, ...]
@@ -108,20 +108,20 @@ class Trials:
 
     @property
     def planned(self) -> int:
-        """Trials that there are to be."""
+        """Number of planned trials."""
         return len(self.places)
 
     @property
     def missing(self) -> int:
-        """Trials that were planned and are not finished."""
+        """Number of planned trials that are not finished."""
         return self.planned - len(self.done)
 
     def read_predictions(self) -> Predictions:
-        """Return the served predictions of all finished replicas; they are not kept.
+        """Return the served predictions of all finished replicas (not cached).
 
         Raises:
-            ResultsError: no trial is finished, two replicas are one trial, or they saw different
-                examples or labels.
+            ResultsError: no trial is finished, two replicas are the same trial, or examples or
+            labels differ.
         """
         if not self.done:
             raise ResultsError(f"{self.name}: none of its {self.planned} trials is finished")
@@ -149,22 +149,22 @@ class Trials:
 
     @cached_property
     def devices(self) -> tuple[str, ...]:
-        """The kinds of device that finished replicas were trained on, such as cpu and cuda."""
+        """The device types of finished replicas, such as cpu and cuda."""
         told = (trial.document("provenance.json")["machine"]["device"] for trial in self.done)
         return tuple(sorted({device.split(":")[0] for device in told}))
 
     @cached_property
     def cost(self) -> pd.DataFrame:
-        """One row a finished replica: the numbers of ``cost.json``."""
+        """One row for each finished replica: the numbers of ``cost.json``."""
         return pd.DataFrame([trial.document("cost.json") for trial in self.done])
 
     def read_progress(self) -> dict[int, Floats]:
-        """Return logits ``(M, n)`` of the examples watched, by number of examples trained on.
+        """Return logits ``(M, n)`` of the progress examples by number of examples trained.
 
-        Holds the points that all finished replicas reached; empty where one kept none.
+        Only points that all finished replicas have; empty if one has none.
 
         Raises:
-            ResultsError: a file is damaged, or replicas watched different examples.
+            ResultsError: a file is invalid, or replicas have different examples.
         """
         name = "progress_predictions.parquet"
         if not self.done or not all(trial.has(name) for trial in self.done):
@@ -190,10 +190,9 @@ class Trials:
         }
 
     def read_learning(self) -> pd.DataFrame:
-        """Return the mean learning curves of the finished replicas that kept theirs.
+        """Return the mean learning curves of the finished replicas that have them.
 
-        One row a point that all of these reached: ``examples, progressive_log_loss,
-        eval_log_loss``; no rows where none kept them.
+        One row for each common point: ``examples, progressive_log_loss, eval_log_loss``.
         """
         columns = ("examples", "progressive_log_loss", "eval_log_loss")
         name = "progress.parquet"
@@ -205,12 +204,12 @@ class Trials:
         return points.mean()[reached].reset_index(drop=True)
 
     def read_staleness(self) -> dict[int, int]:
-        """Return how often a push of a finished replica had so many updates of others before it.
+        """Return counts by staleness: updates of others between pull and push.
 
-        Empty where no replica measured it: engines that are not asynchronous do not.
+        Empty if no replica measured it (engines that are not asynchronous).
 
         Raises:
-            ResultsError: a file is not what an engine writes.
+            ResultsError: a file is invalid.
         """
         total: Counter[int] = Counter()
         for trial in self.done:
@@ -221,10 +220,10 @@ class Trials:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmResults(Trials):
-    """An arm of the sweep; ``beta`` is NaN where its activation has none.
+    """An arm of the sweep; ``beta`` is NaN if its activation has none.
 
-    ``conditions`` are those it was trained under, which are no part of the model: the stream, and
-    how stale an engine's updates are. Empty where a manifest does not tell.
+    ``conditions`` are the training conditions that are not part of the model: the stream, and the
+    engine's staleness. Empty if the manifest does not have them.
     """
 
     kind: str
@@ -237,10 +236,7 @@ class ArmResults(Trials):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepResults:
-    """A sweep; ``sources`` are the baseline retrained with one source of irreproducibility each.
-
-    ``study`` is what the experiment's arms are a study of, where it says so.
-    """
+    """A sweep; ``sources`` are retrainings of the baseline that vary one source each."""
 
     directory: Path
     experiment: str
@@ -252,10 +248,10 @@ class SweepResults:
 
 
 def read_sweep(directory: Path | str) -> SweepResults:
-    """Read a sweep's manifest and find its finished trials; unfinished ones count as missing.
+    """Read a sweep's manifest and find its finished trials; unfinished ones are missing.
 
     Raises:
-        ResultsError: there is no manifest, or it is not what a sweep writes.
+        ResultsError: the manifest is missing or invalid.
     """
     directory = Path(directory)
     path = directory / MANIFEST
@@ -307,7 +303,7 @@ def _trials(directory: Path, name: str, places: tuple[str, ...]) -> Trials:
 
 
 def _refuse_the_same(trials: tuple[Trial, ...]) -> None:
-    """Refuse replicas that are one trial, linked or copied: they have nothing to differ in."""
+    """Reject replicas that are the same trial, linked or copied: their PD is meaningless."""
     first: dict[str, Trial] = {}
     for trial in trials:
         name = "config.json"

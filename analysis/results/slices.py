@@ -1,4 +1,4 @@
-"""Relative PD by slice of the examples: predicted score, activity of the user, popularity."""
+"""Relative PD by slice: predicted score, activity of the group, popularity of the item."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PARTS = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slicing:
-    """A partition of the examples: the part of each, ``(N,)``, and what the parts are called."""
+    """A partition of the examples: each one's part, ``(N,)``, and the parts' titles."""
 
     title: str
     labels: tuple[str, ...]
@@ -39,7 +39,7 @@ class Slicing:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Missing:
-    """A slicing that cannot be made, and why."""
+    """A slicing that is not available, and why."""
 
     title: str
     reason: str
@@ -47,20 +47,20 @@ class Missing:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sliced:
-    """The relative PD of each arm by name in each part of a slicing."""
+    """The relative PD of each arm in each part of a slicing."""
 
     slicing: Slicing
     relative_pd: dict[str, tuple[Interval, ...]]
 
 
 def slice_sweep(sweep: SweepResults) -> tuple[Sliced | Missing, ...]:
-    """Return relative PD by slice, of all arms with two finished replicas and finite predictions.
+    """Return relative PD by slice for all arms with two finished replicas and finite predictions.
 
-    Every arm's examples are cut alike: by the baseline's mean prediction, and by how often their
-    group and item occur in the training examples, which the sweep noted in ``slices.parquet``.
+    All arms use the same slices: by the baseline's mean prediction, and by how often group and item
+    occur in the training split (``slices.parquet``).
 
     Raises:
-        ResultsError: a file is not what a sweep writes.
+        ResultsError: a file is invalid.
     """
     arms = [arm for arm in sweep.arms if len(arm.done) > 1 and not arm.read_predictions().diverged]
     if not arms:
@@ -80,7 +80,7 @@ def slice_sweep(sweep: SweepResults) -> tuple[Sliced | Missing, ...]:
 
 
 def by_slice(predictions: Predictions, slicing: Slicing) -> tuple[Interval, ...]:
-    """Return the relative PD of the examples of each part, over all pairs of replicas."""
+    """Return the relative PD of each part, over all pairs of replicas."""
     found = []
     for part in range(len(slicing.labels)):
         rows = slicing.part == part
@@ -95,7 +95,7 @@ def by_slice(predictions: Predictions, slicing: Slicing) -> tuple[Interval, ...]
 
 
 def by_score(predictions: Predictions) -> Slicing:
-    """Cut the examples into ten of equal size by rising mean prediction over replicas."""
+    """Partition the examples into ten parts of equal size by mean prediction."""
     mean = predictions.probabilities.mean(axis=0)
     tenths = np.array_split(np.argsort(mean, kind="stable"), min(DECILES, len(mean)))
     part = np.empty(len(mean), np.int64)
@@ -109,7 +109,7 @@ def by_score(predictions: Predictions) -> Slicing:
 
 
 def by_count(title: str, counts: Integers) -> Slicing:
-    """Cut the examples into at most five parts by rising count; equal counts stay together."""
+    """Partition the examples into at most five parts by count; equal counts stay together."""
     edges = np.unique(np.quantile(counts, np.arange(1, PARTS) / PARTS, method="lower"))
     edges = edges[edges < counts.max()]
     part = np.searchsorted(edges, counts, side="left")
@@ -143,7 +143,7 @@ def _slicings(directory: Path, reference: Predictions) -> Iterator[Slicing | Mis
 
 
 def _read(path: Path, examples: Integers, counts: tuple[str, ...]) -> pd.DataFrame:
-    """Return the columns of counts, a row for each of ``examples``."""
+    """Return the count columns, a row for each of ``examples``."""
     table = read_table(path, ("example", *counts)).set_index("example")
     if not np.isin(examples, table.index).all():
         raise ResultsError(f"{path}: example: lacks examples that the trials were evaluated on")

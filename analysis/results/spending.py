@@ -1,8 +1,8 @@
-"""What a sweep's trainings take and cost: read from trials, and as ``sweep_cost.json`` keeps it.
+"""Resources and money that a sweep's trainings take; ``sweep_cost.json``.
 
-Counted are the embedding rows that training reads, and the time that training itself takes, times
-the threads of its processes and, where they use a GPU, a whole one each. Not counted: reading for
-evaluation, the time of starting up, evaluating and writing, parameter shards, idle nodes.
+Counted: embedding rows read in training, and training time multiplied by the threads of its
+processes and, with a GPU, by one GPU each. Not counted: evaluation, startup, writing, parameter
+shards, idle nodes.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _OF_WORKERS = ("async", "sync")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prices:
-    """Money for an hour of one core and of one GPU; None where it is not known.
+    """Price of one core-hour and one GPU-hour; None if unknown.
 
-    Where a process has a GPU both are added: give no price for cores where the GPU's includes them.
+    A process with a GPU costs both: omit the core price if the GPU price includes it.
     """
 
     per_core_hour: Number | None = None
@@ -44,11 +44,11 @@ class Prices:
 
     @property
     def known(self) -> bool:
-        """Whether any price is."""
+        """Whether any price is known."""
         return self.per_core_hour is not None or self.per_gpu_hour is not None
 
     def money(self, core_hours: float, gpu_hours: float) -> float:
-        """Return what hours cost; NaN where a price or the hours are not known."""
+        """Return the price of hours; NaN if a price or the hours are unknown."""
         if self.per_core_hour is None and (self.per_gpu_hour is None or not gpu_hours):
             return math.nan
         if self.per_gpu_hour is None and gpu_hours:
@@ -58,7 +58,7 @@ class Prices:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Usage:
-    """What training on so many examples took; NaN where it is not known."""
+    """Resources for a number of training examples; NaN if unknown."""
 
     examples: float
     lookups: float
@@ -68,9 +68,9 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spent:
-    """What the trials of one arm take, or all together; NaN where it is not known.
+    """Resources of the trials of one arm, or of all; NaN if unknown.
 
-    ``basis`` says what hours rest on: ``2 finished trials``, ``a probe of 24 batches``.
+    ``basis`` names the source of the hours: ``2 finished trials``, ``a probe of 24 batches``.
     """
 
     arm: Label
@@ -84,7 +84,7 @@ class Spent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spending:
-    """What was to be spent on the trials that were missing, and what all finished ones took."""
+    """The estimate for the missing trials, and the actual usage of the finished ones."""
 
     prices: Prices
     estimated: tuple[Spent, ...]
@@ -92,10 +92,10 @@ class Spending:
 
 
 def usage(trial: Trial) -> Usage | None:
-    """Return what a finished trial took, its share of the process; None where it does not tell.
+    """Return a finished trial's share of its process's usage; None if not recorded.
 
     Raises:
-        ResultsError: a file of the trial is damaged.
+        ResultsError: a file of the trial is invalid.
     """
     if not all(trial.has(name) for name in _NEEDED):
         return None
@@ -113,7 +113,7 @@ def usage(trial: Trial) -> Usage | None:
 
 
 def actual(arms: Iterable[Trials], prices: Prices) -> tuple[Spent, ...]:
-    """Return what the finished trials of each arm took; one that two share counts in the first."""
+    """Return the usage of each arm's finished trials; a shared trial counts in the first arm."""
     seen: set[Path] = set()
     rows = []
     for arm in arms:
@@ -126,7 +126,7 @@ def actual(arms: Iterable[Trials], prices: Prices) -> tuple[Spent, ...]:
 
 
 def total(rows: Sequence[Spent]) -> Spent:
-    """Return the sum; NaN where a part is not known."""
+    """Return the sum; NaN if a part is unknown."""
     return Spent(
         arm="all",
         trials=sum(row.trials for row in rows),
@@ -139,7 +139,7 @@ def total(rows: Sequence[Spent]) -> Spent:
 
 
 def spent(arm: str, trials: int, used: Usage, prices: Prices, basis: str) -> Spent:
-    """Return a row of what was or will be used."""
+    """Return a row of estimated or actual usage."""
     core_hours, gpu_hours = used.core_seconds / _HOUR_S, used.gpu_seconds / _HOUR_S
     return Spent(
         arm=arm,
@@ -153,7 +153,7 @@ def spent(arm: str, trials: int, used: Usage, prices: Prices, basis: str) -> Spe
 
 
 def write_spending(directory: Path, spending: Spending) -> Path:
-    """Write ``sweep_cost.json``, whole or not at all; null stands for what is not known."""
+    """Write ``sweep_cost.json`` atomically; null means unknown."""
     contents = {
         "prices": asdict(spending.prices),
         "estimated": [_as_json(row) for row in spending.estimated],
@@ -167,10 +167,10 @@ def write_spending(directory: Path, spending: Spending) -> Path:
 
 
 def read_spending(directory: Path) -> Spending | None:
-    """Return what ``sweep_cost.json`` of a sweep's directory holds; None where there is none.
+    """Return the content of ``sweep_cost.json``; None if it is missing.
 
     Raises:
-        ResultsError: it is not what a sweep writes.
+        ResultsError: it is invalid.
     """
     path = directory / FILE
     try:
@@ -180,7 +180,7 @@ def read_spending(directory: Path) -> Spending | None:
 
 
 def _spent(arm: str, trials: int, told: Sequence[Usage], prices: Prices) -> Spent:
-    """Return what trials took; of those that do not tell, nothing is guessed."""
+    """Return the usage of trials that recorded it."""
     whole = len(told) == trials
     used = Usage(
         examples=math.fsum(each.examples for each in told) if whole else math.nan,
@@ -193,7 +193,7 @@ def _spent(arm: str, trials: int, told: Sequence[Usage], prices: Prices) -> Spen
 
 
 def _processes(engine: dict[str, Any]) -> float:
-    """Return how many processes train; NaN where their number may change on the way."""
+    """Return the number of training processes; NaN if it is elastic."""
     if engine.get("name") not in _OF_WORKERS:
         return 1.0
     workers = engine.get("workers")

@@ -1,4 +1,4 @@
-"""The answer to a study's question: comparisons of its arms, corrected for their number."""
+"""Comparisons of a study's arms, corrected for multiplicity."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FEWEST_OF_TREND = 3
 
 
 class Outcome(StrEnum):
-    """What a test says of a quantity; for PD and log loss, lower is better."""
+    """Result of a test; for PD and log loss, lower is better."""
 
     LOWER = "significantly lower"
     HIGHER = "significantly higher"
@@ -34,7 +34,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdjustedTest:
-    """A comparison, and its p-value adjusted for the number of comparisons of its kind."""
+    """A comparison with its p-value adjusted for the comparisons of its kind."""
 
     comparison: Comparison
     p_value: float
@@ -42,7 +42,7 @@ class AdjustedTest:
 
     @property
     def outcome(self) -> Outcome:
-        """What the test says at 5 %."""
+        """The result at 5 %."""
         if math.isnan(self.p_value):
             return Outcome.UNTESTED
         if self.p_value > 1 - CONFIDENCE:
@@ -52,7 +52,7 @@ class AdjustedTest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeasuredPoint:
-    """An arm of a study; ``relative_pd_ratio`` and ``log_loss_difference`` to its reference."""
+    """An arm of a study, with ratio and difference to its reference."""
 
     point: StudyPoint
     relative_pd: Interval
@@ -63,7 +63,7 @@ class MeasuredPoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Study:
-    """What was measured; ``trends`` are slopes of log PD on log x, by series."""
+    """Measurements; ``trends`` are slopes of log PD on log x by series."""
 
     design: StudyDesign
     points: tuple[MeasuredPoint, ...]
@@ -71,13 +71,13 @@ class Study:
 
 
 def measure_study(sweep: SweepResults) -> Study | None:
-    """Compare every arm of a sweep's study with its reference; None where there is no study.
+    """Compare every arm of a sweep's study with its reference; None without a study.
 
-    Reads the predictions again, and holds those of one series and its references at a time.
-    Multiplicity is corrected by Holm's method, apart for PD, for log loss and for trends.
+    Reads the predictions again, one series and its references at a time. Holm's correction is
+    applied separately to PD, log loss and trends.
 
     Raises:
-        ResultsError: the study names an arm that does not exist, or a trial is damaged.
+        ResultsError: the study names a missing arm, or a trial is invalid.
     """
     design = sweep.study
     if design is None:
@@ -126,7 +126,7 @@ def measure_study(sweep: SweepResults) -> Study | None:
 
 
 def reading(study: Study) -> tuple[str, ...]:
-    """Return what the comparisons allow to say, a sentence or two for each quantity."""
+    """Return the conclusion as text, one or two sentences for each quantity."""
     sentences = [
         _reading_of(study, "Relative PD", "ratios", 2, [p.relative_pd_ratio for p in study.points]),
         _reading_of(
@@ -139,7 +139,7 @@ def reading(study: Study) -> tuple[str, ...]:
 
 
 def table(study: Study) -> tuple[tuple[str, ...], ...]:
-    """Return the numbers of every point; the first row holds the headings."""
+    """Return the numbers of every point; the first row is the header."""
     reference = study.design.reference
     headings = (
         "series",
@@ -167,7 +167,7 @@ def table(study: Study) -> tuple[tuple[str, ...], ...]:
 
 
 def slope(points: Sequence[StudyPoint], estimates: Sequence[Estimates]) -> Comparison | None:
-    """Compare the least-squares slope of log PD on log x with 0; None where there is no scale."""
+    """Compare the least-squares slope of log PD on log x with 0; None unless x is positive."""
     scaled = [
         (math.log(point.x), each.relative_pd)
         for point, each in zip(points, estimates, strict=True)
@@ -185,7 +185,7 @@ def slope(points: Sequence[StudyPoint], estimates: Sequence[Estimates]) -> Compa
 
 
 def as_markdown(study: Study, *, figure: str, command: str) -> str:
-    """Return a section: the question, the figure, the table, the reading and its command."""
+    """Return a section: question, figure, table, conclusion and command."""
     headings, *rows = table(study)
     rule = ("---",) * 2 + ("---:",) * (len(headings) - 2)
     cells = [[text.as_markdown(cell) for cell in row] for row in (headings, *rows)]
@@ -203,7 +203,7 @@ def as_markdown(study: Study, *, figure: str, command: str) -> str:
 
 
 def shown(x: float | str | None) -> str:
-    """Return a place on the x axis as text; empty where there is none."""
+    """Return an x value as text; empty for None."""
     return f"{x:g}" if isinstance(x, float) else x or ""
 
 
@@ -221,7 +221,7 @@ def _estimates(sweep: SweepResults, points: Sequence[StudyPoint]) -> dict[str, E
 
 
 def _tests(found: Sequence[Comparison | None], *, none: float) -> list[AdjustedTest | None]:
-    """Adjust the p-values of comparisons for their number."""
+    """Adjust p-values for multiplicity."""
     adjusted = intervals.holm([each.p_value if each else math.nan for each in found])
     return [
         AdjustedTest(comparison=each, p_value=p_value, none=none) if each else None
@@ -272,7 +272,7 @@ def _reference(design: StudyDesign) -> str:
 
 
 def _titles(points: Sequence[MeasuredPoint]) -> str:
-    """Name points, those of one series together: ``smelu at 1 and 2, swish at 0.5``."""
+    """Return titles of points, grouped by series: ``smelu at 1 and 2, swish at 0.5``."""
     places: dict[str, list[str]] = {}
     for each in points:
         places.setdefault(each.point.series, []).append(shown(each.point.x))
@@ -307,7 +307,7 @@ def _trends(study: Study) -> str:
 
 
 def _untested(study: Study) -> str:
-    """Name the points without a test, by reason."""
+    """Return the points without a test, by reason."""
     reasons: dict[str, list[MeasuredPoint]] = {}
     for each in study.points:
         test, reference = each.relative_pd_ratio, study.design.reference

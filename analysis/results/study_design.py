@@ -1,4 +1,4 @@
-"""What a study compares: the part of ``sweep.json`` that an experiment's ``study`` becomes."""
+"""The study part of ``sweep.json``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ class _Strict(BaseModel):
 
 
 class StudyPoint(_Strict):
-    """An arm in a study: its place, and the arm that it is compared with.
+    """An arm in a study: its x value, and the arm it is compared with.
 
-    ``x`` is None where the arm lacks the field that the study varies; ``reference`` is None where
-    nothing is comparable.
+    ``x`` is None if the arm lacks the varied field; ``reference`` is None if no arm is comparable.
     """
 
     arm: str
@@ -32,5 +31,5 @@ class StudyDesign(_Strict):
 
     @property
     def series(self) -> tuple[str, ...]:
-        """The series that the points belong to, in order."""
+        """The series of the points, in order."""
         return tuple(dict.fromkeys(point.series for point in self.points))

@@ -1,4 +1,4 @@
-"""From the files of a sweep to what is known of each arm, with intervals: no table, no figure."""
+"""Measures each arm of a sweep, with intervals."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from analysis.verdict.damping import Twins, never_damped, read_trained, twins
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """What the replicas of an arm were measured to do; speeds are over separate processes."""
+    """Measurements of an arm's replicas; speeds are over separate processes."""
 
     log_loss: Interval
     ne: Interval
@@ -34,7 +34,7 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counted:
-    """What an arm costs, as counted; NaN where no replica is finished."""
+    """Counted costs of an arm; NaN if no replica is finished."""
 
     train_lookups: float
     serve_lookups: float
@@ -44,7 +44,7 @@ class Counted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VersusBaseline:
-    """An arm beside the baseline: the log loss as a difference in nats, all others as ratios."""
+    """An arm compared with the baseline: difference in log loss (nats), else ratios."""
 
     log_loss: Comparison
     relative_pd: Comparison
@@ -65,7 +65,7 @@ class ArmSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceSummary:
-    """The relative PD of the baseline's replicas where one source of irreproducibility varies."""
+    """The relative PD of the baseline's replicas that vary one source."""
 
     source: str
     trials: Trials
@@ -74,7 +74,7 @@ class SourceSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DampingSummary:
-    """An arm beside its less damped twin: the log loss as a difference in nats, PD as a ratio."""
+    """An arm compared with its less damped twin: difference in log loss, ratio of PD."""
 
     twins: Twins
     log_loss: Comparison
@@ -83,10 +83,10 @@ class DampingSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """All that a sweep found.
+    """The results of a sweep.
 
-    ``never_damped`` are arms of several asynchronous workers of which nothing tells whether damping
-    would help: no twin of theirs is trained.
+    ``never_damped`` are arms of several asynchronous workers without a damped twin, so the effect
+    of damping is unknown.
     """
 
     sweep: SweepResults
@@ -98,7 +98,7 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimates:
-    """The units of one arm that are compared with another's."""
+    """The units of one arm for comparisons."""
 
     log_loss: Units
     ranking_loss: Units
@@ -106,11 +106,10 @@ class Estimates:
 
 
 def summarize(sweep: SweepResults) -> Summary:
-    """Measure every arm and compare it with the baseline; arms are taken one at a time.
+    """Measure every arm and compare it with the baseline, one arm at a time.
 
     Raises:
-        ResultsError: a finished trial is not what was promised, or arms were evaluated on
-            different examples.
+        ResultsError: a finished trial is invalid, or arms were evaluated on different examples.
     """
     evaluation = _predictions(sweep.baseline)
     baseline = _estimates(_sample(evaluation))
@@ -161,10 +160,10 @@ def summarize(sweep: SweepResults) -> Summary:
 
 
 def measure(trials: Trials) -> Estimates:
-    """Return what compares an arm with another, of all its finished replicas.
+    """Return the units of all finished replicas, for comparisons.
 
     Raises:
-        ResultsError: a finished trial is not what was promised.
+        ResultsError: a finished trial is invalid.
     """
     return _estimates(_sample(_predictions(trials)))
 
@@ -183,7 +182,7 @@ def _predictions(trials: Trials) -> Predictions | None:
 
 
 def _sample(found: Predictions | None) -> Sample | str:
-    """Return the replicas' predictions, or why there is nothing to measure."""
+    """Return the replicas' predictions, or the reason why there are none."""
     if found is None:
         return "no trial is finished"
     if found.diverged:
@@ -227,7 +226,7 @@ def _measured(arm: ArmResults, sample: Sample | str, found: Estimates) -> Measur
 
 
 def _speed(arm: ArmResults, column: str) -> Interval:
-    """Return the mean speed over processes; replicas that ran fused were timed together."""
+    """Return the mean speed over processes; fused replicas were timed together."""
     timings = _costs(arm, column).unique()
     if not len(timings):
         return intervals.undefined("no trial is finished", replicas=0)

@@ -1,4 +1,4 @@
-"""The trade-off table for readers: terminal, Markdown and LaTeX."""
+"""The trade-off table for terminal, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ARITHMETIC = "arithmetic"
 
 
 class Verdict(StrEnum):
-    """What a comparison with the baseline says; for all that is compared, less is better."""
+    """Result of a comparison with the baseline; lower is better."""
 
     NONE = ""
     BETTER = "green"
@@ -35,7 +35,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """A text, and the verdict that colours it."""
+    """A text, and the verdict that determines its colour."""
 
     text: str
     verdict: Verdict = Verdict.NONE
@@ -43,7 +43,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
-    """The table as shown: cells by row, which row is the baseline's, and the lines below."""
+    """The displayed table: cells by row, the baseline's row, and the notes."""
 
     title: str
     headings: tuple[str, ...]
@@ -53,7 +53,7 @@ class Page:
 
 
 def page(summary: Summary) -> Page:
-    """Choose and format what a person reads; the whole table is in the files."""
+    """Select and format the displayed columns; the files have all of them."""
     sweep = summary.sweep
     names = [each.arm.name for each in summary.arms]
     ranked = any(not math.isnan(each.measured.ranking_loss.value) for each in summary.arms)
@@ -79,9 +79,9 @@ def page(summary: Summary) -> Page:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TerminalPage:
-    """The page for rich: a narrow terminal has comparisons below what they compare.
+    """The table for rich; on a narrow terminal, comparisons go below the values.
 
-    Where that does not suffice, one column less. No number is cut, and a name is wrapped at most.
+    If that is not enough, columns are dropped. Numbers are never cut; names may wrap.
     """
 
     shown: Page
@@ -175,7 +175,7 @@ def as_latex(shown: Page) -> str:
 
 
 def plus_minus(interval: Interval, digits: int = 4) -> str:
-    """Return a value with the half width of its interval, or the wider side of a clipped one."""
+    """Return a value with the half width of its interval (the wider side if clipped)."""
     if math.isnan(interval.value):
         return "NaN"
     half = max(interval.high - interval.value, interval.value - interval.low)
@@ -208,7 +208,7 @@ def _or_unknown(bound: float, digits: int) -> str:
 
 
 def _row(summary: ArmSummary, *, is_baseline: bool, ranked: bool) -> tuple[Cell, ...]:
-    """Return an arm's cells; data without groups to rank in (``ranked``) show the AUC of all."""
+    """Return an arm's cells; without groups (``ranked``), the AUC of all examples."""
     measured, counted, versus = summary.measured, summary.counted, summary.versus_baseline
     if is_baseline:
         log_loss = relative_pd = Cell(text="baseline")
@@ -240,7 +240,7 @@ def _signed(interval: Interval) -> str:
 
 
 def verdict_of(comparison: Comparison, *, none: float) -> Verdict:
-    """Return what a comparison says; ``none`` is the value of no difference."""
+    """Return the result of a comparison; ``none`` is the null value."""
     if math.isnan(comparison.interval.low):
         return Verdict.NONE
     if not comparison.settled:
@@ -288,7 +288,7 @@ def _missing(summary: Summary) -> Iterator[str]:
 
 
 def _devices(summary: Summary) -> Iterator[str]:
-    """Say so where replicas were trained on different devices, whose rounding differs."""
+    """Return a note if replicas were trained on different devices, which round differently."""
     every = [*(each.arm for each in summary.arms), *(each.trials for each in summary.sources)]
     devices = sorted({device for each in every for device in each.devices})
     if len(devices) > 1:
@@ -299,7 +299,7 @@ def _devices(summary: Summary) -> Iterator[str]:
 
 
 def _damping(summary: Summary) -> Iterator[str]:
-    """Say what ``delta_scale`` changed, pair by pair, and of whom nothing is known."""
+    """Return notes on the effect of ``delta_scale``, and on arms where it is unknown."""
     for each in summary.damping:
         found = each.twins
         yield (
@@ -330,7 +330,7 @@ def _said(comparison: Comparison, words: Callable[[Comparison], str]) -> str:
 
 
 def _open(summary: Summary) -> Iterator[str]:
-    """Say of each open comparison what would settle it; arms of one answer share a line."""
+    """Return notes on how many replicas would settle open comparisons, grouped."""
     arms: defaultdict[str, list[str]] = defaultdict(list)
     for each in summary.arms:
         if each.arm is summary.sweep.baseline:
@@ -356,7 +356,7 @@ def _open(summary: Summary) -> Iterator[str]:
 
 
 def _undefined(summary: Summary) -> Iterator[str]:
-    """Say why a value or its bounds are NaN; arms with the same reason share a line."""
+    """Return notes on why a value or its bounds are NaN, grouped by reason."""
     arms: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     finished = [each for each in summary.arms if each.arm.done]
     for each in finished:

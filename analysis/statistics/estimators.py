@@ -1,7 +1,7 @@
-"""The metrics of DEFINITIONS.md as units whose error over examples is known cluster by cluster.
+"""The metrics as units: per-model or per-pair values with the influence of each cluster.
 
-Each estimator takes a ``Sample`` and returns ``Units``: the metric's value for every model or pair
-of models and what each cluster of examples adds to their error. Clusters are the groups.
+Clusters are the groups of examples. Formulas of the metrics: ``recsys/metrics.py`` and
+``analysis/prediction_difference.py``.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ ALL_NEGATIVE_IN_ONE = "all negative labels lie in one group of examples"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """Predictions of M replicas on the same N examples of G groups.
+    """Predictions of M replicas on the same N examples in G groups.
 
-    ``labels`` ``(N,)`` float64 of 0 and 1, ``predictions`` ``(M, N)`` float64 probabilities,
-    ``codes`` ``(N,)`` numbers of the groups below ``groups``, ``replicas`` the models' numbers.
+    ``labels`` is float64 ``(N,)`` of 0 and 1, ``predictions`` float64 ``(M, N)``, ``codes``
+    ``(N,)`` the group numbers below ``groups``, ``replicas`` the replica numbers.
     """
 
     labels: Floats
@@ -54,7 +54,7 @@ def sample(
     groups: NDArray[np.generic],
     replicas: tuple[int, ...] | None = None,
 ) -> Sample:
-    """Return a ``Sample``; the replicas are numbered from 0 unless their numbers are given."""
+    """Return a ``Sample``; by default replicas are numbered from 0."""
     codes, count = group_codes(groups, len(labels))
     return Sample(
         labels=np.asarray(labels, np.float64),
@@ -71,7 +71,7 @@ def log_loss(sample: Sample) -> Units:
 
 
 def normalized_entropy(sample: Sample) -> Units:
-    """Return the log loss of each model over the entropy of the base rate."""
+    """Return each model's log loss divided by the entropy of the base rate."""
     positives = _per_group(sample, sample.labels)
 
     def entropy_normalized(loss: Floats, positive: Floats, count: Floats) -> Floats:
@@ -87,7 +87,7 @@ def normalized_entropy(sample: Sample) -> Units:
 
 
 def calibration(sample: Sample) -> Units:
-    """Return mean prediction over mean label of each model."""
+    """Return each model's mean prediction divided by the mean label."""
     if not sample.labels.any():
         return _undefined(sample, 1, "no label is positive")
     promised = np.stack([_per_group(sample, model) for model in sample.predictions])
@@ -97,7 +97,7 @@ def calibration(sample: Sample) -> Units:
 
 
 def roc_auc(sample: Sample) -> Units:
-    """Return the AUC of each model; clusters add their examples' placements (Obuchowski 1997)."""
+    """Return the AUC of each model, with placement values as influence (Obuchowski 1997)."""
     positive = sample.labels == 1.0
     if positive.all() or not positive.any():
         return _undefined(sample, 1, "all labels are the same")
@@ -171,7 +171,7 @@ def _gauc(sample: Sample, statistic: Callable[[Floats, Floats], Floats]) -> Unit
 
 
 def _one_sided(sample: Sample) -> str:
-    """Return why a metric of both labels has no value without one group; empty where it has."""
+    """Return why a metric is undefined without one of the groups; empty if it is defined."""
     positives = _per_group(sample, sample.labels)
     if np.count_nonzero(positives) == 1:
         return ALL_POSITIVE_IN_ONE
@@ -188,8 +188,8 @@ def _jackknife(
 ) -> Units:
     """Return the units of a statistic of sums over groups, ``(U, G)`` or ``(G,)`` each.
 
-    The last of ``sums`` is what groups count by. ``unbounded`` says why the statistic is undefined
-    without one of the groups; then no influence is known.
+    The last of ``sums`` is the denominator. ``unbounded`` is the reason if the statistic is
+    undefined without one of the groups, so that it has no influence.
     """
     totals = [np.asarray(each.sum(axis=-1)) for each in sums]
     values = statistic(*totals)
@@ -237,7 +237,7 @@ def _undefined(sample: Sample, order: int, reason: str) -> Units:
 
 
 def _placements(scores: Floats, positive: NDArray[np.bool_]) -> Floats:
-    """Return for each example the share of the other label that it is ordered rightly with."""
+    """Return for each example the share of the other label's examples in correct order."""
     below = np.sort(scores[~positive])
     above = np.sort(scores[positive])
     placement = np.empty(len(scores))

@@ -1,28 +1,24 @@
-"""95 % intervals for what is measured on several replicas over one sample of examples.
+"""95 % intervals for metrics of several replicas on one sample of examples.
 
-Examples come in clusters (groups), a replica is shared by all pairs of models that it is part of,
-and every replica sees the same examples: two crossed samples. A plain bootstrap over few replicas
-draws the same replica twice, where a PD is 0, and is far too narrow; so here the variance is
+Examples come in clusters (groups), each replica belongs to several pairs of models, and all
+replicas predict the same examples, so the two samples are crossed. A plain bootstrap over few
+replicas draws a replica twice, where PD is 0, and is far too narrow. The variance is the sum of
 
-- **examples**: the delete-one-cluster jackknife of each unit (a model, or a pair of models) gives
-  each cluster's influence, and from it the covariance of the units over samples of examples;
-- **replicas**: the delete-one-replica jackknife of the mean over units, which for pairs is that of
-  a U-statistic (Arvesen 1969, doi 10.1214/aoms/1177697287);
-- less what **both** hold, the interaction of replica and cluster: the jackknife over replicas of
-  the clusters' influences. The sum is never less than the variance over examples alone.
+- **examples**: the covariance of the units (models or pairs of models) over clusters, from the
+  delete-one-cluster jackknife;
+- **replicas**: the delete-one-replica jackknife of the mean over units, for pairs that of a
+  U-statistic (Arvesen 1969, doi 10.1214/aoms/1177697287);
+- minus the interaction of replica and cluster, which **both** contain: the jackknife over replicas
+  of the clusters' influences. The sum is never less than the variance over examples alone.
 
-Bounds are quantiles of Student's t with Satterthwaite's degrees of freedom; replicas have M - 1 of
-them, examples the effective number of clusters less one. Positive quantities and ratios are treated
-on the log scale. A comparison of two arms is paired: over examples always, over replicas by their
-number, for arms share the seeds of a number (where they do not, it stays valid and gains nothing).
+Bounds are quantiles of Student's t with Satterthwaite's degrees of freedom: M - 1 for replicas, and
+the effective number of clusters minus one for examples. Positive quantities and ratios use the log
+scale. Comparisons of two arms are paired over examples, and over replicas by replica number.
 
-How often the intervals cover is measured by ``python -m jobs.benchmark coverage``: with four and
-eight replicas between 92 and 97 % where these differ in strength, as trained ones do. The method
-errs towards width where they differ by nothing but independent noise: hardly anything of the spread
-is then the replicas' own, yet M - 1 degrees of freedom are counted for it. With four replicas the
-PD ratio is covered in all studies, the swap rate 99 % and relative PD 97 to 99 % of the time; with
-eight the PD ratio 99 %, all else 95 %. It errs towards narrowness where the losses of few replicas
-have a long tail, of which they show too little: 89 % of the time with three, 92 % with four.
+``python -m jobs.benchmark coverage`` measures coverage. With four and eight replicas it is 92 to 97
+% if replicas differ in quality, as trained ones do. Intervals are too wide if replicas differ only
+by independent noise (PD ratio 99 to 100 %), and too narrow if few replicas have a long-tailed loss
+(89 % with three, 92 % with four).
 """
 
 from __future__ import annotations
@@ -51,10 +47,10 @@ SINGLE_GROUP = "a single group of examples shows no spread"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """A measured value and where it lies with 95 % confidence, unless another was asked for.
+    """A value with its 95 % interval (or of another requested confidence).
 
-    ``covers_replicas`` is False where fewer than three replicas leave the examples alone to vary.
-    ``reason`` says why ``value``, or its bounds, are NaN.
+    ``covers_replicas`` is False with fewer than three replicas: bounds then cover examples only.
+    ``reason`` says why ``value`` or its bounds are NaN.
     """
 
     value: float
@@ -65,19 +61,17 @@ class Interval:
     reason: str = ""
 
     def contains(self, value: float) -> bool:
-        """Tell whether ``value`` lies within; NaN bounds hold nothing."""
+        """Return whether ``value`` is inside; False for NaN bounds."""
         return self.low <= value <= self.high
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """How an arm differs from another: a difference (none is 0) or a ratio (none is 1).
+    """The difference (null value 0) or ratio (null value 1) of an arm to another.
 
-    ``settled`` tells that the interval leaves out the value compared against, which is none unless
-    another was asked for. ``more_replicas`` is how many more of each arm would settle an open
-    comparison if the values stayed as measured: 0 where it is settled, None where no number of
-    replicas would. Fewer than three settle nothing and leave it unknown how many would: None.
-    ``p_value`` is that of the two-sided test against the same value; NaN where none is possible.
+    ``settled``: the interval excludes the null value. ``more_replicas`` is the number of further
+    replicas of each arm that would settle it if the values stayed as measured; 0 if settled, None
+    if no number would or fewer than three replicas exist. ``p_value`` is two-sided.
     """
 
     interval: Interval
@@ -88,14 +82,13 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Units:
-    """One metric of each unit, a model or a pair of models, over the same examples.
+    """One metric of each unit (a model or a pair of models) on the same examples.
 
-    ``values`` are ``(U,)``. ``influence`` ``(U, G)`` holds what each cluster of examples adds to
-    their error, scaled so that ``influence @ influence.T`` is their covariance over samples of
-    examples. ``replicas`` are the numbers of the M models; ``order`` is 1 where units are models
-    and 2 where they are the pairs of ``itertools.combinations``. ``clusters`` is the effective
-    number of clusters. ``within`` is the range that the metric cannot leave. ``reason`` says why
-    ``values`` are NaN; ``unbounded`` why they have no bounds, where they are not.
+    ``values`` is ``(U,)``. ``influence`` ``(U, G)`` is each cluster's influence, scaled so that
+    ``influence @ influence.T`` is the covariance over samples of examples. ``replicas`` are the M
+    replica numbers; ``order`` is 1 for models and 2 for pairs in the order of
+    ``itertools.combinations``. ``clusters`` is the effective number of clusters, ``within`` the
+    range of the metric. ``reason`` says why ``values`` are NaN, ``unbounded`` why bounds are.
     """
 
     values: Floats
@@ -115,10 +108,7 @@ class Units:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Spread:
-    """An estimate's variance over examples alone and over ``count`` replicas, which it falls with.
-
-    The interaction of the two falls with the number of replicas and belongs to them.
-    """
+    """The variance of an estimate over examples, and over ``count`` replicas with interaction."""
 
     examples: float
     replicas: float
@@ -126,19 +116,19 @@ class Spread:
     count: int
 
     def half_width(self, count: int, confidence: float) -> float:
-        """Return half the width that the interval of ``count`` replicas would have."""
+        """Return half the width of the interval with ``count`` replicas."""
         variance, df = self._of(count)
         return float(student.ppf((1 + confidence) / 2, df)) * math.sqrt(variance)
 
     def p_value(self, effect: float) -> float:
-        """Return the two-sided p-value of an effect, by the test that the interval inverts."""
+        """Return the two-sided p-value of an effect."""
         variance, df = self._of(self.count)
         if variance == 0:
             return 0.0 if effect else 1.0
         return 2.0 * float(student.sf(abs(effect) / math.sqrt(variance), df))
 
     def _of(self, count: int) -> tuple[float, float]:
-        """Return the variance with ``count`` replicas, and its degrees of freedom."""
+        """Return variance and degrees of freedom with ``count`` replicas."""
         replicas = self.replicas * self.count / count
         known = self.examples**2 / self.df_examples
         if replicas > 0:
@@ -148,10 +138,9 @@ class Spread:
 
 
 def estimate(units: Units, *, positive: bool = False) -> Interval:
-    """Return the interval of the mean over units, on the log scale where it is ``positive``.
+    """Return the interval of the mean over units; on the log scale if ``positive``.
 
-    Bounds beyond the metric's range are moved to its edge. The truth is never beyond, so the
-    interval holds it as often as before.
+    Bounds are clipped to the metric's range, which does not change coverage.
     """
     logarithmic = positive and units.mean > 0
     slope = 1.0 / units.mean if logarithmic else 1.0
@@ -176,7 +165,7 @@ def of_mean(values: Floats, alone: str) -> Interval:
 
 
 def undefined(reason: str, *, replicas: int, value: float = math.nan) -> Interval:
-    """Return an interval without bounds, and for what reason."""
+    """Return an interval without bounds, with the reason."""
     return Interval(
         value=value,
         low=math.nan,
@@ -188,17 +177,14 @@ def undefined(reason: str, *, replicas: int, value: float = math.nan) -> Interva
 
 
 def each_of(count: int) -> float:
-    """Return the confidence at which all of ``count`` intervals hold 95 % of the time (Bonferroni).
-
-    It holds however the intervals depend on each other.
-    """
+    """Return the confidence at which ``count`` intervals hold jointly with 95 % (Bonferroni)."""
     return 1.0 - (1.0 - CONFIDENCE) / count
 
 
 def difference(
     units: Units, baseline: Units, *, confidence: float = CONFIDENCE, against: float = 0.0
 ) -> Comparison:
-    """Compare the difference of the means, ``units - baseline``, with ``against``."""
+    """Compare ``units.mean() - baseline.mean()`` with ``against``."""
     value = units.mean - baseline.mean
     parts = [(units, 1.0), (baseline, -1.0)]
     return _comparison(value, against, parts, logarithmic=False, confidence=confidence)
@@ -207,10 +193,7 @@ def difference(
 def ratio(
     units: Units, baseline: Units, *, confidence: float = CONFIDENCE, against: float = 1.0
 ) -> Comparison:
-    """Compare the ratio of the means, ``units / baseline``, with ``against``, which is above 0.
-
-    NaN where the baseline's is 0.
-    """
+    """Compare ``units.mean() / baseline.mean()`` with ``against`` > 0; NaN if the baseline is 0."""
     parts = [(units, 1.0), (baseline, -1.0)]
     if baseline.mean == 0:
         return _unknown(parts, "the baseline's is 0")
@@ -223,17 +206,16 @@ def ratio(
 def contrast(value: float, parts: list[tuple[Units, float]]) -> Comparison:
     """Compare a smooth function of several arms' metrics with 0, by the delta method.
 
-    ``value`` is the function's; each part is an arm's units and the function's slope in their mean.
-    Arms are paired over examples and replicas as in a comparison.
+    ``value`` is the function's value; each part is an arm's units and the partial derivative by
+    their mean.
     """
     return _comparison(value, 0.0, parts, logarithmic=False, confidence=CONFIDENCE)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for their number by Holm's step-down method; NaN are no tests.
+    """Return p-values adjusted by Holm's step-down method; NaN are not counted.
 
-    Holm 1979, "A simple sequentially rejective multiple test procedure": at 5 % the rate of any
-    false rejection is at most 5 %, however the tests depend on each other.
+    Holm 1979, "A simple sequentially rejective multiple test procedure".
     """
     found = np.asarray(p_values, np.float64)
     order = np.argsort(found)[: np.count_nonzero(~np.isnan(found))]
@@ -267,7 +249,7 @@ def _comparison(
 
 
 def _more_replicas(effect: float, spread: Spread, confidence: float) -> int | None:
-    """Return how many more replicas shrink the half width below ``effect``: it falls with each."""
+    """Return how many more replicas make the half width smaller than ``effect``."""
     counts = range(spread.count + 1, MOST_REPLICAS + 1)
     enough = bisect_left(
         counts, True, key=lambda count: effect > spread.half_width(count, confidence)
@@ -303,7 +285,7 @@ def _interval(
 
 
 def _clipped(interval: Interval, lowest: float, highest: float) -> Interval:
-    """Move bounds into a range; NaN ones stay, and a value beyond it by rounding stays within."""
+    """Clip bounds to a range; NaN bounds stay, and the value stays inside."""
     if math.isnan(interval.low):
         return interval
     low = max(interval.low, min(lowest, interval.value))
@@ -337,9 +319,9 @@ def _spread(parts: list[tuple[Units, float]]) -> Spread:
 
 
 def _delete_one(units: Units, numbers: list[int]) -> Floats:
-    """Return ``(R, U)``: row r turns units into what replica number r adds to their mean's error.
+    """Return ``(R, U)``: row r maps units to the influence of replica r on their mean.
 
-    The rows' products sum to the jackknife variance. A number that these units lack has zeros.
+    The squares sum to the jackknife variance. Rows of missing replicas are zero.
     """
     models = len(units.replicas)
     if units.order == 1:

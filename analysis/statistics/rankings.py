@@ -1,4 +1,4 @@
-"""How differently models rank the items of each group, counted without comparing all pairs."""
+"""Differences between models in ranking the items of each group, without comparing all pairs."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ CHUNK = 1 << 17
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chunk:
-    """Whole groups, one after the other: ``n`` items of ``k`` groups.
+    """Whole groups, concatenated: ``n`` items of ``k`` groups.
 
-    ``rows`` are the items' places in the input, ``group`` their groups as numbers below ``k``,
-    ``start`` and ``size`` where their group starts in the chunk and its length, all ``(n,)``;
-    ``codes`` are the groups' numbers in the input, ``(k,)``.
+    ``rows`` are the items' positions in the input, ``group`` their group numbers below ``k``,
+    ``start`` and ``size`` the offset and length of their group in the chunk, all ``(n,)``;
+    ``codes`` ``(k,)`` are the group numbers in the input.
     """
 
     rows: Integers
@@ -35,10 +35,9 @@ class Chunk:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ranking:
-    """Each item's rank in its group, 0 the lowest score, ``(n,)``.
+    """Each item's rank in its group, 0 for the lowest score, ``(n,)``.
 
-    ``along`` ranks equal scores in stored order, ``against`` in the opposite order; without ties
-    they are the same.
+    ``along`` ranks equal scores in stored order, ``against`` in reverse order.
     """
 
     along: Integers
@@ -49,11 +48,11 @@ class Ranking:
 def group_swaps(
     scores: Scores, weights: Floats, codes: Integers, count: int
 ) -> tuple[Floats, Floats]:
-    """Return swapped item pairs per model pair and group ``(M(M-1)/2, G)``, and all pairs ``(G,)``.
+    """Return swapped item pairs by model pair and group ``(M(M-1)/2, G)``, and all pairs ``(G,)``.
 
-    ``scores`` is ``(M, N)``, ``weights`` and the group numbers ``codes`` are ``(N,)``. Model pairs
-    come in the order of ``itertools.combinations``. A pair of items weighs the product of their
-    weights; one tied in a single model is half a swap. O(M² N log L) for groups of L items.
+    ``scores`` is ``(M, N)``; ``weights`` and group numbers ``codes`` are ``(N,)``. Model pairs are
+    in the order of ``itertools.combinations``. A pair of items has the product of their weights; if
+    tied in one model only, it is half a swap. O(M² N log L) for groups of L items.
     """
     swapped = np.zeros((len(scores) * (len(scores) - 1) // 2, count))
     for chunk in _chunks(codes, count):
@@ -74,9 +73,9 @@ def group_swaps(
 
 
 def group_overlap(scores: Scores, codes: Integers, count: int, k: int) -> Floats:
-    """Return the Jaccard index of the top k per model pair and group, ``(M(M-1)/2, G)``.
+    """Return the Jaccard index of the top k by model pair and group, ``(M(M-1)/2, G)``.
 
-    Items of equal score are taken in stored order; a group of at most k items has 1.
+    Ties are in stored order; a group of at most k items has 1.
     """
     overlap = np.ones((len(scores) * (len(scores) - 1) // 2, count))
     for chunk in _chunks(codes, count):
@@ -134,11 +133,11 @@ def _ranking(score: Scores, chunk: Chunk) -> Ranking:
 
 
 def _inverted_pairs(one: Integers, other: Integers, weights: Floats, chunk: Chunk) -> Floats:
-    """Return per group the weight of the item pairs that the two rankings order differently, (k,).
+    """Return the weight of item pairs in different order in the two rankings, ``(k,)``.
 
-    A radix sort from the highest bit of the second ranking: within a block of items that agree in
-    the bits above, each item with bit 0 is preceded by those with bit 1 that it has to overtake.
-    Ranks of a group are 0, 1, …, so a block starts where its smallest rank belongs.
+    A radix sort from the highest bit of the second ranking: in a block of items that agree in the
+    higher bits, each item with bit 0 overtakes the preceding ones with bit 1. Ranks of a group are
+    0, 1, …, so a block starts at the position of its smallest rank.
     """
     start = chunk.start
     rank = np.empty_like(other)

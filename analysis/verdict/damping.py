@@ -1,4 +1,4 @@
-"""Which arms of a sweep differ in nothing but how much the changes of their workers are damped."""
+"""Pairs of arms that differ only in ``delta_scale``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WHOLE = 1.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Twins:
-    """An arm, and ``beside`` it the one that differs in a larger ``delta_scale`` alone."""
+    """An arm, and ``beside`` the arm that differs only by a larger ``delta_scale``."""
 
     damped: ArmResults
     scale: float
@@ -26,10 +26,10 @@ class Twins:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:
-    """How an arm whose engine can damp was trained.
+    """How an arm with a ``delta_scale`` was trained.
 
-    ``alike`` is a key of all of its recipe but ``scale``; ``seeds`` are its replicas'. ``is_stale``
-    tells that other workers come between a pull and its push.
+    ``alike`` is a key of its recipe without ``scale``; ``seeds`` are its replicas'. ``is_stale``:
+    updates of other workers occur between a pull and its push.
     """
 
     arm: ArmResults
@@ -39,7 +39,7 @@ class Trained:
     is_stale: bool
 
     def differs_by_scale_alone(self, other: Trained) -> bool:
-        """Tell whether another arm is this one but for the scale, replica by replica."""
+        """Return whether another arm differs only in its scale."""
         common = self.seeds.keys() & other.seeds.keys()
         return (
             self.alike == other.alike
@@ -49,16 +49,16 @@ class Trained:
 
 
 def read_trained(arms: Iterable[ArmResults]) -> list[Trained]:
-    """Return how arms were trained: those with a finished trial, of an engine that can damp.
+    """Return how arms were trained; arms with a finished trial and a ``delta_scale`` only.
 
     Raises:
-        ResultsError: a finished trial's configuration is not what a sweep writes.
+        ResultsError: the configuration of a finished trial is invalid.
     """
     return [found for arm in arms if (found := _trained(arm)) is not None]
 
 
 def twins(trained: Sequence[Trained]) -> list[Twins]:
-    """Return every damped arm beside the least damped that is the same otherwise."""
+    """Return each arm with a smaller ``delta_scale``, with its least scaled twin."""
     found = []
     for each in trained:
         others = [other for other in trained if each.differs_by_scale_alone(other)]
@@ -71,7 +71,7 @@ def twins(trained: Sequence[Trained]) -> list[Twins]:
 
 
 def never_damped(trained: Sequence[Trained]) -> list[ArmResults]:
-    """Return the arms of several workers and whole changes that have no damped twin."""
+    """Return the arms of several workers, unscaled, without a scaled twin."""
     return [
         each.arm
         for each in trained

@@ -1,9 +1,8 @@
-"""Whether one smooth model replaces what is paid for today: who is compared, and the decision.
+"""Whether a single smooth model replaces the incumbent: which arms are compared, and the decision.
 
-A candidate replaces an incumbent if its relative PD and its log loss are both known to be no worse
-by more than a margin, and it reads no more embedding rows to serve. Both must hold, so neither test
-is corrected for the other (an intersection-union test); the choice among several candidates is:
-each comparison has the confidence at which all candidates' intervals hold together.
+A candidate replaces an incumbent if relative PD and log loss are both non-inferior within a margin,
+and it reads no more embedding rows in serving. Both must hold, so neither test is corrected for the
+other (an intersection-union test). The choice among several candidates is corrected (Bonferroni).
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ _SAME_LOOKUPS = 1e-6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Margins:
-    """How much worse a replacement may be: log loss in nats, relative PD as a share of it.
+    """Non-inferiority margins: log loss in nats, relative PD as a share of the incumbent's.
 
-    0.001 is what Wang et al. 2017 (arXiv 1708.05123) call a practically significant log loss.
+    0.001 nats is a practically significant log loss in Wang et al. 2017 (arXiv 1708.05123).
     """
 
     log_loss: float = 0.001
@@ -36,7 +35,7 @@ class Margins:
 
 
 class Standing(Enum):
-    """What is known of one quantity of a candidate: within its margin, beyond it, or neither."""
+    """Of one quantity of a candidate: within its margin, beyond it, or open."""
 
     WITHIN = "within"
     BEYOND = "beyond"
@@ -55,7 +54,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replacement:
-    """A candidate beside an incumbent; lookups are the candidate's over the incumbent's."""
+    """A candidate compared with an incumbent; lookups are the ratio candidate / incumbent."""
 
     candidate: str
     incumbent: str
@@ -67,7 +66,7 @@ class Replacement:
 
     @property
     def standings(self) -> tuple[Standing, Standing]:
-        """Of relative PD and of log loss."""
+        """Of relative PD and log loss."""
         return (
             _standing(self.relative_pd, 1.0 + self.margins.relative_pd),
             _standing(self.log_loss, self.margins.log_loss),
@@ -85,31 +84,30 @@ class Replacement:
 
     @property
     def reads_more(self) -> bool:
-        """Whether it needs more embedding rows to serve."""
+        """Whether it reads more embedding rows in serving."""
         return self.serve_lookups > 1.0 + _SAME_LOOKUPS
 
     @property
     def open(self) -> tuple[Comparison, ...]:
-        """What is not settled yet."""
+        """The quantities that are not settled."""
         both = zip((self.relative_pd, self.log_loss), self.standings, strict=True)
         return tuple(comparison for comparison, found in both if found is Standing.OPEN)
 
 
 def trained_alike(arms: Sequence[ArmSummary], baseline: ArmResults) -> list[ArmSummary]:
-    """Return the arms that were trained under the conditions of the baseline.
+    """Return the arms trained under the baseline's conditions.
 
-    More workers, another shuffle or more epochs change the PD of any model, so what such an arm
-    shows is not its model's doing.
+    Other workers, shuffle or epochs change the PD of any model, so such arms are not comparable.
     """
     return [each for each in arms if each.arm.conditions == baseline.conditions]
 
 
 def incumbents(arms: Sequence[ArmSummary], baseline: ArmResults) -> list[ArmSummary]:
-    """Return what a candidate might replace, the main one first.
+    """Return the arms that a candidate might replace, the main one first.
 
-    That is the baseline if it is no single model; else of the arms of several components that are
-    not smooth the costliest to serve (of equal ones the costliest to train, then the first); else
-    the baseline. Chosen by counted costs alone: no measured value has a say.
+    The main one is the baseline if it has several components; else the non-smooth arm of several
+    components with the most lookups in serving (then in training); else the baseline. The choice
+    uses counted costs only, no measured value.
     """
     (base,) = (each for each in arms if each.arm is baseline)
     composed = [
@@ -130,9 +128,9 @@ def candidates(arms: Sequence[ArmSummary]) -> list[ArmSummary]:
 
 
 def choose(found: Sequence[Replacement]) -> Replacement | None:
-    """Return the candidate to speak of: one that replaces, else one that may, else the nearest.
+    """Return the candidate to report: one that replaces, else one that may, else the nearest.
 
-    Among equals it is the one of lowest PD.
+    Among equals, the one with the lowest PD.
     """
     order = list(Outcome)
 
@@ -147,12 +145,12 @@ def choose(found: Sequence[Replacement]) -> Replacement | None:
 def compare(
     incumbent: ArmSummary, contenders: Sequence[ArmSummary], rivals: int, margins: Margins
 ) -> list[Replacement]:
-    """Set each contender beside an incumbent, at the confidence that ``rivals`` of them need.
+    """Compare each contender with an incumbent, at the confidence for ``rivals`` of them.
 
-    Reads the arms' predictions again; two arms' are held at a time.
+    Reads the arms' predictions again, two arms at a time.
 
     Raises:
-        ResultsError: a finished trial is not what was promised.
+        ResultsError: a finished trial is invalid.
     """
     if not contenders:
         return []

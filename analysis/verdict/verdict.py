@@ -1,4 +1,4 @@
-"""The verdict in words: whether one smooth model replaces what is paid for today."""
+"""The verdict as text: whether one smooth model replaces the incumbent."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SPELLING = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """What is said of an incumbent; ``chosen`` is the candidate that it is said of, if any."""
+    """The verdict on an incumbent; ``chosen`` is the candidate it is about, if any."""
 
     words: str
     outcome: Outcome
@@ -44,13 +44,13 @@ class Verdict:
 
 
 def verdicts(summary: Summary, margins: Margins) -> tuple[Verdict, ...]:
-    """Judge all candidates beside the main incumbent, then the chosen one beside the others.
+    """Compare all candidates with the main incumbent, then the chosen one with the others.
 
-    Arms that were trained under other conditions than the baseline are left out.
-    Reads the predictions of the arms concerned again; two arms' are held at a time.
+    Arms trained under other conditions than the baseline are left out. Reads the predictions of the
+    arms again, two arms at a time.
 
     Raises:
-        ResultsError: a finished trial is not what was promised.
+        ResultsError: a finished trial is invalid.
     """
     by_name = {each.arm.name: each for each in summary.arms}
     title = titles(each.arm for each in summary.arms)
@@ -76,7 +76,7 @@ def verdicts(summary: Summary, margins: Margins) -> tuple[Verdict, ...]:
 
 
 def in_words(found: Sequence[Replacement], title: dict[str, str], today: str) -> str:
-    """Return the verdict on an incumbent called ``today``; ``title`` is what each arm is called."""
+    """Return the verdict on an incumbent called ``today``; ``title`` maps arms to their titles."""
     chosen = choose(found)
     if chosen is None:
         return f"This sweep has no single SmeLU model that could replace {today}."
@@ -103,7 +103,7 @@ def in_words(found: Sequence[Replacement], title: dict[str, str], today: str) ->
 
 
 def titles(arms: Iterable[ArmResults]) -> dict[str, str]:
-    """Return what a person calls each arm; those that would share a title have their name added."""
+    """Return each arm's title; arms with the same title get their name appended."""
     described = {arm.name: _described(arm) for arm in arms}
     often = Counter(described.values())
     return {
