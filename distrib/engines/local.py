@@ -30,7 +30,7 @@ from recsys.module import Arm, EmbeddingFactory
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trained:
-    """R trained replicas and what was seen on the way."""
+    """R trained replicas with metrics of the training."""
 
     arm: Arm
     lookups: LookupCounter
@@ -43,11 +43,11 @@ class Trained:
 def train(
     log: ClickLog, trials: Sequence[Trial], *, on_progress: Progress = lambda _: None
 ) -> list[TrialResult]:
-    """Train replicas of one recipe side by side, evaluate what each serves, and count the cost.
+    """Train replicas of one recipe side by side, evaluate the served parts, and measure costs.
 
     Raises:
-        ConfigError: the trials differ in more than their seeds, the device is not there, or a
-            split has no examples.
+        ConfigError: the trials differ in more than their seeds, the device is missing, or a split
+        is empty.
     """
     recipe = trials[0].recipe
     refuse_unfit(log, trials)
@@ -75,7 +75,7 @@ def fit(
     make_embeddings: EmbeddingFactory,
     on_progress: Progress,
 ) -> Trained:
-    """Train: every phase of the arm is one pass over the stream."""
+    """Train; every phase of the arm is one pass over the stream."""
     recipe, seeds = trials[0].recipe, [trial.seeds for trial in trials]
     stream = Stream(log, "train", recipe.stream, seeds)
     watch = Evaluator(log, recipe, len(seeds), device, stream.batch_count)

@@ -30,14 +30,14 @@ def train(
     on_progress: Progress = lambda _: None,
     directory: Path | str | None = None,
 ) -> list[TrialResult]:
-    """Train trials that differ in their seeds alone, with the engine of their recipe.
+    """Train trials that differ in their seeds only, with the engine of their recipe.
 
-    An engine that leaves files on the way leaves them below ``directory``, a path or a URI, in
-    places of the trials' own, and goes on from them; without one, where they go with the training.
+    Engines with intermediate files keep them below ``directory`` (a path or a URI) and resume from
+    them; without it, they are temporary.
 
     Raises:
         ConfigError: the recipe cannot work on this engine or this machine.
-        TrialFailed: training went wrong in a way that trying again would not mend.
+        TrialFailed: training failed in a way that a retry would not change.
     """
     name = trials[0].recipe.engine.name
     engine: Callable[..., list[TrialResult]] = importlib.import_module(_MODULES[name]).train

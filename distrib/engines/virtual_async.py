@@ -52,8 +52,8 @@ def schedule(
 ) -> list[Event]:
     """Return the pull and the push of every window; pulls are in stream order.
 
-    A worker pulls, trains for as long as ``delays`` say, pushes, and pulls again at once, unless
-    ``max_staleness`` or ``warm_up`` holds it back. Pushes of one moment come in random order.
+    A worker pulls, trains for a duration from ``delays``, pushes, and pulls again immediately,
+    unless ``max_staleness`` or ``warm_up`` delays it. Simultaneous pushes are in random order.
     """
     ledger = Ledger(windows, max_staleness=max_staleness, warm_up=warm_up)
     return _Simulation(ledger, delays, workers, rng).run(workers)
@@ -93,7 +93,7 @@ class _Simulation:
 
 
 def _durations(delays: Delays, workers: int, rng: np.random.Generator) -> Callable[[int], float]:
-    """Return how long a worker trains a window, in units of the usual time."""
+    """Return a worker's time for a window, in units of the usual time."""
     if isinstance(delays, ConstantDelays):
         return lambda worker: 1.0
     if isinstance(delays, ExponentialDelays):
@@ -105,11 +105,11 @@ def _durations(delays: Delays, workers: int, rng: np.random.Generator) -> Callab
 def train(
     log: ClickLog, trials: Sequence[Trial], *, on_progress: Progress = lambda _: None
 ) -> list[TrialResult]:
-    """Train replicas of one recipe as its logical workers would; each has its own order.
+    """Train replicas of one recipe with logical workers; each replica has its own order.
 
     Raises:
-        ConfigError: as the local engine, and for a model with state that is not additive.
-        TrialFailed: a loss or a change was NaN or infinite.
+        ConfigError: as the local engine, and for a model with non-additive state.
+        TrialFailed: a loss or a delta is NaN or infinite.
     """
     recipe = trials[0].recipe
     refuse_unfit(log, trials)
@@ -153,7 +153,7 @@ def train(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Parked:
-    """A replica's change between the pull and the push of its window."""
+    """A replica's delta between the pull and the push of its window."""
 
     rows: tuple[Rows, ...]
     change: Parameters
@@ -162,7 +162,7 @@ class _Parked:
 
 
 class _Replica:
-    """One replica's parameters and the changes that its workers have not pushed yet."""
+    """One replica's parameters and its pending deltas."""
 
     def __init__(self, start: Parameters, order: Sequence[Event], staleness: StalenessHistogram):
         self._shard = Shard(fresh(start))
@@ -171,7 +171,7 @@ class _Replica:
         self._staleness = staleness
 
     def pull(self, window: int, rows: tuple[Rows, ...]) -> Pulled:
-        """Let the pushes happen that come first, then return what the window starts from."""
+        """Apply the pushes that come first, then return the window's parameters."""
         self._push(self._before[window])
         return self._shard.pull(rows)
 
@@ -220,7 +220,7 @@ class _Pass:
         ]
 
     def run(self, counter: LookupCounter, on_progress: Progress, watch: Evaluator | None) -> float:
-        """Train; leave the weights in the arm; return the seconds without evaluation."""
+        """Train; the arm then has the weights. Return the seconds without evaluation."""
         batches = self._stream.batches()
         seconds, started = 0.0, time.perf_counter()
         for window in self._windows:
@@ -278,7 +278,7 @@ def order_of(windows: int, engine: VirtualAsyncEngine, seeds: Seeds, phase: str)
 
 
 def _pushes_before_pulls(order: Sequence[Event]) -> tuple[list[list[int]], list[int]]:
-    """Return which windows are pushed between each pull and the one before, and after the last."""
+    """Return the windows pushed between each pull and the previous one, and after the last."""
     before: list[list[int]] = []
     pushes: list[int] = []
     for event in order:

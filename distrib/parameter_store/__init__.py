@@ -1,1 +1,1 @@
-"""Where parameters live while several workers train them."""
+"""Where parameters are while several workers train them."""

@@ -25,7 +25,7 @@ _ROOM = 1.25
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compacted:
-    """A window's batches with ids that number the distinct rows of the window."""
+    """A window's batches, with ids that index its distinct rows."""
 
     batches: tuple[Batch, ...]
     rows: tuple[Rows, ...]
@@ -44,11 +44,11 @@ class _Read:
 
 
 class CompactTables(nn.Module):
-    """R replicas' tables, cut down to the rows of one window.
+    """R replicas' tables, reduced to the rows of one window.
 
-    All tables of a slab, over all replicas, are one table here, in which a row's place is its
-    rank among the window's distinct rows; so weights and accumulators come and go as one matrix
-    per slab. Columns come out as from the collection of whole tables.
+    All tables of a slab, over all replicas, are one table here, indexed by the window's distinct
+    rows; so weights and accumulators are transferred as one matrix per slab. Output columns are
+    those of the full tables.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class CompactTables(nn.Module):
         return KeyedTensor(self._keys, self._length_per_key, values)
 
     def compact(self, batches: Sequence[Batch]) -> Compacted:
-        """Number the distinct rows of a window; its batches are on the host, and stay there."""
+        """Index the distinct rows of a window; its batches stay on the host."""
         ids: list[npt.NDArray[np.int32]] = []
         rows: list[Rows] = []
         sources = [_Source(batch.sparse) for batch in batches]
@@ -106,7 +106,7 @@ class CompactTables(nn.Module):
 
     @torch.no_grad()
     def load(self, records: Sequence[Tensor]) -> None:
-        """Take the records of a window's distinct rows, one matrix on the device per slab."""
+        """Load the records of a window's distinct rows, one matrix on the device per slab."""
         self._make_room([len(each) for each in records])
         for slab, weight, state, found in zip(
             self._layout.slabs, self._weights, self._states, records, strict=True
@@ -117,7 +117,7 @@ class CompactTables(nn.Module):
 
     @torch.no_grad()
     def read(self, counts: Sequence[int]) -> list[Tensor]:
-        """Return copies of the first records of each slab as they are now, on the device."""
+        """Return copies of the first records of each slab, on the device."""
         found = []
         for slab, weight, state, count in zip(
             self._layout.slabs, self._weights, self._states, counts, strict=True
@@ -160,7 +160,7 @@ class CompactTables(nn.Module):
 
 
 class _Source:
-    """A batch's features by key, as arrays on the host."""
+    """A batch's features by key, as host arrays."""
 
     def __init__(self, sparse: KeyedJaggedTensor) -> None:
         offsets = sparse.offset_per_key()
@@ -184,10 +184,10 @@ class _Source:
 
 
 def distinct_rows(rows: Rows) -> tuple[Rows, npt.NDArray[np.int32]]:
-    """Return the distinct rows, ascending, and the rank of each row among them.
+    """Return the distinct rows, ascending, and the index of each row among them.
 
-    ``numpy.unique`` with inverse, three times faster: row and position are sorted as one integer,
-    for which numpy has vector instructions.
+    Like ``numpy.unique`` with inverse, but three times faster: row and position are sorted as one
+    integer, which numpy vectorises.
     """
     bits = max(len(rows) - 1, 1).bit_length()
     if not len(rows) or int(rows.max()) >> (62 - bits):
@@ -207,7 +207,7 @@ def distinct_rows(rows: Rows) -> tuple[Rows, npt.NDArray[np.int32]]:
 def _reads(
     tables: Sequence[EmbeddingBagConfig], layout: Layout, replicas: int
 ) -> tuple[tuple[_Read, ...], ...]:
-    """Return what each slab's tables read, all replicas."""
+    """Return the features read from each slab, for all replicas."""
     place: dict[int, tuple[int, int]] = {}
     for replica in range(replicas):
         own = replica_tables(tables, replica)
@@ -247,6 +247,6 @@ def _with_sparse(
 
 
 def _accumulator(states: Mapping[str, Mapping[str, Tensor]], name: str) -> Tensor | None:
-    """Return the kernel's own accumulators of a table, None for an optimiser without any."""
+    """Return the kernel's accumulators of a table, None for an optimizer without any."""
     state = states.get(f"{name}.weight")
     return None if state is None else state[f"{name}.weight.momentum_1"]

@@ -1,4 +1,4 @@
-"""How one replica's parameters lie in a store: slabs of rows and one dense vector."""
+"""One replica's parameters in a store: slabs of rows, one dense vector, and row routing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from recsys.module import Arm
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slab:
-    """Tables of one width and pooling, their rows under one another.
+    """Tables of one width and pooling, concatenated by rows.
 
     A record has ``width`` weights, then ``state`` accumulators.
     """
@@ -44,8 +44,8 @@ class Slab:
 class Layout:
     """The slabs and the dense vector of one replica.
 
-    The dense vector is ``(dense_parts, dense)`` float32: the weights, and the accumulators where
-    the dense optimiser has any.
+    The dense vector is ``(dense_parts, dense)`` float32: the weights, and the accumulators if the
+    dense optimizer has any.
     """
 
     slabs: tuple[Slab, ...]
@@ -60,7 +60,7 @@ class Layout:
 
 
 def replica_tables(tables: Sequence[EmbeddingBagConfig], replica: int) -> list[int]:
-    """Return the positions of a replica's tables; all replicas have theirs in the same order."""
+    """Return the positions of a replica's tables, in the same order for all replicas."""
     prefix = f"r{replica}/"  # recsys.embeddings.table_name
     return [i for i, table in enumerate(tables) if table.name.startswith(prefix)]
 
@@ -74,7 +74,7 @@ def layout_of(
     """Return the layout of each of an arm's replicas.
 
     Raises:
-        ConfigError: the dense part has state that no optimiser updates.
+        ConfigError: the dense part has state that no optimizer updates.
     """
     refuse_buffers(dense)
     own = [tables[i] for i in replica_tables(tables, 0)]
@@ -101,7 +101,7 @@ def layout_of(
 
 
 def refuse_buffers(dense: nn.Module) -> None:
-    """Raise ConfigError if the dense part keeps statistics beside its parameters."""
+    """Raise ConfigError if the dense part has buffers, such as batch-norm statistics."""
     parameters = {name for name, _ in dense.named_parameters()}
     kept = sorted(set(dense.state_dict()) - parameters)
     if kept:
@@ -112,20 +112,20 @@ def refuse_buffers(dense: nn.Module) -> None:
 
 
 def pack_dense(parameters: Sequence[Tensor], replicas: int) -> Tensor:
-    """Return stacked tensors, whose first dimension is replica-major, as ``(R, elements)``."""
+    """Return stacked tensors (first dimension replica-major) as ``(R, elements)``."""
     return torch.cat([p.detach().reshape(replicas, -1) for p in parameters], dim=1)
 
 
 @torch.no_grad()
 def unpack_dense(packed: Tensor, parameters: Sequence[Tensor]) -> None:
-    """Copy ``(R, elements)`` into the stacked tensors that ``pack_dense`` took."""
+    """Copy ``(R, elements)`` into the tensors that ``pack_dense`` was called with."""
     widths = [p.numel() // packed.shape[0] for p in parameters]
     for parameter, part in zip(parameters, packed.split(widths, dim=1), strict=True):
         parameter.copy_(part.reshape(parameter.shape))
 
 
 def parameters_of(arm: Arm, layout: Layout, replica: int) -> Parameters:
-    """Return a copy of a replica's weights, with accumulators at zero."""
+    """Return a copy of a replica's weights, with zero accumulators."""
     own = replica_tables(arm.tables, replica)
     bags = arm.embeddings.embedding_bags
     slabs = []
@@ -142,7 +142,7 @@ def parameters_of(arm: Arm, layout: Layout, replica: int) -> Parameters:
 
 @torch.no_grad()
 def fill_arm(arm: Arm, layout: Layout, replicas: Sequence[Parameters]) -> None:
-    """Copy the weights of all replicas into an arm; its optimisers' state stays as it is."""
+    """Copy the weights of all replicas into an arm; optimizer state is unchanged."""
     bags = arm.embeddings.embedding_bags
     for replica, parameters in enumerate(replicas):
         own = replica_tables(arm.tables, replica)
@@ -156,7 +156,7 @@ def fill_arm(arm: Arm, layout: Layout, replicas: Sequence[Parameters]) -> None:
 
 
 def digests(arm: Arm, layout: Layout, parameters: Parameters) -> dict[str, str]:
-    """Return the SHA-256 of every tensor of a replica, accumulators beside weights."""
+    """Return the SHA-256 of every tensor of a replica, including accumulators."""
     own = replica_tables(arm.tables, 0)
     found = {}
     for slab, records in zip(layout.slabs, parameters.slabs, strict=True):
@@ -177,10 +177,7 @@ def digests(arm: Arm, layout: Layout, parameters: Parameters) -> dict[str, str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Route:
-    """Where the rows of a window lie.
-
-    ``window`` has the rows of each slab, distinct and ascending.
-    """
+    """The shard of each row of a window; ``window`` has each slab's distinct rows, ascending."""
 
     window: tuple[Rows, ...]
     places: tuple[tuple[Rows, ...], ...]
@@ -200,7 +197,7 @@ class Route:
         return cls(window=window, places=places, rows=numbers)
 
     def part(self, change: Parameters, shard: int) -> Parameters:
-        """Return what of a window's change goes to a shard."""
+        """Return a shard's part of a window's delta."""
         shards = len(self.places)
         if shards == 1:
             return change
@@ -213,7 +210,7 @@ class Route:
         )
 
     def join(self, parts: Sequence[Parameters]) -> Parameters:
-        """Return the parameters of a window from those of all shards, in memory of their own."""
+        """Return the parameters of a window from those of all shards, as a copy."""
         slabs = []
         for slab, rows in enumerate(self.window):
             whole = np.empty((len(rows), parts[0].slabs[slab].shape[1]), np.float32)
@@ -233,7 +230,7 @@ Shared = tuple[tuple[Rows, Rows], ...]
 
 
 def shared_rows(route: Route, other: Route) -> Shared:
-    """Return where the rows that two windows both touch stand among each one's."""
+    """Return the positions, in each of two windows, of the rows that both have."""
     found = []
     for rows, theirs in zip(route.window, other.window, strict=True):
         places = np.searchsorted(rows, theirs)
@@ -247,9 +244,9 @@ def shared_rows(route: Route, other: Route) -> Shared:
 
 
 def apply_own_delta(target: Parameters, route: Route, change: Parameters, changed: Route) -> None:
-    """Add one's own change, still on its way, to what was pulled before a shard had it.
+    """Add the worker's own delta to rows that were pulled before its push arrived.
 
-    The same addition in the same precision as the shard's, so the result is the same.
+    It is the shard's addition in the same precision, so the result is the same.
     """
     for values, by, (to, at) in zip(
         target.slabs, change.slabs, shared_rows(route, changed), strict=True

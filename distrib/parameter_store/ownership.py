@@ -1,6 +1,6 @@
-"""Whose a folder is: a run that writes to it keeps a file there that it renews while it lives.
+"""Ownership of a folder: a run that writes to it keeps a file there and renews it.
 
-No two machines need clocks that agree: whoever finds such a file looks whether it is renewed.
+Clocks of machines need not agree: another run watches whether the file is renewed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Owner:
-    """What the file holds."""
+    """The content of the file."""
 
     run: str
     host: str
@@ -43,7 +43,7 @@ class Owner:
 
     @property
     def is_gone(self) -> bool:
-        """True if it is known to have ended; another machine's never is."""
+        """Whether it is known to have exited; unknown for other machines."""
         process = ProcessName(pid=self.pid, started=self.started)
         return self.machine == _machine() and name_of(self.pid) != process
 
@@ -77,13 +77,13 @@ class Ownership:
         self._beating = threading.Thread(target=self._beat, name="ownership", daemon=True)
 
     def claim(self) -> None:
-        """Make the folder this run's; a dead owner's is taken over.
+        """Claim the folder; a dead owner is replaced.
 
-        Of several that find it free at the same moment the last to write has it: each looks again
-        after a while, which is long beside the moment between finding and writing.
+        If several runs find it free at once, the last writer owns it: each checks again after a
+        delay that is long compared with the time between checking and writing.
 
         Raises:
-            DataError: another run lives there.
+            DataError: another run owns it.
         """
         found = self._read()
         if found is not None:
@@ -104,7 +104,7 @@ class Ownership:
         self._beating.start()
 
     def check(self) -> None:
-        """Make sure that the folder is still this run's.
+        """Check that the folder is still owned.
 
         Raises:
             DataError: another run took it over.
@@ -117,7 +117,7 @@ class Ownership:
             )
 
     def release(self) -> None:
-        """Let the folder go; does nothing where it is another's by now."""
+        """Release the folder, unless another run owns it by now."""
         self._is_over.set()
         if self._beating.is_alive():
             self._beating.join()
@@ -126,9 +126,9 @@ class Ownership:
             self._folder.delete(_FILE)
 
     def _lives(self, found: Owner) -> bool:
-        """Look for a sign of life.
+        """Return whether the owner renews its file.
 
-        Looks are counted, not seconds: where a machine stood still, so did the owner on it.
+        Reads are counted instead of seconds: if this host was paused, so was an owner on it.
         """
         pause_s = min(self._heartbeat_s, self._patience_s) / 4
         for _ in range(math.ceil(self._patience_s / pause_s)):
@@ -152,7 +152,7 @@ class Ownership:
                 continue  # whoever writes a snapshot learns it; a missed beat is no harm
 
     def _read(self) -> Owner | None:
-        """Read again what broke off: where it was renewed meanwhile, a store may give neither."""
+        """Read with retries; a store may return nothing during a renewal."""
         for _ in range(_TRIES - 1):
             try:
                 return self._read_once()

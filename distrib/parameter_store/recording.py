@@ -1,4 +1,4 @@
-"""What a replay needs: the order in which shards served calls, and digests of the results."""
+"""Records for a replay: the order of calls to each shard, and digests of the results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ORDER = pa.schema(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recording:
-    """Of a whole training."""
+    """The record of a whole training."""
 
     order: pd.DataFrame
     """A row for each pull and push: phase, shard, lease, window, is_push, applied, carried; those
@@ -38,10 +38,10 @@ def order_table(phases: Sequence[Sequence[Sequence[Served]]]) -> pd.DataFrame:
 
 
 def order_logs(table: pd.DataFrame) -> list[list[list[Served]]]:
-    """Return the order logs of a stored ``order_table``, by phase and shard.
+    """Return the order logs in an ``order_table``, by phase and shard.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the table is invalid.
     """
     whole = pa.Table.from_pandas(table[_ORDER.names], preserve_index=False).cast(_ORDER)
     if any(column.null_count for column in whole.columns):

@@ -1,4 +1,4 @@
-"""A shard of the parameter store: its rows and its part of the dense vector, in numpy."""
+"""A shard of the parameter store: rows and a part of the dense vector; and its Ray actor."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ warnings.filterwarnings("ignore", message="The given NumPy array is not writable
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parameters:
-    """Records of some rows of each slab, and a dense part: pulled values, or changes to push."""
+    """Records of some rows of each slab, and a dense part: pulled values, or deltas to push."""
 
     slabs: tuple[Floats, ...]
     """float32 ``(rows, width + state)`` each"""
@@ -41,7 +41,7 @@ class Parameters:
 
 
 def part_of(whole: Parameters, shard: int, shards: int) -> Parameters:
-    """Return a copy of what one of S shards holds of a replica's parameters."""
+    """Return a copy of one shard's part of a replica's parameters."""
     first, last = dense_span(whole.dense.shape[1], shard, shards)
     return Parameters(
         slabs=tuple(slab[shard::shards].copy() for slab in whole.slabs),
@@ -63,7 +63,7 @@ def join(parts: Sequence[Parameters]) -> Parameters:
 
 
 def dense_span(elements: int, shard: int, shards: int) -> tuple[int, int]:
-    """Return which elements of the dense vector a shard holds."""
+    """Return the range of the dense vector that a shard has."""
     return elements * shard // shards, elements * (shard + 1) // shards
 
 
@@ -74,7 +74,7 @@ def digest(array: npt.NDArray[np.generic]) -> str:
 
 
 def rows_by_shard(rows: Rows, shards: int) -> list[Rows]:
-    """Return the positions in ``rows`` (numbers within a slab) of what each shard holds."""
+    """Return the positions in ``rows`` (numbers within a slab) of each shard's rows."""
     if shards == 1:
         return [np.arange(len(rows))]
     of = rows % shards
@@ -82,13 +82,13 @@ def rows_by_shard(rows: Rows, shards: int) -> list[Rows]:
 
 
 def tensor_of(array: npt.NDArray[Any]) -> torch.Tensor:
-    """Return a tensor on the array's memory."""
+    """Return a tensor that shares the array's memory."""
     return torch.from_numpy(array)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Version:
-    """How much a shard has applied."""
+    """The number of windows that a shard has applied."""
 
     updates: int
     """Windows"""
@@ -97,7 +97,7 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pulled:
-    """What a pull brings."""
+    """The reply to a pull."""
 
     parameters: Parameters
     version: Version
@@ -105,10 +105,10 @@ class Pulled:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Push:
-    """Whose change it is, and on what it was computed.
+    """The window and lease of a delta, and the version it was computed from.
 
-    ``carried`` is the (window, lease) whose change the worker had added by itself to what it
-    pulled, before the shard could: its own, so it makes nothing stale.
+    ``carried`` is the (window, lease) of the worker's own previous delta, if it added that to the
+    pull; it does not count as staleness.
     """
 
     window: int
@@ -120,7 +120,7 @@ class Push:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Served:
-    """One line of a shard's order log."""
+    """One entry of a shard's order log."""
 
     lease: int
     window: int
@@ -132,7 +132,7 @@ class Served:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardState:
-    """All that a shard is: what a snapshot holds."""
+    """The complete state of a shard, as in a snapshot."""
 
     parameters: Parameters
     version: Version
@@ -142,10 +142,10 @@ class ShardState:
 
 
 class Shard:
-    """Serves rows and applies each window's change once.
+    """Serves rows and applies each window's delta once.
 
     Args:
-        state: where it starts from; its arrays become the shard's own.
+        state: the initial state; the shard takes over its arrays.
         record: whether to keep the order log.
     """
 
@@ -182,9 +182,9 @@ class Shard:
         )
 
     def push(self, push: Push, rows: Sequence[Rows], change: Parameters) -> Staleness | None:
-        """Add a window's change, once: None tells that the window was applied before.
+        """Add a window's delta once; None if it was applied before.
 
-        ``rows`` of a slab are distinct. The result tells what others did since the pull.
+        ``rows`` of a slab are distinct. The reply has the updates of others since the pull.
         """
         is_new = push.window not in self._applied
         if self._record:
@@ -212,11 +212,11 @@ class Shard:
 
     @property
     def order(self) -> tuple[Served, ...]:
-        """The order log; empty unless it is recorded."""
+        """The order log; empty unless recorded."""
         return tuple(self._order)
 
     def state(self) -> ShardState:
-        """Return all state; its parameters are the shard's own, not a copy."""
+        """Return the complete state, not copied."""
         return ShardState(
             parameters=self.peek(),
             version=self._version,
@@ -225,7 +225,7 @@ class Shard:
         )
 
     def peek(self) -> Parameters:
-        """Return the parameters themselves, without a copy."""
+        """Return the parameters, not copied."""
         return Parameters(slabs=tuple(self._slabs), dense=self._dense)
 
     def _staleness(self, push: Push) -> Staleness:
@@ -244,10 +244,10 @@ def fresh(parameters: Parameters) -> ShardState:
 
 
 def write_shard(root: str, name: str, shard: int, state: ShardState) -> str:
-    """Write one shard's file; ``name`` is what ``Place.begin`` returned.
+    """Write one shard's file; ``name`` is the result of ``SnapshotStore.begin``.
 
     Returns:
-        the SHA-256 of what it wrote.
+        the SHA-256 of the file.
     """
     arrays: dict[str, Any] = {f"slab{i}": slab for i, slab in enumerate(state.parameters.slabs)}
     held = io.BytesIO()
@@ -267,7 +267,7 @@ def write_shard(root: str, name: str, shard: int, state: ShardState) -> str:
 
 
 def shard_state(content: bytes) -> ShardState:
-    """Return what ``write_shard`` wrote."""
+    """Return the state in a file of ``write_shard``."""
     with np.load(io.BytesIO(content), allow_pickle=False) as found:
         slabs = sum(key.startswith("slab") for key in found.files)
         return ShardState(
@@ -290,12 +290,12 @@ def shard_state(content: bytes) -> ShardState:
 
 
 def file_name(shard: int) -> str:
-    """Return what a shard's file is called in a snapshot."""
+    """Return the name of a shard's file in a snapshot."""
     return f"shard-{shard}.npz"
 
 
 def digest_of(content: bytes | memoryview) -> str:
-    """Return the SHA-256 by which a file is known again."""
+    """Return the SHA-256 of a file's content."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -337,5 +337,5 @@ class ShardServer:
         return self._shard.order
 
     def write(self, root: str, name: str, shard: int) -> str:
-        """Write a snapshot of this shard, return its digest; nothing is served meanwhile."""
+        """Write a snapshot of this shard and return its digest; calls wait meanwhile."""
         return write_shard(root, name, shard, self._shard.state())

@@ -1,9 +1,9 @@
-"""How far every window is, kept in shared memory so that it outlives whoever trains it.
+"""The progress of every window, in shared memory, so that it survives crashes.
 
-A window's progress is one word of 8 bytes, stored at once, in program order with the updates that
-it tells of: a process that is killed leaves what it did, and whether it was in the middle of an
-update. That a window has one holder at a time is the dispatcher's business; the lease's number in
-the word stops a holder that was taken for dead all the same.
+A window's progress is one 8-byte word, stored atomically and in program order with the updates it
+describes. So a killed process leaves the number of its updates, and whether one was in progress.
+The dispatcher gives a window to one worker at a time; the lease number in the word stops a worker
+that was wrongly treated as dead.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MOST_UPDATES = (1 << 27) - 1
 
 
 class Fenced(Exception):
-    """The window has another holder by now; nothing may be done to it any more."""
+    """Another worker has the window; the caller must not change anything."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +49,7 @@ class Counted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WindowRecord:
-    """What is known of a window whose batches are all done."""
+    """The record of a window whose batches are all done."""
 
     losses: float
     """Progressive loss, summed over the examples"""
@@ -63,14 +63,14 @@ class WindowRecord:
 
 @dataclass(slots=True)
 class Holding:
-    """The right to update from a window's batches, one after another."""
+    """The right to apply a window's batches, in order."""
 
     window: Window
     word: int
 
     @property
     def next_batch(self) -> int:
-        """Number in the stream of the batch at which the window stands."""
+        """Number in the stream of the window's next batch."""
         return self.window.first_batch + _done(self.word)
 
     @property
@@ -98,10 +98,10 @@ class Journal:
 
     @staticmethod
     def fields(windows: Windows, workers: int, tallies: int) -> tuple[Field, ...]:
-        """Return the arrays that a journal takes in a segment, with so many tallies a window.
+        """Return the arrays of a journal in a segment, with ``tallies`` numbers for each window.
 
         Raises:
-            ConfigError: windows, or a stream, of more batches than a word can count.
+            ConfigError: windows, or a stream, with more batches than a word can count.
         """
         if windows.batches > _MOST_UPDATES:
             raise ConfigError(
@@ -125,13 +125,13 @@ class Journal:
     # A worker's side.
 
     def enter(self, place: int, process: ProcessName) -> None:
-        """Leave one's name, before anything else is touched; counts of a place go on."""
+        """Register a worker's process at its place; the counters of the place continue."""
         self._slots[place, :2] = process.pid, process.started
 
     def take(self, window: Window, lease: int) -> Holding:
-        """Become a window's holder, from the batch at which the last one stood.
+        """Take a window, from the batch after the last one that was applied.
 
-        A batch in whose update the last holder died is not trained again.
+        A batch during whose update the last worker crashed is not trained again.
 
         Raises:
             Fenced: it was taken with a later lease.
@@ -152,16 +152,16 @@ class Journal:
         return Holding(window=window, word=word)
 
     def others(self, place: int) -> Counted:
-        """Return what all other workers have applied."""
+        """Return the totals of all other workers."""
         words = self._counts[_APPLIED::_SLOT]
         updates, examples = divmod(sum(words) - words[place], _UPDATE)
         return Counted(updates=updates, examples=examples)
 
     def begin(self, held: Holding, loss: float, staleness: Staleness) -> None:
-        """Write down the next batch's loss and staleness, and that its update is under way.
+        """Record the next batch's loss and staleness, and that its update is in progress.
 
         Raises:
-            Fenced: the window has another holder.
+            Fenced: another worker has the window.
         """
         if int(self._words[held.window.number]) != held.word:
             raise Fenced
@@ -170,16 +170,16 @@ class Journal:
         self._words[held.window.number] = held.word | _APPLYING
 
     def end(self, held: Holding, place: int, examples: int) -> None:
-        """Write down that the batch's update is done."""
+        """Record that the batch's update is done."""
         held.word += 1 << _DONE_SHIFT
         self._words[held.window.number] = held.word
         self._counts[place * _SLOT + _APPLIED] += _UPDATE + examples
 
     def record(self, held: Holding, tallies: Sequence[float]) -> WindowRecord:
-        """Write down what was measured of a window that is through; return what is known of it.
+        """Record the metrics of a finished window; return its record.
 
         Raises:
-            Fenced: the window has another holder.
+            Fenced: another worker has the window.
         """
         assert held.is_through
         if int(self._words[held.window.number]) != held.word:
@@ -192,7 +192,7 @@ class Journal:
     # The driver's side.
 
     def record_of(self, window: Window) -> WindowRecord:
-        """Return what a window that is through sums up to."""
+        """Return the record of a finished window."""
         batches = slice(window.first_batch, window.last_batch)
         return WindowRecord(
             losses=float(self._losses[batches].sum()),
@@ -205,20 +205,20 @@ class Journal:
         )
 
     def recorded(self) -> list[int]:
-        """Return the numbers of the windows that are through and recorded, ascending."""
+        """Return the numbers of the finished windows, ascending."""
         return np.flatnonzero(self._words & np.uint64(_RECORDED)).tolist()
 
     def leases(self) -> int:
-        """Return a number beyond those of all leases with which a window was taken."""
+        """Return a number above all leases used so far."""
         return int(self._words.max() >> np.uint64(_LEASE_SHIFT)) if len(self._words) else 0
 
     def process(self, place: int) -> ProcessName | None:
-        """Return who was the last to enter at a worker's place."""
+        """Return the last process registered at a worker's place."""
         pid, started = (int(value) for value in self._slots[place, :2])
         return ProcessName(pid=pid, started=started) if pid else None
 
     def start_after(self, windows: Sequence[int]) -> None:
-        """Mark windows that were trained before this memory was."""
+        """Mark windows that were trained before this journal existed."""
         self._words[list(windows)] = _RECORDED
 
 

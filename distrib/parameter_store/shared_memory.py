@@ -48,13 +48,13 @@ _STATE = "momentum1"
 
 
 class SharedTables(nn.Module):
-    """Tables with their fused optimiser, the rows and accumulators of which lie in a segment.
+    """Tables with their fused optimizer, with rows and accumulators in a segment.
 
-    To an arm it is what ``recsys.module.fused_collection`` makes, with the same kernels, but
-    that nothing is allocated and nothing written: tables are what the segment has.
+    Like ``recsys.embeddings.fused_collection``, with the same kernels, but nothing is allocated or
+    initialised.
 
     Args:
-        tables: those of one pooling stand together.
+        tables: sorted by pooling.
         optimizer: an additive one.
         segment: planned with ``fields`` among its arrays.
     """
@@ -93,7 +93,7 @@ class SharedTables(nn.Module):
     def fields(
         tables: Sequence[EmbeddingBagConfig], optimizer: OptimizerConfig
     ) -> tuple[Field, ...]:
-        """Return the arrays that tables and their accumulators take in a segment."""
+        """Return the arrays of tables and their accumulators in a segment."""
         return tuple(
             field
             for pooling, pooled in _by_pooling(tables).items()
@@ -101,7 +101,7 @@ class SharedTables(nn.Module):
         )
 
     def forward(self, sparse: KeyedJaggedTensor) -> KeyedTensor:
-        """Return the pooled rows; the gradient of their values, where it arrives, updates them."""
+        """Return the pooled rows; the backward pass updates the tables."""
         features = sparse.to_dict()
         pooled = []
         for kernel, keys in self._kernels:
@@ -126,7 +126,7 @@ def _by_pooling(
 def _buffers(
     pooling: PoolingType, tables: Sequence[EmbeddingBagConfig], optimizer: OptimizerConfig
 ) -> dict[str, Field]:
-    """Return the arrays of the tables of one pooling by the kernel's names for them."""
+    """Return the arrays of the tables of one pooling, by the kernel's names."""
     rows = sum(table.num_embeddings for table in tables)
     weights = sum(table.num_embeddings * table.embedding_dim for table in tables)
     sizes = {"weights": weights}
@@ -178,18 +178,18 @@ _WEIGHTS, _ACCUMULATORS = "weights", "accumulators"
 def plan_of(
     shape: Arm, optimizer: OptimizerConfig, windows: Windows, *, workers: int, tallies: int
 ) -> Plan:
-    """Return what an arm of one replica and the journal of its training take in shared memory.
+    """Return the arrays of an arm with one replica, and of its journal, in shared memory.
 
     Args:
-        shape: the arm; its tables need no memory.
+        shape: the arm, with tables on the meta device.
         optimizer: an additive one.
         windows: of the stream.
-        workers: how many places there are.
-        tallies: numbers that a worker writes down for each window.
+        workers: number of workers.
+        tallies: numbers recorded for each window.
 
     Raises:
-        ConfigError: the arm's dense part has other parameters than float32, or state that no
-            optimiser updates.
+        ConfigError: the dense part has parameters other than float32, or state that no optimizer
+        updates.
     """
     refuse_buffers(shape.dense)
     for name, weight in shape.dense.named_parameters():
@@ -212,7 +212,7 @@ def plan_of(
 
 
 class SharedMemory:
-    """An arm's parameters in a segment, for the process that made it and for those that attach."""
+    """An arm's parameters in a segment, for the creating process and for those that attach."""
 
     def __init__(self, segment: Segment, optimizer: OptimizerConfig, windows: Windows) -> None:
         self._segment = segment
@@ -228,10 +228,10 @@ class SharedMemory:
         windows: Windows,
         directory: Path = SHARED_MEMORY,
     ) -> SharedMemory:
-        """Take the memory of a plan.
+        """Allocate the memory of a plan.
 
         Raises:
-            ConfigError: there is not enough.
+            ConfigError: memory is too small.
         """
         return cls(Segment.create(plan, run, directory), optimizer, windows)
 
@@ -239,10 +239,10 @@ class SharedMemory:
     def attach(
         cls, address: Address, plan: Plan, optimizer: OptimizerConfig, windows: Windows
     ) -> SharedMemory:
-        """Map what another process made.
+        """Map the memory of another process.
 
         Raises:
-            TrialFailed: it is not there, or is another's.
+            TrialFailed: it is missing, or of another run.
         """
         return cls(Segment.attach(address, plan), optimizer, windows)
 
@@ -251,16 +251,16 @@ class SharedMemory:
         return self._segment.address
 
     def tables(self, tables: list[EmbeddingBagConfig]) -> SharedTables:
-        """Return an arm's tables as they are in shared memory."""
+        """Return an arm's tables in shared memory."""
         return SharedTables(tables, self._optimizer, self._segment)
 
     def fill_dense(self, arm: Arm) -> None:
-        """Copy an arm's towers to shared memory, where their optimiser has done nothing yet."""
+        """Copy an arm's towers to shared memory, with initial optimizer state."""
         for name, weight in arm.dense.named_parameters():
             self._dense(name, _WEIGHTS).copy_(weight.detach())
 
     def share_dense(self, arm: Arm) -> torch.optim.Optimizer:
-        """Give an arm the towers in shared memory; return their optimiser, its state there too."""
+        """Move an arm's towers to shared memory; return their optimizer, also in shared memory."""
         for name, weight in arm.dense.named_parameters():
             weight.data = self._dense(name, _WEIGHTS)
         optimizer = dense_optimizer(arm.dense, self._optimizer)
@@ -270,7 +270,7 @@ class SharedMemory:
         return optimizer
 
     def parameters(self, arm: Arm) -> Parameters:
-        """Return a copy of the weights and accumulators of an arm that lives here."""
+        """Return a copy of the arm's weights and accumulators."""
         layout = self._layout(arm)
         found = parameters_of(arm, layout, 0)
         for slab, records in zip(layout.slabs, found.slabs, strict=True):
@@ -284,7 +284,7 @@ class SharedMemory:
 
     @torch.no_grad()
     def load(self, arm: Arm, parameters: Parameters) -> None:
-        """Copy weights and accumulators, as ``parameters`` returned them, into an arm here."""
+        """Copy weights and accumulators, as returned by ``parameters``, into the arm."""
         layout = self._layout(arm)
         fill_arm(arm, layout, [parameters])
         for slab, records in zip(layout.slabs, parameters.slabs, strict=True):
@@ -296,14 +296,14 @@ class SharedMemory:
             unpack_dense(tensor_of(parameters.dense[1:]), self._sums(arm))
 
     def close(self) -> None:
-        """Let nobody attach any more; the memory goes with the last array that is used."""
+        """Prevent further attaching; the memory is freed with its last array."""
         self._segment.close()
 
     def _layout(self, arm: Arm) -> Layout:
         return layout_of(arm.tables, arm.dense, 1, self._optimizer)
 
     def _accumulators(self, arm: Arm, table: int) -> Tensor | None:
-        """Return those of a table by its position, None for an optimiser without any."""
+        """Return the accumulators of a table, None for an optimizer without any."""
         return arm.embeddings.accumulators.get(arm.tables[table].name)
 
     def _sums(self, arm: Arm) -> list[Tensor]:

@@ -41,7 +41,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which arrays lie in a segment, one after another behind a header."""
+    """The arrays of a segment, in order, after a header."""
 
     fields: tuple[Field, ...]
 
@@ -51,14 +51,14 @@ class Plan:
 
     @property
     def digest(self) -> bytes:
-        """32 bytes that differ for plans that differ."""
+        """32 bytes that identify the plan."""
         described = json.dumps([asdict(field) for field in self.fields])
         return hashlib.sha256(described.encode()).digest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Address:
-    """Where other processes of this machine find a segment, and whose it is."""
+    """Where other processes of this machine find a segment, and its run."""
 
     pid: int
     fd: int
@@ -66,9 +66,9 @@ class Address:
 
 
 class Segment:
-    """Arrays in shared memory; zero where nobody has written.
+    """Zero-initialised arrays in shared memory.
 
-    Use ``create`` or ``attach``. The memory is mapped as long as any array of it is referenced.
+    Use ``create`` or ``attach``. The memory stays mapped while an array of it is referenced.
     """
 
     def __init__(self, fd: int, plan: Plan, run: str) -> None:
@@ -87,10 +87,10 @@ class Segment:
 
     @classmethod
     def create(cls, plan: Plan, run: str, directory: Path = SHARED_MEMORY) -> Segment:
-        """Take all the memory that a plan needs, so that none can be missing later.
+        """Allocate all memory of a plan, so that it cannot run out later.
 
         Raises:
-            ConfigError: it is more than there is, of memory or in ``directory``.
+            ConfigError: memory, or space in ``directory``, is too small.
         """
         _refuse_without_memory(plan.size_bytes)
         fd = -1
@@ -108,10 +108,10 @@ class Segment:
 
     @classmethod
     def attach(cls, address: Address, plan: Plan) -> Segment:
-        """Map a segment that another process made; nothing is copied.
+        """Map the segment of another process, without copying.
 
         Raises:
-            TrialFailed: it is not there, another run's, or planned differently.
+            TrialFailed: it is missing, of another run, or of another plan.
         """
         where = f"/proc/{address.pid}/fd/{address.fd}"
         try:
@@ -143,17 +143,17 @@ class Segment:
         return self._arrays[name]
 
     def close(self) -> None:
-        """Let nobody attach any more."""
+        """Prevent further attaching."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
 
 def refuse_without_room(size_bytes: int, directory: Path = SHARED_MEMORY) -> None:
-    """Refuse what segments could not take together, before any of them is made.
+    """Raise unless segments of ``size_bytes`` fit together, before any is allocated.
 
     Raises:
-        ConfigError: it is more than there is now, of memory or in ``directory``.
+        ConfigError: memory, or space in ``directory``, is too small.
     """
     _refuse_without_memory(size_bytes)
     if size_bytes > _free_bytes(directory):

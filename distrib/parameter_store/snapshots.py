@@ -1,10 +1,10 @@
-"""Snapshots of all shards with the ledger, on any file system that pyarrow can write.
+"""Snapshots of all shards with the ledger, on any file system of pyarrow.
 
-All snapshots of a trial lie in one folder, its *place*, which is named by what is trained:
-configuration, seeds and data. A snapshot is a folder ``<phase>-<windows applied>-<run>`` there, so
-that two runs never write the same file: one for each shard, ``progress.json`` (what the driver
-knows), and, last, ``manifest.json``, which has the digests of all others, and without which the
-folder is not a snapshot. Shards write their files themselves. No file holds a pickle.
+All snapshots of a trial are in one folder, named by configuration, seeds and data. A snapshot is a
+subfolder ``<phase>-<windows applied>-<run>``, so two runs never write the same file. It has one
+file for each shard, ``progress.json`` (the driver's state) and, written last, ``manifest.json``
+with the digests of the others, which makes it valid. Shards write their own files. No file is a
+pickle.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """What a snapshot is of."""
+    """The manifest of a snapshot."""
 
     format: int
     made_by: dict[str, str]
@@ -53,7 +53,7 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """A whole one."""
+    """A complete snapshot."""
 
     manifest: Manifest
     shards: tuple[ShardState, ...]
@@ -62,12 +62,12 @@ class Snapshot:
 
 
 class SnapshotStore:
-    """Where one run keeps the snapshots of one trial.
+    """The snapshots of one trial, written by one run.
 
     Args:
-        root: where all trials' places are.
-        name: the place's among them.
-        run: who writes.
+        root: the folder of all trials.
+        name: the trial's folder in it.
+        run: the writing run.
         made_by: versions of code and libraries.
     """
 
@@ -87,13 +87,13 @@ class SnapshotStore:
         return str(self._folder)
 
     def newest(self) -> Snapshot | None:
-        """Return the newest whole snapshot, None where there is none.
+        """Return the newest complete snapshot, or None.
 
-        One that is damaged is passed over, which is told.
+        A damaged one is skipped with a warning.
 
         Raises:
-            DataError: it was made by another version of the code, a library or this format; or
-                the file system fails, which says nothing of the snapshots.
+            DataError: it was made by another version of the code, a library or this format; or the
+            file system fails, which says nothing about the snapshots.
         """
         try:
             names = self._folder.folders()
@@ -106,7 +106,7 @@ class SnapshotStore:
             ) from None
 
     def _whole(self, name: str) -> Snapshot | None:
-        """Return a snapshot, None if it is not whole."""
+        """Return a snapshot, None if it is incomplete."""
         try:
             return self._read(name, self._manifest(name))
         except _Unfinished:
@@ -120,10 +120,10 @@ class SnapshotStore:
         return None
 
     def begin(self, phase: int, windows: int) -> str:
-        """Make room for a snapshot, and return the name below ``root`` that its shards write to.
+        """Start a snapshot, and return its name below ``root`` for the shards.
 
         Raises:
-            DataError: another run took the place over.
+            DataError: another run took the folder over.
         """
         self.ownership.check()
         name = snapshot_name(phase, windows, self._run)
@@ -134,12 +134,12 @@ class SnapshotStore:
     def finish(
         self, phase: int, windows: int, *, leases: int, shards: Sequence[str], progress: Any
     ) -> None:
-        """Make the files of all shards a snapshot; keep no more than it and the last two whole.
+        """Complete a snapshot; keep it and the last two complete ones.
 
-        ``shards`` are the digests that ``write_shard`` returned, in the shards' order.
+        ``shards`` are the digests returned by ``write_shard``, in order.
 
         Raises:
-            DataError: another run took the place over.
+            DataError: another run took the folder over.
         """
         self.ownership.check()
         name = snapshot_name(phase, windows, self._run)
@@ -212,11 +212,11 @@ class SnapshotStore:
 
 
 class _Unfinished(Exception):
-    """A snapshot's writer died before the end."""
+    """The writer of a snapshot crashed."""
 
 
 class _Damaged(Exception):
-    """A snapshot is not what was written."""
+    """A snapshot was modified or damaged."""
 
 
 @contextmanager
@@ -232,11 +232,11 @@ _WAY_OUT = "delete it, name another place in engine.snapshots, or go on with wha
 
 @contextmanager
 def claimed(root: str | None, trial: Trial, run: str) -> Iterator[SnapshotStore | None]:
-    """Have the place of a trial's snapshots for oneself; None where no root is given.
+    """Claim the folder of a trial's snapshots inside the block; None without a root.
 
     Raises:
         ConfigError: it cannot be reached or written.
-        DataError: another run lives there.
+        DataError: another run owns it.
     """
     if root is None:
         yield None
@@ -258,12 +258,12 @@ def claimed(root: str | None, trial: Trial, run: str) -> Iterator[SnapshotStore 
 
 
 def place_name(trial: Trial) -> str:
-    """Return a name for what is trained, whatever version trains it."""
+    """Return the folder name for what is trained, independent of the code's version."""
     return digest_of(json.dumps(trial.as_dict(), sort_keys=True).encode())[:16]
 
 
 def snapshot_name(phase: int, windows: int, run: str) -> str:
-    """Return the name of a run's snapshot; names sort as training goes."""
+    """Return the name of a run's snapshot; names sort by progress."""
     return f"{phase}-{windows:012d}-{run}"
 
 

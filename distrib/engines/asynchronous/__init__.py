@@ -1,1 +1,1 @@
-"""The ``async`` engine: Ray workers that never wait for each other."""
+"""The ``async`` engine: Ray workers without barriers."""

@@ -16,7 +16,7 @@ _LATENCY_S = [0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100]
 
 
 class RayMetrics:
-    """What a dispatcher measures; ``tags`` tell trainings apart."""
+    """The dispatcher's Ray metrics; ``tags`` identify the training."""
 
     def __init__(self, tags: dict[str, str]) -> None:
         keys = tuple(tags)
@@ -48,7 +48,7 @@ class RayMetrics:
             meter.set_default_tags(tags)
 
     def window(self, report: Report, *, latency_s: float) -> None:
-        """Count an applied window."""
+        """Record an applied window."""
         self._examples.inc(report.examples)
         self._pulled.inc(report.bytes_pulled)
         self._pushed.inc(report.bytes_pushed)
@@ -57,7 +57,7 @@ class RayMetrics:
             self._staleness.observe(each.updates)
 
     def workers(self, heard_of: int) -> None:
-        """Tell how many workers there are."""
+        """Set the number of workers."""
         self._workers.set(heard_of)
 
 
@@ -66,7 +66,7 @@ MOST_DEATHS = 8
 
 
 class Dispatcher:
-    """Grants windows and adds up reports. One actor; every call is short."""
+    """Grants leases and aggregates reports. One actor; all calls are short."""
 
     def __init__(self, ledger: Ledger, seen: TrainingProgress, meters: dict[str, str]) -> None:
         self._ledger = ledger
@@ -83,7 +83,7 @@ class Dispatcher:
         return os.getpid()
 
     def next(self, worker: str) -> Answer:
-        """Return a lease for a worker, or tell it to ask again, or that all is done."""
+        """Return a lease for a worker, or a request to retry, or the end of the pass."""
         now = self._heard(worker)
         self._expire(now)
         answer = self._ledger.grant(worker, now)
@@ -96,7 +96,7 @@ class Dispatcher:
         self._ledger.renew(worker, self._heard(worker))
 
     def complete(self, report: Report) -> None:
-        """Take that a window is on every shard; a second report of a window adds nothing."""
+        """Record that all shards applied a window; duplicates are ignored."""
         now = self._heard(report.lease.worker)
         granted_at = self._granted_at.pop(report.lease.number, now)
         if self._ledger.complete(report.lease):
@@ -104,13 +104,13 @@ class Dispatcher:
             self._meters.window(report, latency_s=now - granted_at)
 
     def not_finite(self, lease: Lease, what: str) -> None:
-        """Take that a window gave NaN or infinity; the second time the trial fails."""
+        """Record NaN or infinity in a window; the second time the trial fails."""
         self._heard(lease.worker)
         if not self._ledger.fail(lease) and self._failure is None:
             self._failure = what
 
     def mark_dead(self, workers: Iterable[str]) -> None:
-        """Take back what dead workers held."""
+        """Revoke the leases of dead workers."""
         dead = set(workers)
         for worker in dead:
             self._heard_at.pop(worker, None)
@@ -118,7 +118,7 @@ class Dispatcher:
         self._blame(self._ledger.mark_dead(dead))
 
     def move_cut(self, cut: int | None) -> None:
-        """Let windows up to the next cut be granted."""
+        """Allow windows up to the next cut."""
         self._ledger.cut = cut
 
     def status(self) -> Status:
@@ -149,7 +149,7 @@ class Dispatcher:
             self._blame(silent)
 
     def _blame(self, lost: Iterable[Lease]) -> None:
-        """Count a lost holder against its window, which may be what kills or hangs them all."""
+        """Count a lost worker against its window, which may be the cause."""
         for lease in lost:
             losses = self._losses.get(lease.window, 0) + 1
             self._losses[lease.window] = losses

@@ -1,4 +1,4 @@
-"""The async engine's way in: trials in, results out."""
+"""Entry point of the ``async`` engine: trials in, results out."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ _log = logging.getLogger(__name__)
 def train(
     log: ClickLog, trials: Sequence[Trial], *, on_progress: Told = lambda _: None
 ) -> list[TrialResult]:
-    """Train trials one after another, each on as many workers as its recipe wants.
+    """Train trials one after another, each on as many workers as its recipe specifies.
 
-    Starts a local Ray if there is none. This process holds the whole model, to start from and to
-    evaluate; workers hold the rows of their windows alone. Where the recipe names a place for
-    snapshots and one of the trial is there, training goes on from it.
+    Starts a local Ray if none is running. This process has the whole model, to start from and to
+    evaluate; workers have the rows of their windows only. With ``snapshots``, training resumes from
+    the trial's newest snapshot.
 
     Raises:
-        ConfigError: as the local engine, for a model with state that is not additive, and where
-            workers are to start together for whom one machine has no room.
-        DataError: snapshots of another version, or another run in the same place.
-        TrialFailed: a window gave NaN or infinity twice, or killed worker after worker.
+        ConfigError: as the local engine; for a model with non-additive state; or if one machine has
+        no room for workers that must start together.
+        DataError: snapshots of another version, or in use by another run.
+        TrialFailed: a window gave NaN or infinity twice, or crashed several workers.
     """
     refuse_unfit(log, trials)
     set_threads(trials[0].recipe)
@@ -80,7 +80,7 @@ def _train(log: ClickLog, trial: Trial, on_progress: Told) -> TrialResult:
 def _train_from(
     log: ClickLog, trial: Trial, run: str, place: SnapshotStore | None, on_progress: Told
 ) -> TrialResult:
-    """Train a trial from its newest snapshot on, if there is one."""
+    """Train a trial, from its newest snapshot if there is one."""
     recipe, engine = trial.recipe, trial.recipe.engine
     assert isinstance(engine, AsyncEngine)
     newest = None if place is None else place.newest()
@@ -133,7 +133,7 @@ def _train_from(
 def _store_and_crew(
     log: ClickLog, trial: Trial, run: str, windows: Windows
 ) -> Iterator[tuple[Store, WorkerPool]]:
-    """Have the store of a trial, at the beginning of its first phase, and its workers.
+    """Create the store of a trial, at the start of its first phase, and its workers.
 
     Raises:
         ConfigError: the model does not fit into the store.
@@ -161,7 +161,7 @@ def _store_and_crew(
 
 
 class _Teller:
-    """Tells progress as examples since the last call; what is trained again is told once."""
+    """Reports progress as newly trained examples; retrained examples are reported once."""
 
     def __init__(self, on_progress: Told) -> None:
         self._on_progress = on_progress
@@ -173,7 +173,7 @@ class _Teller:
             self._told = seen.examples
 
     def next_phase(self) -> None:
-        """Count from nothing again."""
+        """Start counting from zero."""
         self._told = 0
 
 
@@ -215,7 +215,7 @@ def _result(
 
 
 def _where_time_goes(passed: Sequence[PhaseResult]) -> dict[str, Any]:
-    """Return what a window takes on average, of a worker's time and of the network."""
+    """Return the average time of a window by activity, and its network traffic."""
     windows = sum(each.seen.windows for each in passed)
     seconds = Seconds()
     for each in passed:

@@ -20,7 +20,7 @@ class Staleness:
 
 @dataclass(slots=True)
 class StalenessHistogram:
-    """How often each staleness was seen."""
+    """Counts by staleness."""
 
     updates: Counter[int] = field(default_factory=Counter)
     examples: Counter[int] = field(default_factory=Counter)
@@ -31,12 +31,12 @@ class StalenessHistogram:
             self.examples[each.examples] += 1
 
     def merge(self, other: StalenessHistogram) -> None:
-        """Add what another counted."""
+        """Add the counts of another histogram."""
         self.updates.update(other.updates)
         self.examples.update(other.examples)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what ``staleness.json`` holds: for each unit mean, maximum and histogram."""
+        """Return the content of ``staleness.json``: mean, maximum and histogram of each unit."""
         return {"updates": _summary(self.updates), "examples": _summary(self.examples)}
 
 
@@ -56,7 +56,7 @@ ATTEMPTS = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
-    """The right and duty to train one window."""
+    """The exclusive right of a worker to train one window."""
 
     number: int
     """No two leases have the same, though they may be for one window"""
@@ -66,7 +66,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Nothing can be granted now; ask again."""
+    """Nothing can be granted now; retry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +87,21 @@ class _Outstanding:
 
 @dataclass(slots=True)
 class Ledger:
-    """What is applied, what is out, what is left.
+    """The state of all windows: applied, leased, remaining.
 
     Args:
-        windows: how many there are.
-        lease_s: how long a lease lasts without a sign of life.
-        max_staleness: most windows of others that may be applied between a worker's pull and its
-            push; None: any number. 0: one worker after another.
-        warm_up: so many windows at the start are trained one after another.
-        start_with: so many workers must have asked before the first window is granted.
-        applied: windows that need no training, after a recovery.
-        leases: granted before.
-        waits_for_death: whether the window of a silent worker is granted again only when it is
-            known to be dead, since it could still do harm.
-        cut: no window from this on is granted before all that come before are applied, so that
-            all shards can be caught in one state. None: no cut.
+        windows: number of windows.
+        lease_s: duration of a lease without a heartbeat.
+        max_staleness: maximum number of other workers' windows applied between a pull and its push;
+        None: unbounded; 0: sequential.
+        warm_up: number of first windows that are trained sequentially.
+        start_with: number of workers that must have asked before the first window is granted.
+        applied: windows that are already applied, after a recovery.
+        leases: number of leases granted before.
+        waits_for_death: whether the window of an unresponsive worker is granted again only after
+        its exit is confirmed, because it could still change parameters.
+        cut: no window from this one on is granted before all earlier ones are applied, so that all
+        shards reach the same state. None: no cut.
     """
 
     windows: int
@@ -131,7 +131,7 @@ class Ledger:
 
     @property
     def at_cut(self) -> bool:
-        """Tell whether all windows before the cut are applied, and no other."""
+        """Return whether exactly the windows before the cut are applied."""
         return self.cut is not None and len(self.applied) == self.cut
 
     def grant(self, worker: str, now: float) -> Answer:
@@ -153,13 +153,13 @@ class Ledger:
         return lease
 
     def renew(self, worker: str, now: float) -> None:
-        """Take a sign of life of a worker: all its leases last anew."""
+        """Renew all leases of a worker, on its heartbeat."""
         for each in self._outstanding.values():
             if each.lease.worker == worker:
                 each.expires_at = now + self.lease_s
 
     def complete(self, lease: Lease) -> bool:
-        """Take that every shard has the window; False if that was known."""
+        """Record that all shards applied the window; False if already recorded."""
         self._outstanding.pop(lease.number, None)
         if lease.window in self.applied:
             return False
@@ -170,19 +170,19 @@ class Ledger:
         return True
 
     def give_back(self, lease: Lease) -> None:
-        """Take back a lease whose window is not trained by its holder."""
+        """Release a lease whose window its worker will not train."""
         if self._outstanding.pop(lease.number, None) is not None:
             heapq.heappush(self._returned, lease.window)
 
     def fail(self, lease: Lease) -> bool:
-        """Take that training a window gave NaN or infinity; False if it was tried enough."""
+        """Record NaN or infinity in a window; False if the retries are used up."""
         failures = self._failures.get(lease.window, 0) + 1
         self._failures[lease.window] = failures
         self.give_back(lease)
         return failures < ATTEMPTS
 
     def expire(self, now: float) -> list[Lease]:
-        """Return the leases of silent workers, taken back unless their death is waited for."""
+        """Return leases of unresponsive workers; revoked unless exit must be confirmed first."""
         silent = [each.lease for each in self._outstanding.values() if each.expires_at <= now]
         if not self.waits_for_death:
             for lease in silent:
@@ -190,7 +190,7 @@ class Ledger:
         return silent
 
     def mark_dead(self, workers: Iterable[str]) -> list[Lease]:
-        """Take back the leases of workers that are known to be dead and return them."""
+        """Revoke and return the leases of workers that are known to be dead."""
         dead = set(workers)
         self._asked -= dead
         lost = [lease for lease in self.outstanding if lease.worker in dead]
@@ -218,10 +218,10 @@ class Ledger:
         return self._next
 
     def _keeps_bounds(self, worker: str) -> bool:
-        """Tell whether one more lease leaves every holder, this one too, within the bound.
+        """Return whether one more lease keeps every worker within the staleness bound.
 
-        Each lease of another worker may be applied before a holder's push, and what has been
-        applied since it was granted counts already.
+        Each lease of another worker may be applied before a worker's push; windows applied since
+        its lease was granted count too.
         """
         bound = 0 if len(self.applied) < self.warm_up else self.max_staleness
         if bound is None:

@@ -12,7 +12,7 @@ from distrib.parameter_store.shared_segment import Address
 
 @dataclass(slots=True)
 class Seconds:
-    """Where a worker's time goes, and what its window asks of the shards."""
+    """A worker's time by activity, and its window's requests to shards."""
 
     prepare: float = 0.0
     """Making batches, and finding their distinct rows where they are pulled"""
@@ -37,7 +37,7 @@ class Seconds:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PushReply:
-    """What a shard tells of a push."""
+    """A shard's reply to a push."""
 
     staleness: Staleness | None
     """None: the window was applied before"""
@@ -47,7 +47,7 @@ class PushReply:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """A window that every shard has applied."""
+    """A window that all shards applied."""
 
     lease: Lease
     batches: int
@@ -67,7 +67,7 @@ class Report:
 
 @dataclass(slots=True)
 class TrainingProgress:
-    """What the applied windows sum up to."""
+    """Sums over the applied windows."""
 
     windows: int = 0
     batches: int = 0
@@ -81,7 +81,7 @@ class TrainingProgress:
     torn_batches: int = 0
 
     def add(self, report: Report) -> None:
-        """Take a window that is applied on every shard."""
+        """Add a window that all shards applied."""
         self.windows += 1
         self.batches += report.batches
         self.examples += report.examples
@@ -97,7 +97,7 @@ class TrainingProgress:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """How far a pass is."""
+    """Progress of a pass."""
 
     seen: TrainingProgress
     is_finished: bool
@@ -114,7 +114,7 @@ class Status:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Servers:
-    """What the workers of one generation turn to."""
+    """The actors that the workers of one server group call."""
 
     dispatcher: Any
     shards: tuple[Any, ...] = ()
@@ -124,7 +124,7 @@ class Servers:
 
 
 class WorkerExit(StrEnum):
-    """Why a worker stopped asking for windows."""
+    """Why a worker stopped requesting windows."""
 
     FINISHED = "finished"
     SERVERS_LOST = "servers lost"

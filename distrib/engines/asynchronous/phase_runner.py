@@ -29,16 +29,16 @@ from recsys.files import expecting
 
 
 class ServerGroup:
-    """Starts the actors, asks them, and ends them. Any call raises ServersLost if one has crashed.
+    """Starts, calls and stops the server actors. Any call raises ServersLost if one has crashed.
 
     Args:
-        name: unique to the generation; part of its actors' names.
-        engine: how to train.
+        name: unique to the group; part of its actors' names.
+        engine: the engine's configuration.
         windows: of the stream.
-        store: where the parameters are.
-        start: what is applied in it.
-        saved: windows in the newest snapshot: the next lies behind them.
-        start_with: workers that must have asked before the first window is granted.
+        store: the parameter store.
+        start: the resume point.
+        saved: number of windows in the newest snapshot; the next snapshot is after them.
+        start_with: number of workers that must have asked before the first window is granted.
         tags: of the metrics.
     """
 
@@ -76,18 +76,18 @@ class ServerGroup:
         self.servers = store.serve(self._dispatcher, named)
 
     def status(self) -> Status:
-        """Return how far the pass is, having looked for signs of life of what else there is."""
+        """Return the progress of the pass, after checking that all actors are alive."""
         self._store.check()
         status: Status = answer(self._dispatcher.status.remote())
         return status
 
     def mark_dead(self, workers: Sequence[str]) -> None:
-        """Tell of dead workers."""
+        """Report dead workers."""
         if workers:
             answer(self._dispatcher.mark_dead.remote(list(workers)))
 
     def pass_cut(self, windows: int) -> None:
-        """Let windows after a snapshot of so many be granted."""
+        """Allow windows beyond a snapshot of ``windows`` windows."""
         answer(self._dispatcher.move_cut.remote(self._cut_after(windows)))
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ MOST_LOSSES = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhaseResult:
-    """What a finished pass leaves."""
+    """Result of a finished pass."""
 
     seen: TrainingProgress
     train_seconds: float
@@ -118,7 +118,7 @@ class PhaseResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """What a snapshot keeps beside the shards."""
+    """The driver's state in a snapshot."""
 
     seen: TrainingProgress
     train_seconds: float
@@ -128,10 +128,10 @@ class Progress:
 
 
 def progress_of(snapshot: Snapshot) -> Progress:
-    """Return what the driver knew.
+    """Return the driver's state in a snapshot.
 
     Raises:
-        DataError: it is not what this version writes.
+        DataError: it has another format.
     """
     with expecting("what a driver knows", "progress.json"):
         return from_json(Progress, snapshot.progress)
@@ -139,7 +139,7 @@ def progress_of(snapshot: Snapshot) -> Progress:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Training:
-    """What all passes of a training have in common."""
+    """What all passes of a training share."""
 
     run: str
     """Unique to this training"""
@@ -156,15 +156,15 @@ class Training:
 
 
 class PhaseRunner:
-    """A phase.
+    """Runs one phase.
 
     Args:
-        training: what it is a part of.
+        training: the training.
         phase: its number; the store has begun it.
-        watch: evaluates on the way, None in a phase that is not evaluated.
-        passed: the phases before.
-        is_resumed: whether they were trained elsewhere, so that their weights are in snapshots of
-            this phase alone.
+        watch: evaluator during the phase; None if the phase is not evaluated.
+        passed: the previous phases.
+        is_resumed: whether a previous run trained them, so that their weights are only in this
+        phase's snapshots.
     """
 
     def __init__(
@@ -190,12 +190,11 @@ class PhaseRunner:
         self._saved = 0
 
     def run(self) -> PhaseResult:
-        """Train until every window is applied; the store's arm then has the weights.
+        """Train until every window is applied; then the store's arm has the weights.
 
         Raises:
             TrialFailed: it cannot be trained.
-            DataError: the place of its snapshots is in use, of another format, or lacks the one
-                without which this phase cannot go on.
+            DataError: the snapshots are in use, of another format, or a required one is missing.
         """
         store = self._training.store
         while True:
@@ -228,7 +227,7 @@ class PhaseRunner:
                 generation.close()
 
     def _start_with(self, start: ResumePoint) -> int:
-        """Return how many workers to wait for: those who have trained wait for nobody again."""
+        """Return the number of workers to wait for; resumed training waits for none."""
         has_begun = self._has_begun or start.leases > 0
         return 1 if has_begun else self._training.engine.start_with
 
@@ -237,7 +236,7 @@ class PhaseRunner:
         return f"{self._training.run}/{1000 * self._phase + self._generation}"
 
     def _restored(self) -> ResumePoint:
-        """Bring the store to the newest snapshot of this phase, or to its beginning."""
+        """Restore the store to the phase's newest snapshot, or to its start."""
         place = self._training.snapshots
         newest = None if place is None else place.newest()
         if newest is None or newest.manifest.phase != self._phase:
@@ -267,7 +266,7 @@ class PhaseRunner:
         return start
 
     def _attend(self, generation: ServerGroup) -> TrainingProgress:
-        """Watch over a generation until every window is applied."""
+        """Monitor a server group until every window is applied."""
         crew = self._training.crew
         seconds_before = self._seconds
         while True:

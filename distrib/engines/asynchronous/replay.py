@@ -39,14 +39,14 @@ def replay(
     *,
     on_progress: Progress = lambda _: None,
 ) -> dict[str, str]:
-    """Train a trial of the async engine in the recorded order of each phase's shards.
+    """Train a trial of the ``async`` engine in the recorded order of each phase's shards.
 
     Returns:
-        the SHA-256 of every tensor by its name.
+        the SHA-256 of every tensor by name.
 
     Raises:
         ConfigError: the trial is of another engine.
-        DataError: the logs are not of this trial, or not whole.
+        DataError: the order logs are incomplete or of another trial.
     """
     recipe = trial.recipe
     if not isinstance(recipe.engine, AsyncEngine):
@@ -85,7 +85,7 @@ def replay(
 
 @dataclass(slots=True)
 class _Lease:
-    """A lease whose change is used: by pushes, and by the lease that carried it over."""
+    """A lease whose delta is used by pushes, and by the lease that it was added to."""
 
     window: int
     uses: int
@@ -131,7 +131,7 @@ class _Replay:
         self._leases: dict[int, _Lease] = {}
 
     def run(self) -> Parameters:
-        """Serve all logs to their ends; return the parameters."""
+        """Apply all order logs; return the parameters."""
         while any(at < len(log) for at, log in zip(self._next, self._logs, strict=True)):
             if not any(self._serve_what_can_be(shard) for shard in range(len(self._logs))):
                 raise DataError(
@@ -149,7 +149,7 @@ class _Replay:
         return self._next[shard] > start
 
     def _serve(self, shard: int, served: Served) -> bool:
-        """Serve one line; False if it has to wait for another shard."""
+        """Apply one entry; False if it depends on another shard."""
         if not served.is_push:
             self._pull(shard, served)
             return True
@@ -193,7 +193,7 @@ class _Replay:
         )
 
     def _change(self, number: int) -> Parameters | None:
-        """Return what a lease changed, None while something that it starts from is missing."""
+        """Return the delta of a lease, None while an input is missing."""
         lease = self._leases.get(number)
         if lease is None or lease.change is not None:
             return None if lease is None else lease.change

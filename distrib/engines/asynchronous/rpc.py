@@ -1,4 +1,4 @@
-"""Calls between actors: waiting for replies, lost servers, and the client of the dispatcher."""
+"""Calls between actors: replies, lost servers, and clients of the dispatcher and the shards."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def answer(reply: Any, limit_s: float = ANSWER_S) -> Any:
     """Wait for a reply.
 
     Raises:
-        RayTaskError: the actor's own error.
-        ServersLost: there is no actor any more, or it does not answer within the limit.
+        RayTaskError: the actor raised an error.
+        ServersLost: the actor has crashed, or does not reply within the limit.
     """
     try:
         return ray.get(reply, timeout=limit_s)
@@ -44,7 +44,7 @@ def answer(reply: Any, limit_s: float = ANSWER_S) -> Any:
 
 
 def reason(error: BaseException) -> str:
-    """Return why in one line: what an actor itself raised, without Ray's account around it."""
+    """Return an error as one line, without Ray's wrapper."""
     found = str(error)
     if isinstance(error, RayTaskError):
         cause = error.cause
@@ -61,7 +61,7 @@ _ASK_AGAIN_S = (0.002, 0.05)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerContext:
-    """A worker's name, and the pass over the stream that it takes part in."""
+    """A worker's name, and its pass over the stream."""
 
     name: str
     stream: Stream
@@ -72,13 +72,13 @@ class WorkerContext:
     """False if another phase counts the same examples"""
 
     def lookup_counter(self, window: int) -> LookupCounter:
-        """Return a counter for a window: distinct rows are counted once, in few windows."""
+        """Return a counter for a window; distinct rows are counted in a sample of windows."""
         every = sampling_interval(len(self.windows))
         return LookupCounter(self.windows.length if window % every == 0 else None)
 
 
 class DispatcherClient:
-    """A worker's line to the dispatcher. What is asked raises what Ray raises if it is gone."""
+    """A worker's client of the dispatcher. Calls raise Ray's errors if it has crashed."""
 
     def __init__(self, post: WorkerContext, dispatcher: Any) -> None:
         self._name = post.name
@@ -88,16 +88,16 @@ class DispatcherClient:
         self._waited_s = 0.0
 
     def ask(self) -> Any:
-        """Ask for a window; returns at once."""
+        """Request a window; does not wait."""
         return self._dispatcher.next.remote(self._name)
 
     def granted(self, asked: Any) -> Lease | None:
-        """Return the answer to ``ask`` if it is a lease."""
+        """Return the reply to ``ask`` if it is a lease."""
         found: Answer = ray.get(asked)
         return found if isinstance(found, Lease) else None
 
     def wait(self) -> Lease | None:
-        """Ask until a window is granted; None when there is none any more."""
+        """Request windows until one is granted; None at the end of the pass."""
         started = time.perf_counter()
         pause, longest = _ASK_AGAIN_S
         while isinstance(answer := ray.get(self.ask()), Hold):
@@ -112,15 +112,15 @@ class DispatcherClient:
         return waited
 
     def complete(self, report: Report) -> None:
-        """Tell that a window is applied; returns at once."""
+        """Report an applied window; does not wait."""
         self._dispatcher.complete.remote(report)
 
     def not_finite(self, lease: Lease, what: str) -> None:
-        """Tell that a window may not be applied; returns at once."""
+        """Report a window that must not be applied; does not wait."""
         self._dispatcher.not_finite.remote(lease, what)
 
     def heartbeat(self) -> None:
-        """Give a sign of life, if it is time for one."""
+        """Send a heartbeat if one is due."""
         now = time.monotonic()
         if now - self._heartbeat_at > self._heartbeat_s:
             self._heartbeat_at = now
@@ -129,7 +129,7 @@ class DispatcherClient:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pulling:
-    """A pull under way."""
+    """A pull in progress."""
 
     lease: Lease
     prepared: Prepared
@@ -139,7 +139,7 @@ class Pulling:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pushing:
-    """A push under way, and what it brings."""
+    """A push in progress, with its content."""
 
     pulling: Pulling
     change: Parameters
@@ -148,7 +148,7 @@ class Pushing:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pushed:
-    """A push that all shards answered."""
+    """A push that all shards replied to."""
 
     staleness: tuple[Staleness, ...]
     """Of the shards that had not taken the window before"""
@@ -163,7 +163,7 @@ class StoreClient:
         self._shards = shards
 
     def pull(self, lease: Lease, prepared: Prepared) -> Pulling:
-        """Ask all shards for what a window needs; returns at once."""
+        """Request a window's rows from all shards; does not wait."""
         route = Route.of(prepared.rows[0], len(self._shards))
         return Pulling(
             lease=lease,
@@ -176,13 +176,13 @@ class StoreClient:
         )
 
     def has_arrived(self, pulling: Pulling) -> bool:
-        """Tell whether ``pulled`` would return at once."""
+        """Return whether ``pulled`` would return immediately."""
         replies = list(pulling.replies)
         here, _ = ray.wait(replies, num_returns=len(replies), timeout=0)
         return len(here) == len(replies)
 
     def pulled(self, pulling: Pulling) -> tuple[Parameters, list[Version]]:
-        """Wait for a pull; return memory of one's own, and each shard's version."""
+        """Wait for a pull; return a copy, and each shard's version."""
         replies: list[Pulled] = ray.get(list(pulling.replies))
         parameters = pulling.route.join([reply.parameters for reply in replies])
         return parameters, [reply.version for reply in replies]
@@ -194,7 +194,7 @@ class StoreClient:
         since: Sequence[Version],
         carried: Lease | None,
     ) -> Pushing:
-        """Send a window's change to all shards; returns at once."""
+        """Send a window's delta to all shards; does not wait."""
         replies = []
         for shard in range(len(self._shards)):
             push = Push(
@@ -208,7 +208,7 @@ class StoreClient:
         return Pushing(pulling=pulling, change=change, replies=tuple(replies))
 
     def pushed(self, pushing: Pushing) -> Pushed:
-        """Wait for a push; return what the shards told."""
+        """Wait for a push; return the shards' replies."""
         answers: list[PushReply] = ray.get(list(pushing.replies))
         return Pushed(
             staleness=tuple(each.staleness for each in answers if each.staleness is not None),

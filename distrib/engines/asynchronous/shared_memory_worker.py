@@ -33,13 +33,13 @@ class SharedMemoryLoop:
     """Trains windows until none is left.
 
     Args:
-        post: where the worker stands.
-        line: to the dispatcher.
+        post: the worker's context.
+        line: client of the dispatcher.
         trainer: of an arm in shared memory.
         journal: of the same memory.
-        place: of the worker among all.
+        place: index of the worker.
 
-    Raises what Ray raises when the dispatcher is gone.
+    Raises Ray's errors if the dispatcher has crashed.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class SharedMemoryLoop:
             lease = self._line.granted(asked) or self._line.wait()
 
     def _train(self, lease: Lease) -> None:
-        """Train what is left of a window, and report all of it."""
+        """Train the rest of a window, and report the whole window."""
         window = self._post.windows[lease.window]
         held = self._journal.take(window, lease.number)
         lookups = self._post.lookup_counter(window.number)
@@ -86,7 +86,7 @@ class SharedMemoryLoop:
         self._line.complete(report_of(lease, window, self._journal.record(held, tallies)))
 
     def _step(self, held: Holding, batch: Batch, seconds: Seconds) -> bool:
-        """Train one batch; False if its step is not finite, and nothing is done."""
+        """Train one batch; False if its step is not finite, and nothing changed."""
         started = time.perf_counter()
         before = self._journal.others(self._place)
         computed = self._trainer.compute(batch, held.next_batch)
@@ -106,7 +106,7 @@ class SharedMemoryLoop:
 
 
 def report_of(lease: Lease, window: Window, record: WindowRecord) -> Report:
-    """Return the report of a window from what is written down of it."""
+    """Return the report of a window from its record."""
     examples, *others = record.tallies
     return Report(
         lease=lease,
@@ -124,7 +124,7 @@ def report_of(lease: Lease, window: Window, record: WindowRecord) -> Report:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Attached:
-    """A phase's arm in shared memory, and the journal of its training."""
+    """A phase's arm and journal in shared memory."""
 
     phase: int
     journal: Journal
@@ -132,7 +132,7 @@ class _Attached:
 
 
 class SharedMemoryWorker(BaseWorker):
-    """Trains windows of one trial in the memory of the process that it works for."""
+    """Trains windows of one trial in the driver's shared memory."""
 
     _attached: _Attached | None = None
 
@@ -151,7 +151,7 @@ class SharedMemoryWorker(BaseWorker):
         )
 
     def _attach(self, phase: int, address: Address) -> _Attached:
-        """Map what is there: no state is copied, and no table is ever made here."""
+        """Map the shared memory, without copying or allocating tables."""
         recipe, of_phase = self.trial.recipe, self.trial.recipe.arm.phases[phase]
         arm = shape_of_phase(recipe, self.log.schema, [self.trial.seeds], of_phase.groups)
         plan = plan_of(
@@ -169,5 +169,5 @@ class SharedMemoryWorker(BaseWorker):
     def make_trainer(
         self, arm: Arm, optimizer: torch.optim.Optimizer, phase: Phase
     ) -> SharedMemoryTrainer:
-        """Return what trains an arm in shared memory."""
+        """Return the trainer of an arm in shared memory."""
         return SharedMemoryTrainer(arm, optimizer, phase, batch_count=self.stream.batch_count)

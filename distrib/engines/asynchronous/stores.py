@@ -1,4 +1,4 @@
-"""The shared-memory store as the driver sees it: the arm lives in memory that workers map."""
+"""The parameter stores as the driver uses them: shard actors, or shared memory."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Named = Callable[[str], dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResumePoint:
-    """What a generation starts from."""
+    """The state that a server group starts from."""
 
     applied: frozenset[int]
     """Windows"""
@@ -61,51 +61,51 @@ class ResumePoint:
 
 
 class Store(Protocol):
-    """One for a training; phases come one after another, each in several generations if need be.
+    """The store of one training; phases follow one another, each with one or more server groups.
 
-    ``begin`` a phase, then ``restore`` it unless it was ``kept``, and ``serve`` a generation until
-    it is to ``stop``. Whatever asks actors raises ServersLost if one of them is gone.
+    ``begin`` a phase, then ``restore`` it unless it was ``kept``, and ``serve`` a server group
+    until ``stop``. Methods that call actors raise ServersLost if one has crashed.
     """
 
     @property
     def waits_for_death(self) -> bool:
-        """Whether a silent worker could still change parameters, so that it has to be ended."""
+        """Whether an unresponsive worker could still change parameters and must be killed."""
         ...
 
     def worker_options(self) -> dict[str, Any]:
-        """Return what is asked of Ray for a worker, beside its threads."""
+        """Return Ray options of a worker, besides its threads."""
         ...
 
     def begin(self, number: int, phase: Phase) -> None:
-        """Have a phase's parameters as they are before its first window.
+        """Initialize a phase's parameters.
 
         Raises:
-            ConfigError: the model does not fit, or is not one that can be trained like this.
+            ConfigError: the model does not fit, or cannot be trained by this store.
         """
         ...
 
     def kept(self) -> ResumePoint | None:
-        """Return what is applied in a store that outlived its last generation."""
+        """Return the applied windows if the store survived its last server group."""
         ...
 
     def restore(self, start: ResumePoint, shards: Sequence[ShardState] | None) -> None:
-        """Go to a snapshot, or with None to the beginning of the phase."""
+        """Restore a snapshot, or with None the start of the phase."""
         ...
 
     def serve(self, dispatcher: Any, named: Named) -> Servers:
-        """Start a generation; return what its workers turn to."""
+        """Start a server group; return the actors that its workers call."""
         ...
 
     def check(self) -> None:
-        """Raise ServersLost if an actor is known to be gone."""
+        """Raise ServersLost if an actor is known to have crashed."""
         ...
 
     def arm(self) -> Arm:
-        """Return the phase's arm with its weights as they are now."""
+        """Return the phase's arm with its current weights."""
         ...
 
     def write(self, root: str, name: str) -> list[str]:
-        """Write a snapshot's files, return each shard's digest; no window is being trained."""
+        """Write a snapshot's files and return each shard's digest; no window is in training."""
         ...
 
     def order(self) -> list[tuple[Served, ...]]:
@@ -117,19 +117,19 @@ class Store(Protocol):
         ...
 
     def ensure_stopped(self, place: int) -> None:
-        """See to it that the last worker at a place can do nothing any more.
+        """Make sure that the last worker at a place has exited.
 
         Raises:
-            TrialFailed: it cannot be ended.
+            TrialFailed: it cannot be stopped.
         """
         ...
 
     def stop(self) -> None:
-        """End a generation."""
+        """Stop a server group."""
         ...
 
     def close(self) -> None:
-        """Give back what the training took."""
+        """Release all resources of the training."""
         ...
 
 
@@ -145,7 +145,7 @@ _SILENT_LEASES = 4
 
 
 class ServerStore:
-    """A ``Store``. The driver's arm is a copy, filled when it is asked for."""
+    """A ``Store`` of shard actors. The driver's arm is a copy, filled on request."""
 
     waits_for_death = False  # a shard takes each window once, whoever pushes it
 
@@ -203,7 +203,7 @@ class ServerStore:
         return Servers(dispatcher=dispatcher, shards=self._shards)
 
     def check(self) -> None:
-        """Ask every shard that answered the last time for another sign of life."""
+        """Request another heartbeat from every shard that replied to the last one."""
         ready, _ = ray.wait(self._signs, num_returns=len(self._signs), timeout=0)
         now = time.monotonic()
         for number, shard in enumerate(self._shards):
@@ -275,10 +275,10 @@ _DEATH_S = 60.0
 
 
 class SharedMemoryStore:
-    """A ``Store``. It outlives dispatchers and workers, and knows what they have done.
+    """A ``Store`` that outlives dispatchers and workers, and has a journal of their updates.
 
     Raises:
-        ConfigError: there is no room for its phases.
+        ConfigError: memory is too small for its phases.
     """
 
     waits_for_death = True

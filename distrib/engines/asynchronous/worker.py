@@ -56,7 +56,7 @@ class _Ahead:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Here:
-    """A window whose rows came, and are on their way to the device."""
+    """A window whose rows have arrived and are being sent to the device."""
 
     ahead: _Ahead
     staged: Staged
@@ -83,7 +83,7 @@ class _Running:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Trained:
-    """A window whose change is on its way to the shards."""
+    """A window whose delta is being pushed."""
 
     pushing: Pushing
     report: Report
@@ -93,11 +93,11 @@ class _Trained:
 class WindowLoop:
     """Trains windows until none is left.
 
-    On a GPU a window is computed while the next one is prepared, pulled and sent to the device,
-    and while the change of the one before comes back and is pushed. On the CPU a window is
-    computed where its outcome is asked for, with the pull of the next under way.
+    On a GPU, a window is computed while the next one is prepared, pulled and sent to the device,
+    and while the previous delta is fetched and pushed. On the CPU, a window is computed when its
+    result is requested, during the pull of the next one.
 
-    Raises what Ray raises when the dispatcher or a shard is gone.
+    Raises Ray's errors if the dispatcher or a shard has crashed.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class WindowLoop:
         self._settle()
 
     def _round(self, running: _Running) -> _Running | None:
-        """See a window through; return the next, in training, None when there is none any more."""
+        """Finish a window; return the next one in training, None at the end of the pass."""
         lease = self._line.granted(self._asked)
         ahead = None if lease is None else self._begin(lease)
         started = time.perf_counter()
@@ -142,15 +142,15 @@ class WindowLoop:
         return following
 
     def _start_when_granted(self) -> _Running | None:
-        """Wait for a window and set it to work; None when there is none any more.
+        """Wait for a window and start it; None at the end of the pass.
 
-        It is pulled after every change of one's own was pushed, so none has to be carried.
+        It is pulled after all own pushes, so it needs no own delta.
         """
         lease = self._line.wait()
         return None if lease is None else self._start(self._stage(self._begin(lease)), None)
 
     def _begin(self, lease: Lease) -> _Ahead:
-        """Prepare a window and ask for its rows."""
+        """Prepare a window and request its rows."""
         started = time.perf_counter()
         window = self._post.windows[lease.window]
         batches = list(self._post.stream.batches(window.first_batch, window.last_batch))
@@ -162,7 +162,7 @@ class WindowLoop:
         return _Ahead(pulling=pulling, lookups=lookups, prepare_s=time.perf_counter() - started)
 
     def _stage(self, ahead: _Ahead) -> _Here:
-        """Wait for a window's rows and send them to the device; meanwhile ask for the next."""
+        """Wait for a window's rows, send them to the device, and request the next window."""
         self._asked = self._line.ask()
         started = time.perf_counter()
         parameters, since = self._client.pulled(ahead.pulling)
@@ -175,7 +175,7 @@ class WindowLoop:
         )
 
     def _stage_under(self, running: _Running, ahead: _Ahead | None) -> _Here | None:
-        """Stage the next window while a GPU trains; None if its rows have not come by then."""
+        """Stage the next window while a GPU trains; None if its rows have not arrived by then."""
         here = None
         while running.training.is_running:
             if here is None and ahead is not None and self._client.has_arrived(ahead.pulling):
@@ -185,7 +185,7 @@ class WindowLoop:
         return here
 
     def _start(self, here: _Here, before: _Running | None) -> _Running:
-        """Set a window to work; what was pulled has not the change of the one ``before`` in it."""
+        """Start a window; its pull lacks the delta of the window ``before``."""
         started = time.perf_counter()
         carried = None
         if before is not None:
@@ -214,13 +214,13 @@ class WindowLoop:
         return [_Trained(pushing=pushing, report=_report(running.here, change, seconds))]
 
     def _refuse(self, running: _Running) -> list[_Trained]:
-        """Tell of a window whose change may not be pushed; there is nothing to settle."""
+        """Report a window whose delta must not be pushed."""
         what = not_finite(running.pulling.prepared.window)
         self._line.not_finite(running.pulling.lease, what)
         return []
 
     def _settle(self) -> None:
-        """Report the windows whose pushes were answered, which by now should be all."""
+        """Report the windows whose pushes are confirmed."""
         for trained in self._unsettled:
             pushed = self._client.pushed(trained.pushing)
             seconds = replace(trained.report.seconds, shard=pushed.shard_s)
@@ -258,16 +258,16 @@ class Loop(Protocol):
 
 
 class BaseWorker(ABC):
-    """Trains windows of one trial, whatever the store.
+    """Trains windows of one trial, for any store.
 
     Args:
-        name: no two of a training have the same.
-        place: number among the workers; whoever replaces a dead one has the same.
+        name: unique in the training.
+        place: index of the worker; a replacement has the same.
         log_directory: of the click log.
         trial: to train.
 
     Raises:
-        DataError: the click log that it reaches is not the trial's.
+        DataError: the click log at this path is not the trial's.
     """
 
     def __init__(self, name: str, place: int, log_directory: Path, trial: Trial) -> None:
@@ -295,10 +295,10 @@ class BaseWorker(ABC):
 
     @abstractmethod
     def loop(self, phase: int, servers: Servers) -> Loop:
-        """Return what is to be run in a phase."""
+        """Return the training loop of a phase."""
 
     def post(self, phase: int) -> WorkerContext:
-        """Return where this worker stands in a phase."""
+        """Return this worker's context in a phase."""
         return WorkerContext(
             name=self.name,
             stream=self.stream,
@@ -309,7 +309,7 @@ class BaseWorker(ABC):
 
 
 class Worker(BaseWorker):
-    """Trains windows of one trial, with the rows that shards have."""
+    """Trains windows of one trial with the rows of the shards."""
 
     _phase: int | None = None
     _trainer: WindowTrainer | None = None
@@ -322,11 +322,11 @@ class Worker(BaseWorker):
         return WindowLoop(post, line, self._trainer, self.make_client(servers))
 
     def make_client(self, servers: Servers) -> StoreClient:
-        """Return this worker's side of the store."""
+        """Return the client of the store."""
         return StoreClient(servers.shards)
 
     def make_transfer(self) -> Transfer:
-        """Return this worker's way to its device."""
+        """Return the transfer to the worker's device."""
         return Transfer(self.device)
 
     def _make_trainer(self, phase: int) -> WindowTrainer:

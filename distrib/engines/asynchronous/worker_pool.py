@@ -37,12 +37,12 @@ class _Member:
 
 
 class WorkerPool:
-    """As many workers as wanted; an actor that has no place yet waits until a node comes.
+    """The workers of a training; pending actors wait for a node.
 
     Args:
-        wanted: how many workers.
-        start_worker: starts a worker actor of a name, at a place: a number below ``wanted``.
-        ensure_stopped: sees to it that the last worker at a place can do nothing any more.
+        wanted: number of workers.
+        start_worker: starts a worker actor with a name, at a place: an index below ``wanted``.
+        ensure_stopped: makes sure that the last worker at a place has exited.
     """
 
     def __init__(
@@ -58,16 +58,16 @@ class WorkerPool:
         self._members = [self._new(place) for place in range(wanted)]
 
     def start(self, phase: int, servers: Servers) -> None:
-        """Set all workers to work on a phase."""
+        """Start all workers on a phase."""
         for member in self._members:
             member.running = member.actor.run.remote(phase, servers)
 
     def reap(self, phase: int, servers: Servers) -> tuple[list[str], bool]:
-        """Replace the dead; return their names, and whether a worker found its servers gone.
+        """Replace dead workers; return their names, and whether a worker lost its servers.
 
         Raises:
-            TrialFailed: a worker's own error, workers that die whatever replaces them, or one for
-                which no node has room.
+            TrialFailed: a worker raised an error, workers crash repeatedly, or no node has room for
+            one.
         """
         running = [member.running for member in self._members if member.running is not None]
         ended, _ = ray.wait(running, num_returns=len(running), timeout=0) if running else ([], [])
@@ -90,21 +90,21 @@ class WorkerPool:
         return dead, lost
 
     def note_progress(self) -> None:
-        """Take that windows were applied: deaths so far were not for want of working workers."""
+        """Record that windows were applied, which resets the count of crashes."""
         self._deaths = 0
 
     def kill(self, names: Iterable[str]) -> None:
-        """Kill workers; ``reap`` then finds them dead."""
+        """Kill workers; ``reap`` then replaces them."""
         gone = set(names)
         for member in self._members:
             if member.name in gone:
                 ray.kill(member.actor)
 
     def drain(self) -> None:
-        """Wait until all have noticed that their servers are gone; replace those that do not.
+        """Wait until all workers have noticed the loss of their servers; replace the others.
 
         Raises:
-            TrialFailed: a worker's own error.
+            TrialFailed: a worker raised an error.
         """
         running = [member.running for member in self._members if member.running is not None]
         if running:
@@ -136,7 +136,7 @@ class WorkerPool:
             ) from error
 
     def _replace(self, place: int, why: str) -> _Member:
-        """Have another worker at a place."""
+        """Start another worker at a place."""
         self._ensure_stopped(place)
         before, after = self._members[place], self._new(place)
         _log.warning("%s is replaced by %s: %s", before.name, after.name, why)
