@@ -1,1 +1,1 @@
-"""Where it runs: submission, a cluster on one machine, manifests. Nobody imports it."""
+"""Where it runs: job submission, a local cluster, manifests. No other package imports it."""

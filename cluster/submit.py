@@ -1,4 +1,4 @@
-"""``soloist submit``: starts a job on a Ray cluster, follows it, and ends with its exit status."""
+"""``soloist submit``: starts a job on a Ray cluster, streams its log, and exits with its status."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ Where tokens are asked for, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH.
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Settings:
-    """What stands between ``submit`` and the job's name."""
+    """Options between ``submit`` and the job's name."""
 
     working_dir: Path
     identifier: str | None
@@ -63,7 +63,7 @@ class _Settings:
 
 
 def make_app() -> typer.Typer:
-    """Return the command line: every job by its name, beside ``list``, ``follow`` and ``stop``."""
+    """Return the CLI: every job by its name, and ``list``, ``follow`` and ``stop``."""
     app = typer.Typer(help=_HELP, no_args_is_help=True, **STYLE)
     app.callback()(guarded(_settings))
     for name, summary in {**JOBS, "benchmark": BENCHMARK}.items():
@@ -77,7 +77,7 @@ def make_app() -> typer.Typer:
 
 
 def submit(arguments: list[str], program: str) -> None:
-    """Run a job on a Ray cluster: follow it, stop it, list what was submitted."""
+    """Run a job on a Ray cluster, or follow, stop or list submitted jobs."""
     make_app()(args=arguments, prog_name=program)
 
 
@@ -157,7 +157,7 @@ def _run_on_cluster(name: str, arguments: list[str], settings: _Settings) -> Non
 
 
 def list_jobs() -> None:
-    """Show what was submitted to the cluster, the newest last."""
+    """List the jobs submitted to the cluster, newest last."""
     table = Table("job", "status", "exit", "started", "command", box=box.SIMPLE_HEAD)
     with _cluster() as client:
         found = sorted(client.list_jobs(), key=lambda job: job.start_time or 0)
@@ -170,20 +170,20 @@ def list_jobs() -> None:
 
 
 def follow(job: Annotated[str, Argument(metavar="ID")]) -> None:
-    """Show what a job prints, from its start, and end with its exit status."""
+    """Show a job's log from its start, and exit with its status."""
     with _cluster() as client:
         show_to_end(client, job)
 
 
 def stop(job: Annotated[str, Argument(metavar="ID")]) -> None:
-    """Stop a job; what it finished is kept, and submitting it again runs what is missing."""
+    """Stop a job; finished trials are kept, and submitting it again runs the missing ones."""
     with _cluster() as client:
         client.stop_job(job)
         print(f"{job}: {_ended(client, job).status}")
 
 
 def show_to_end(client: JobSubmissionClient, job: str) -> None:
-    """Print the job's output until it ends; raise SystemExit with its status."""
+    """Print the job's log until it ends; raise SystemExit with its status."""
     try:
         shown = 0
         while not _answered(lambda: client.get_job_status(job), job).is_terminal():
@@ -198,7 +198,7 @@ def show_to_end(client: JobSubmissionClient, job: str) -> None:
 
 
 async def _tail(client: JobSubmissionClient, job: str, shown: int) -> int:
-    """Print the log from a character on until it ends or the connection breaks; return how far."""
+    """Print the log from a position until it ends or the connection breaks; return the position."""
     from aiohttp import ClientError
 
     seen = 0
@@ -217,10 +217,10 @@ async def _tail(client: JobSubmissionClient, job: str, shown: int) -> int:
 
 
 def _answered(ask: Callable[[], _Answer], job: str) -> _Answer:
-    """Ask the cluster about a job, again for a while where the connection is broken.
+    """Call the cluster about a job, with retries while the connection is lost.
 
     Raises:
-        SystemExit: it stays broken.
+        SystemExit: it stays lost.
     """
     deadline = time.monotonic() + _PATIENCE_S
     while True:
@@ -238,10 +238,9 @@ def _answered(ask: Callable[[], _Answer], job: str) -> _Answer:
 
 
 def exit_status(status: str, code: int | None) -> int:
-    """Return a shell's exit status for a job that ended with ``code``, where it got to have one.
+    """Return the exit status for a job that ended with ``code``.
 
-    A stopped job counts as interrupted; a driver that a signal ended counts 128 + its number, as
-    shells have it.
+    A stopped job counts as interrupted; a driver killed by a signal has 128 + its number.
     """
     if status == "SUCCEEDED":
         return 0
@@ -260,7 +259,7 @@ def _ended(client: JobSubmissionClient, job: str) -> JobDetails:
 
 @contextmanager
 def _cluster() -> Iterator[JobSubmissionClient]:
-    """Connect; what the cluster refuses becomes one line."""
+    """Connect; errors of the cluster become one line."""
     from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 
@@ -275,11 +274,11 @@ def _cluster() -> Iterator[JobSubmissionClient]:
 
 
 def _dashboard() -> str:
-    """Return the URL of the dashboard that the environment names, once it answers.
+    """Return the URL of the dashboard in the environment, once it responds.
 
     Raises:
-        ConfigError: the environment names something else, or no cluster of that address answers.
-        ConnectionError: no dashboard answers.
+        ConfigError: the environment has an invalid address, or no cluster responds.
+        ConnectionError: no dashboard responds.
     """
     import requests
     from ray.dashboard.utils import ray_address_to_api_server_url

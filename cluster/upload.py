@@ -1,4 +1,4 @@
-"""What ``soloist submit`` uploads of a working directory, by Ray's own rules."""
+"""What ``soloist submit`` uploads of a working directory, by Ray's rules."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _Rule = tuple[str, Callable[[Path], bool]]
 
 
 def check_upload(directory: Path, arguments: Sequence[str]) -> None:
-    """Refuse a working directory that is too large, or lacks a file that the job's arguments name.
+    """Raise if a working directory is too large, or excludes a file that the arguments name.
 
     Raises:
-        ConfigError: says what leaves the file out, or which files are the largest.
+        ConfigError: names what excludes the file, or the largest files.
     """
     from ray._private.ray_constants import DASHBOARD_CLIENT_MAX_SIZE
 
@@ -44,9 +44,9 @@ def check_upload(directory: Path, arguments: Sequence[str]) -> None:
 
 
 def files(root: Path) -> dict[Path, str]:
-    """Return files with what leaves them out: nothing those that are uploaded.
+    """Yield files with the rule that excludes them, empty for uploaded ones.
 
-    A directory may stand for all that is in it.
+    A directory may represent all its content.
     """
     from ray._private.runtime_env.packaging import _get_excludes
 
@@ -54,7 +54,7 @@ def files(root: Path) -> dict[Path, str]:
 
 
 def _refuse_left_out(name: str, named: Path, found: dict[Path, str]) -> None:
-    """Refuse a file, or a directory of which nothing is uploaded."""
+    """Raise for an excluded file, or a directory of which nothing is uploaded."""
     related = {
         found[path] for path in found if path.is_relative_to(named) or named.is_relative_to(path)
     }

@@ -1,1 +1,1 @@
-"""A cluster that scales, on one machine: ``python -m cluster.local up``, ``run`` and ``down``."""
+"""An autoscaling cluster on one machine: ``python -m cluster.local up``, ``run`` and ``down``."""

@@ -1,4 +1,4 @@
-"""``python -m cluster.local``: an autoscaling cluster on this machine, to try things on."""
+"""``python -m cluster.local``: an autoscaling cluster on this machine, for trials."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Idle = Annotated[float, Option("--idle", min=1, help="Seconds after which an idl
 
 
 def up(workers: Workers = 3, cpus: Cpus = 1, idle: Idle = 60) -> None:
-    """Start a cluster without nodes; print what to set in a shell to use it."""
+    """Start a cluster without nodes; print the environment variables to use it."""
     if _note().exists():
         raise ConfigError("a cluster is up already; end it with: python -m cluster.local down")
     cluster = _started(workers, cpus, idle)
@@ -39,7 +39,7 @@ def run(
     cpus: Cpus = 1,
     idle: Idle = 60,
 ) -> None:
-    """Run a command on the cluster that is up, or on one that lives as long as the command."""
+    """Run a command on the running cluster, or on a temporary one."""
     cluster = _noted()
     if cluster is not None:
         raise SystemExit(_run(command, cluster))
@@ -52,7 +52,7 @@ def run(
 
 
 def down() -> None:
-    """End the cluster that is up, with all its processes."""
+    """Stop the running cluster with all its processes."""
     cluster = _noted()
     if cluster is None:
         raise ConfigError("no cluster is up; start one with: python -m cluster.local up")
@@ -83,7 +83,7 @@ def _noted() -> LocalCluster | None:
 
 
 def _note() -> Path:
-    """Return the file that remembers the cluster that is up."""
+    """Return the file that describes the running cluster."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache, "soloist", "local-cluster.json")
 

@@ -1,8 +1,8 @@
-"""An autoscaling cluster on one machine: nodes really come, die and go, as processes.
+"""An autoscaling cluster on one machine: nodes start, crash and stop as processes.
 
-Ray's own fake multi-node provider, run as an external one, since the wheel lacks its example file,
-and with a directory for each node. Everything listens on the loopback address alone, asks for a
-token, and is ended by process number.
+Ray's fake multi-node provider, run as an external one because the wheel lacks its example file,
+with a directory for each node. Everything listens on loopback only, requires a token, and is
+stopped by process id.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ _POLL_S = 0.2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeType:
-    """A kind of node: what Ray may use of it, and how many there may be."""
+    """A node type: its Ray resources, and the maximum number of nodes."""
 
     resources: Mapping[str, float]
     most: int
 
 
 def node_types(*, cpus: float, most: int) -> dict[str, NodeType]:
-    """Return the kinds of the manifests: machines that stay, and such that may be taken away.
+    """Return the node types of the manifests: on-demand and spot.
 
-    A trial that asks for ``spot`` is for the latter.
+    A trial that requests ``spot`` runs on the latter.
     """
     return {
         "worker": NodeType(resources={"CPU": cpus}, most=most),
@@ -57,9 +57,9 @@ def node_types(*, cpus: float, most: int) -> dict[str, NodeType]:
 
 @dataclass(frozen=True, kw_only=True)
 class LocalCluster:
-    """A cluster that has a head without work, and starts and drops nodes as work needs them.
+    """A cluster with a head without CPUs, which starts and stops nodes on demand.
 
-    Use it as a context, or ``start`` and ``stop`` it.
+    Use it as a context manager, or ``start`` and ``stop`` it.
     """
 
     directory: Path
@@ -72,7 +72,7 @@ class LocalCluster:
 
     @classmethod
     def planned(cls, *, cpus: float = 1, most: int = 3, idle_s: float = 60) -> Self:
-        """Return a cluster that is not started, with a directory and ports of its own."""
+        """Return a cluster that is not started, with its own directory and ports."""
         # Ray's sockets lie below, whose paths may have 107 bytes.
         directory = Path(tempfile.mkdtemp(prefix="soloist-", dir="/tmp"))
         ports = dict(zip(("port", "dashboard_port", "client_port"), _free_ports(3), strict=True))
@@ -92,7 +92,7 @@ class LocalCluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process needs in its environment to use the cluster."""
+        """The environment variables that a process needs to use the cluster."""
         return {
             "RAY_ADDRESS": f"{_HOST}:{self.port}",
             "RAY_API_SERVER_ADDRESS": f"http://{_HOST}:{self.dashboard_port}",
@@ -103,10 +103,10 @@ class LocalCluster:
         }
 
     def start(self) -> None:
-        """Start the head and wait until it answers.
+        """Start the head and wait until it responds.
 
         Raises:
-            ChildProcessError: it ended, or does not answer; quotes the end of its log.
+            ChildProcessError: it exited or does not respond; has the end of its log.
         """
         (self.directory / "token").write_text(secrets.token_hex(32))
         config = self.directory / "autoscaling.json"
@@ -129,16 +129,16 @@ class LocalCluster:
             time.sleep(_POLL_S)
 
     def stop(self) -> None:
-        """End every process of the cluster and remove its directory."""
+        """Stop every process of the cluster and remove its directory."""
         end_marked(MARK, str(self.directory))
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def processes(self) -> list[Process]:
-        """Return all living processes of the cluster, its drivers' and workers' included."""
+        """Return all live processes of the cluster, including drivers and workers."""
         return marked(MARK, str(self.directory))
 
     def nodes(self) -> dict[str, Process]:
-        """Return the raylets of the living nodes, but for the head's, by the node's name."""
+        """Return the raylets of the live nodes except the head's, by node name."""
         return {
             each.environment["RAY_CLOUD_INSTANCE_ID"]: each
             for each in self.processes()
@@ -229,7 +229,7 @@ def _joined(first: str, rest: str) -> str:
 
 
 def _free_ports(count: int) -> Sequence[int]:
-    """Return ports at which nobody listens, which no one gets who asks for just any port."""
+    """Return free ports outside the ephemeral range."""
     held: dict[int, socket.socket] = {}
     for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Processes that belong together because they inherited one environment variable (Linux)."""
+"""Processes that share an environment variable (Linux)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _POLL_S = 0.1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Process:
-    """A process: its number, its parent's, its command line, and its environment at the start."""
+    """A process: pid, parent, command line, and initial environment."""
 
     pid: int
     parent: int
@@ -23,14 +23,14 @@ class Process:
 
 
 def marked(variable: str, value: str) -> list[Process]:
-    """Return the living processes whose environment has ``variable`` set to ``value``."""
+    """Return the live processes whose environment has ``variable`` set to ``value``."""
     return [each for each in _processes() if each.environment.get(variable) == value]
 
 
 def end_marked(variable: str, value: str, *, patience_s: float = 3.0) -> None:
-    """End all processes that are marked: SIGTERM, and what is left after a while, SIGKILL.
+    """Stop all marked processes: SIGTERM, then SIGKILL after a delay.
 
-    Each is signalled by its number, so nobody else's Ray is touched.
+    Each is signalled by its pid, so other Ray clusters are not affected.
     """
     _signal(marked(variable, value), signal.SIGTERM)
     deadline = time.monotonic() + patience_s

@@ -1,4 +1,4 @@
-"""Starts and ends the nodes of a local cluster: processes of Ray's autoscaler."""
+"""Starts and stops the nodes of a local cluster: processes of Ray's autoscaler."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ray.autoscaler.tags import (
 
 
 class LocalNodeProvider(FakeMultiNodeProvider):
-    """Ray's fake provider, but each node keeps the code of jobs in a directory of its own.
+    """Ray's fake provider, with a separate code directory for each node.
 
-    Ray's has one for all, which every node that comes empties under the feet of the others.
+    Ray's has one for all, which every new node empties.
     """
 
     def _create_node_with_resources_and_labels(

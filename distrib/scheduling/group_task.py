@@ -1,4 +1,4 @@
-"""The Ray task that trains a group of trials, and the retry policy for one that did not finish."""
+"""The Ray task that trains a group of trials, and its retry policy."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class GroupOutcome(StrEnum):
 
 
 class Decision(StrEnum):
-    """What to do about it."""
+    """What to do about an unfinished group."""
 
     RETRY = "retry"
     SPLIT = "split"
@@ -52,11 +52,11 @@ class Decision(StrEnum):
 
 
 def decide(ending: GroupOutcome, *, worker_deaths: int, trials: int) -> Decision:
-    """Decide about a group of ``trials`` after so many deaths of its worker, this one included.
+    """Decide about a group of ``trials`` after ``worker_deaths`` crashes, including this one.
 
-    A node's death says nothing about the trials on it, so they run again. A trial's own error
-    would come again; but in a group it may be one replica's alone, so the group is split and takes
-    no other with it. Bad input is bad for all of the group.
+    A node's crash says nothing about its trials, so they run again. A trial's error would recur,
+    but in a group it may be one replica's, so the group is split. Invalid input affects the whole
+    group.
     """
     if ending is GroupOutcome.NODE_DIED:
         return Decision.RETRY
@@ -76,7 +76,7 @@ _MOST_GROUPS = 32
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stopped:
-    """Why a group did not finish, told by its process or about it."""
+    """Why a group did not finish, reported by its process or by Ray."""
 
     ending: GroupOutcome
     reason: str
@@ -91,7 +91,7 @@ def _train_group(
     told: ProgressReporter,
     keep_weights: bool,
 ) -> Stopped | None:
-    """Train one group and write its trials; an error of its own is returned as a value."""
+    """Train one group and write its trials; its own errors are returned."""
     try:
         told.begin()
         _train_and_write(log_directory, results, trials, digests, told, keep_weights=keep_weights)
@@ -110,7 +110,7 @@ _ALONE = ray.remote(max_calls=1, max_retries=0)(_train_group)
 
 
 def task(recipe: Recipe, asked: Mapping[str, Any]) -> Any:
-    """Return the task that trains a group: in a fresh process where the next could tell."""
+    """Return the task that trains a group, in a fresh process if reuse would affect the next."""
     trains_itself = recipe.engine.name in ("local", "virtual_async")
     is_own = isinstance(recipe.model, CustomModelConfig)
     return _IN_TURN if trains_itself and not is_own and not asked["num_gpus"] else _ALONE
@@ -144,7 +144,7 @@ def _train_and_write(
 
 
 def stopped(reference: ray.ObjectRef[Stopped | None]) -> Stopped | None:
-    """Return why a task that ended did not finish, or None if it did."""
+    """Return why a finished task did not succeed, or None if it did."""
     try:
         return ray.get(reference)
     except (NodeDiedError, ObjectLostError) as error:
@@ -156,7 +156,7 @@ def stopped(reference: ray.ObjectRef[Stopped | None]) -> Stopped | None:
 
 
 def stopped_by(error: BaseException, ending: GroupOutcome) -> Stopped:
-    """Return an error as why a group did not finish, without credentials that it may quote."""
+    """Return an error as a Stopped, without credentials."""
     text = "".join(traceback.format_exception(error))
     return Stopped(ending=ending, reason=redacted(_reason(error)), text=redacted(text))
 

@@ -1,4 +1,4 @@
-"""Processes of this machine: identity, termination, and the memory that is left."""
+"""Processes of this machine: identity, termination, available memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessName:
-    """A process, told from a later one of the same number."""
+    """Identity of a process, distinct from later ones with the same pid."""
 
     pid: int
     started: int
@@ -20,7 +20,7 @@ class ProcessName:
 
 
 def name_of(pid: int) -> ProcessName | None:
-    """Return the full name of the process that has a number now, None if none has."""
+    """Return the identity of a pid's process, None if there is none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -30,16 +30,16 @@ def name_of(pid: int) -> ProcessName | None:
 
 
 def own_name() -> ProcessName:
-    """Return the full name of this process."""
+    """Return the identity of this process."""
     found = name_of(os.getpid())
     assert found is not None
     return found
 
 
 def end(process: ProcessName, patience_s: float) -> bool:
-    """Kill a process, also one that is stopped, and wait until it can do nothing any more.
+    """Kill a process, also a stopped one, and wait for its exit.
 
-    Return False if it lives on: it hangs in the kernel.
+    Return False if it does not exit (it hangs in the kernel).
     """
     try:
         handle = os.pidfd_open(process.pid)
@@ -59,10 +59,10 @@ def end(process: ProcessName, patience_s: float) -> bool:
 
 
 def available_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return what can be taken without anything being killed for it.
+    """Return the memory that can be allocated without an OOM kill.
 
-    The least of what the machine has available and what is left below each limit of the control
-    groups that this process is in; file cache that can be dropped counts as free.
+    The minimum of the machine's available memory and the free memory of each control group of this
+    process; reclaimable file cache counts as free.
     """
     return min([_of_machine(proc), *_below_limits(proc, cgroups)])
 
@@ -93,7 +93,7 @@ def _below_limits(proc: Path, cgroups: Path) -> Iterator[int]:
 
 
 def _left(group: Path, limit_name: str, usage_name: str, cache_name: str) -> Iterator[int]:
-    """Yield what is left in a group that has a limit (a container's root may lack its files)."""
+    """Yield the free memory of a control group with a limit (a container's root may lack files)."""
     limit, usage = group / limit_name, group / usage_name
     if not limit.exists() or not usage.exists() or limit.read_text().strip() == "max":
         return

@@ -1,6 +1,6 @@
 """Progress of a run: a small actor collects it from workers, the driver reads it.
 
-A module of its own, so that the actor's process loads neither PyTorch nor TorchRec.
+A separate module, so that the actor's process loads neither PyTorch nor TorchRec.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ class ProgressActor:
         self._examples: dict[str, int] = {}
 
     def tell(self, attempt: str, examples: int) -> None:
-        """Take how many examples an attempt has trained until now."""
+        """Set the number of examples that an attempt has trained so far."""
         self._examples[attempt] = examples
 
     def read(self) -> dict[str, int]:
-        """Return what all attempts told."""
+        """Return the numbers of all attempts."""
         return self._examples
 
 
 class ProgressReader:
-    """The driver's side: has the actor on its own node, so that no other's death ends it."""
+    """The driver's side; runs the actor on its own node."""
 
     def __init__(self) -> None:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -45,7 +45,7 @@ class ProgressReader:
         self._last: dict[str, int] = {}
 
     def read(self) -> dict[str, int]:
-        """Return what is known; a display must never stop a sweep, so an old reading will do."""
+        """Return the latest numbers, or older ones if the actor does not reply."""
         self.is_fresh = False
         with suppress(RayError):
             self._last = ray.get(self.actor.read.remote(), timeout=5)
@@ -53,18 +53,18 @@ class ProgressReader:
         return self._last
 
     def close(self) -> None:
-        """End the actor."""
+        """Stop the actor."""
         ray.kill(self.actor)
 
 
 class ProgressReporter:
-    """A worker's side: called for every batch, it tells twice a second.
+    """A worker's side: called for every batch, reports twice a second.
 
     Args:
-        actor: handle of the tally.
-        attempt: what is told of.
-        begins_alone: whether it has begun as soon as its process runs; or else with its first
-            batch, since its workers may yet wait for places.
+        actor: handle of the actor.
+        attempt: the attempt.
+        begins_alone: whether it begins when its process runs; otherwise with its first batch,
+        because its workers may wait for resources.
     """
 
     def __init__(self, actor: Any, attempt: str, *, begins_alone: bool) -> None:
@@ -75,7 +75,7 @@ class ProgressReporter:
         self._told_at = float("-inf")
 
     def begin(self) -> None:
-        """Tell that the process runs, if that is the beginning."""
+        """Report that the process runs, if that is the beginning."""
         if self._begins_alone:
             self(0)
 

@@ -1,4 +1,4 @@
-"""What a training asks of Ray, decided from its recipe and from the nodes that are there."""
+"""Ray resources of a training, from its recipe and the nodes; and timing probes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Resources = Mapping[str, float]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reservation:
-    """A placement group: what each worker of a training may use, reserved for all at once."""
+    """A placement group: resources of all workers of a training, reserved together."""
 
     bundles: tuple[Resources, ...]
     strategy: str
@@ -42,7 +42,7 @@ class Reservation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Needs:
-    """What a group asks of Ray, decided when it is first seen."""
+    """The Ray resources of a group, determined once."""
 
     task: Mapping[str, Any]
     """Ray's options for the process that answers for the group"""
@@ -56,17 +56,17 @@ class Needs:
 
 
 def living_nodes() -> list[Resources]:
-    """Return what each node of this Ray has."""
+    """Return the resources of each live node."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def may_grow(nodes: Sequence[Resources]) -> bool:
-    """Tell whether this is a cluster: of several nodes, or of a head that does no work."""
+    """Return whether this is a cluster: several nodes, or a head without CPUs."""
     return len(nodes) > 1 or not any(node.get("CPU", 0) for node in nodes)
 
 
 def needs_of(recipe: Recipe, nodes: Sequence[Resources]) -> Needs:
-    """Return what a group of a recipe asks of a Ray of these nodes.
+    """Return the Ray resources of a group of a recipe on these nodes.
 
     Raises:
         ConfigError: as ``worker_resources`` and ``reservation``.
@@ -82,11 +82,10 @@ def needs_of(recipe: Recipe, nodes: Sequence[Resources]) -> Needs:
 
 
 def task_requirements(recipe: Recipe, nodes: Sequence[Resources]) -> dict[str, Any]:
-    """Return Ray's options for the process that answers for a group.
+    """Return Ray options of a group's driver task.
 
-    With an engine of many workers it only watches and evaluates, and they ask for themselves: on
-    one machine it leaves all CPUs to them; in a cluster it has some, which keeps it off a head
-    that does no work.
+    With several workers it only monitors and evaluates, and the workers have their own resources:
+    on one machine it requests no CPUs; in a cluster some, which keeps it off a head without CPUs.
     """
     if recipe.engine.name not in ("async", "sync"):
         return options(worker_resources(recipe, nodes))
@@ -95,17 +94,17 @@ def task_requirements(recipe: Recipe, nodes: Sequence[Resources]) -> dict[str, A
 
 
 def training_requirements(recipe: Recipe) -> dict[str, Any]:
-    """Return Ray's options for a process that trains; as ``worker_resources``."""
+    """Return Ray options of a training process; as ``worker_resources``."""
     return options(worker_resources(recipe, living_nodes()))
 
 
 def worker_resources(recipe: Recipe, nodes: Sequence[Resources]) -> dict[str, float]:
-    """Return what a process that trains needs: its threads, and a GPU where it uses one.
+    """Return the resources of a training process: its threads, and a GPU if it uses one.
 
-    What ``engine.resources`` says comes first.
+    ``engine.resources`` takes precedence.
 
     Raises:
-        ConfigError: it needs what this Ray, of one node, will never have.
+        ConfigError: this single node will never have them.
     """
     engine, wanted = recipe.engine, recipe.engine.resources
     has_gpu = any(node.get("GPU", 0) > 0 for node in nodes)
@@ -121,16 +120,16 @@ def worker_resources(recipe: Recipe, nodes: Sequence[Resources]) -> dict[str, fl
 
 
 def reservation(recipe: Recipe, nodes: Sequence[Resources]) -> Reservation | None:
-    """Return what is reserved for a group before it starts; None where nothing need be.
+    """Return what is reserved for a group before it starts; None if nothing.
 
-    The workers of an asynchronous training get their places together, its shards and the process
-    that watches among them, lest two trainings hold half of what each needs; workers that share a
-    memory, on one node. Where one machine has no room for all of them, each asks for itself,
-    unless ``engine.resources.placement`` or ``start_with`` wants them together. A synchronous
-    training reserves its ranks' places itself.
+    The workers of an asynchronous training, its shards and its driver are reserved together, so
+    that two trainings cannot deadlock; shared-memory workers on one node. If one machine has no
+    room for all, each requests its own resources, unless ``engine.resources.placement`` or
+    ``start_with`` requires them together. A synchronous training reserves its ranks' resources
+    itself.
 
     Raises:
-        ConfigError: places are wanted together that this Ray, of one node, does not have.
+        ConfigError: this single node does not have the required resources.
     """
     engine = recipe.engine
     if not isinstance(engine, AsyncEngine):
@@ -158,7 +157,7 @@ def _strategy(engine: AsyncEngine) -> str:
 
 
 def options(found: Resources) -> dict[str, Any]:
-    """Return resources as Ray's tasks and actors are asked for them."""
+    """Return resources as options of Ray tasks and actors."""
     custom = {name: amount for name, amount in found.items() if name not in ("CPU", "GPU")}
     asked = {"num_cpus": found.get("CPU", 0), "num_gpus": found.get("GPU", 0)}
     return asked | ({"resources": custom} if custom else {})
@@ -186,7 +185,7 @@ BATCHES = 32
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probe:
-    """What one process was measured to take for one example of one replica, all phases together."""
+    """Measured time of one process for one example of one replica, over all phases."""
 
     batches: int
     core_seconds: float
@@ -194,11 +193,10 @@ class Probe:
 
 
 def trains_alone(recipe: Recipe) -> Recipe:
-    """Return what one process of a training does as if no other were there: the local engine's.
+    """Return the work of one process as a recipe of the local engine.
 
-    Of a synchronous training that is a rank's part of each batch, with as many ranks as there may
-    be. Waiting for others, the store's exchange and what ``precision`` and ``compile`` change are
-    not in it.
+    For a synchronous training it is a rank's part of each batch, with the maximum number of ranks.
+    Waiting, communication, ``precision`` and ``compile`` are not included.
     """
     engine, stream = recipe.engine, recipe.stream
     if isinstance(engine, LocalEngine):
@@ -211,9 +209,9 @@ def trains_alone(recipe: Recipe) -> Recipe:
 
 
 def run_probes(log: ClickLog, groups: Sequence[Sequence[Trial]]) -> list[Probe | str]:
-    """Measure groups of trials on the Ray that is there; one that fails gives its reason.
+    """Measure groups of trials on Ray; a failed probe returns its reason.
 
-    Groups that ask for the same resources are measured one after another in one process.
+    Groups with equal resources are measured one after another in one process.
     """
     classes: dict[tuple[tuple[str, float], ...], list[int]] = {}
     nodes = living_nodes()
@@ -242,10 +240,10 @@ def _probe_groups(log_directory: Path, groups: Sequence[Sequence[Trial]]) -> lis
 
 
 def probe(log: ClickLog, trials: Sequence[Trial]) -> Probe:
-    """Train a group's replicas on a few batches as one process does alone, and drop them.
+    """Train a group's replicas on a few batches in one process, and discard them.
 
     Raises:
-        ConfigError: as the local engine does.
+        ConfigError: as the local engine.
     """
     recipe = trains_alone(trials[0].recipe)
     trials = [replace(trial, recipe=recipe) for trial in trials]

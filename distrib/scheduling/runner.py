@@ -1,4 +1,4 @@
-"""Runs groups of trials on Ray, each a task; a crash stays in its process."""
+"""Runs groups of trials as Ray tasks; a crash stays in its process."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Wanted:
-    """A group that is to be trained."""
+    """A group to train."""
 
     group: Group
     needs: Needs
@@ -58,7 +58,7 @@ class _Wanted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Attempt:
-    """A group that is handed to Ray."""
+    """A submitted group."""
 
     wanted: _Wanted
     name: str
@@ -79,29 +79,28 @@ def run_groups(
     stall_s: float = STALL_S,
     uri: str | None = None,
 ) -> list[Failure]:
-    """Train groups on the Ray that is there and write their trials below ``directory``.
+    """Train groups on Ray and write their trials below ``directory``.
 
-    All are handed to Ray at once, the largest first, so that an autoscaler sees what is needed; but
-    of synchronous trainings, whose ranks come after the process that watches them, one at a time
-    waits for places, lest processes that watch hold what all ranks need. What fails leaves its
-    traceback and takes no other with it.
+    All are submitted at once, the largest first, so that an autoscaler sees the total demand.
+    Synchronous trainings wait for their placement groups one at a time, so that their drivers
+    cannot block the ranks. A failed trial leaves its traceback and does not stop others.
 
     Args:
         log: the click log; workers open it by its path.
         directory: of the sweep; a path that workers reach too.
         groups: what to train.
         observe: called twice a second, and at the end.
-        keep_weights: of what is served, in the trials' directories.
-        stall_s: seconds without progress after which a training's process is killed as if it had
-            died.
-        uri: where the trials are sent that ``directory`` is to mirror, if it mirrors anything.
+        keep_weights: whether trials keep their served weights.
+        stall_s: seconds without progress after which a training's process is killed and treated as
+        crashed.
+        uri: where trials are uploaded if ``directory`` mirrors a URI.
 
     Returns:
         the trials that ended without a result.
 
     Raises:
-        ConfigError: a group needs what this Ray will never have.
-        KeyboardInterrupt: what ran is cancelled; what was finished is kept.
+        ConfigError: a group needs resources that this Ray will never have.
+        KeyboardInterrupt: running groups are cancelled; finished trials are kept.
     """
     run = _Run(
         log, Results(directory=directory.resolve(), uri=uri), groups, keep_weights=keep_weights
@@ -144,12 +143,12 @@ class _Run:
         return bool(self._waiting or self._running)
 
     def take(self, group: Group) -> None:
-        """Have a group trained."""
+        """Add a group to train."""
         needs = needs_of(group.recipe, living_nodes())
         self._waiting.append(_Wanted(group=group, needs=needs))
 
     def start_what_may(self) -> None:
-        """Hand to Ray what waits, but for those whose ranks would wait with another's."""
+        """Submit waiting groups, except those that must wait for another's placement group."""
         if not self._waiting:
             return
         begun = self._tally.read()
@@ -216,7 +215,7 @@ class _Run:
                 )
 
     def tell_what_waits(self, waits: PendingDetector) -> None:
-        """Warn of each training that has waited long for what no node has: none may ever come."""
+        """Warn once of each training that waits for resources that no node has."""
         begun = self._tally.read()
         waiting = {each.name: each for each in self._running.values() if each.name not in begun}
         asked = {name: _of_a_node(each.wanted.needs) for name, each in waiting.items()}
@@ -232,7 +231,7 @@ class _Run:
                 )
 
     def _not_received(self, group: Group) -> Stopped | None:
-        """Have what a group's process wrote; return what is wrong if it is not there."""
+        """Download what a group's process wrote; return what is missing."""
         try:
             if self._receive(group):
                 return None
@@ -248,7 +247,7 @@ class _Run:
         return Stopped(ending=GroupOutcome.WORKER_DIED, reason=reason, text=reason)
 
     def _receive(self, group: Group) -> bool:
-        """Have what a group's process wrote; False if it is not all there."""
+        """Download what a group's process wrote; False if it is incomplete."""
         for pause_s in _PAUSES_S:
             try:
                 return all(self._results.receive(trial) for trial in group.trials)
@@ -303,7 +302,7 @@ class _Run:
         )
 
     def close(self) -> None:
-        """Cancel what still runs, if anything does."""
+        """Cancel all running groups."""
         for reference in self._running:
             ray.cancel(reference, force=True)
         if self._running:
@@ -318,14 +317,14 @@ def _of_a_node(needs: Needs) -> Resources:
 
 
 def _reserved(wanted: Reservation | None) -> PlacementGroup | None:
-    """Ask for the places of a group's workers; they are there when its task starts."""
+    """Create the placement group of a group's workers, which is ready when its task starts."""
     if wanted is None:
         return None
     return placement_group([dict(each) for each in wanted.bundles], strategy=wanted.strategy)
 
 
 def _release(attempt: _Attempt) -> None:
-    """Give back what an attempt that ended had reserved; a killed one could not itself."""
+    """Remove the placement group of a finished attempt; a killed process could not."""
     if attempt.reserved is not None:
         remove_placement_group(attempt.reserved)
     if attempt.wanted.needs.places_ranks:

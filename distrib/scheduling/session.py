@@ -1,4 +1,4 @@
-"""The Ray that a job runs on: the cluster it was started in or pointed to, or one of its own."""
+"""The Ray session of a job: an existing cluster, or a local one."""
 
 from __future__ import annotations
 
@@ -27,15 +27,14 @@ _ANSWER_S = 20.0
 
 @contextmanager
 def ray_session(cpus: int | None = None) -> Iterator[None]:
-    """Have a Ray inside the block.
+    """Provide a Ray session inside the block.
 
-    In this order: the one that is already there; the one that ``RAY_ADDRESS`` names (as it does
-    under ``ray job submit``); a new one on this machine, reachable from this machine alone, which
-    ends with the block and has ``cpus`` CPUs, by default all.
+    In this order: the current one; the one at ``RAY_ADDRESS`` (set by ``ray job submit``); a new
+    local one, on loopback only, which ends with the block and has ``cpus`` CPUs (default: all).
 
     Raises:
-        ConfigError: no cluster answers at ``RAY_ADDRESS``.
-        ChildProcessError: no Ray starts on this machine.
+        ConfigError: no cluster responds at ``RAY_ADDRESS``.
+        ChildProcessError: Ray does not start on this machine.
     """
     address = os.environ.get("RAY_ADDRESS") or "local"
     if ray.is_initialized():
@@ -56,12 +55,12 @@ def ray_session(cpus: int | None = None) -> Iterator[None]:
 
 
 def answering(address: str) -> str:
-    """Return the address of the cluster that a ``RAY_ADDRESS`` names, once it answers.
+    """Return the address of the cluster that a ``RAY_ADDRESS`` names, once it responds.
 
-    That is HOST:PORT, ``ray://HOST:PORT``, or ``auto`` for a cluster that this machine is part of.
+    It is HOST:PORT, ``ray://HOST:PORT``, or ``auto`` for this machine's cluster.
 
     Raises:
-        ConfigError: it is no address, or no cluster answers there for a while.
+        ConfigError: the address is invalid, or no cluster responds.
     """
     import grpc  # here: a job with a Ray of its own needs none of it
     from ray._private.grpc_utils import init_grpc_channel
@@ -115,11 +114,10 @@ def _own_ray(cpus: int | None) -> Iterator[None]:
 
 @contextmanager
 def _loopback_alone() -> Iterator[None]:
-    """Have Ray listen on the loopback address alone.
+    """Make Ray listen on loopback only.
 
-    It listens everywhere, whatever node address it is given, unless this machine is one that forms
-    no clusters. That is read from the environment when Ray is imported: here by this process,
-    later by the processes that it starts.
+    Ray listens on all interfaces unless the machine forms no clusters. It reads that from the
+    environment at import: of this process now, and of the processes that it starts.
     """
     variable = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
     environment, constant = os.environ.get(variable), ray_constants.ENABLE_RAY_CLUSTER
@@ -135,10 +133,10 @@ def _loopback_alone() -> Iterator[None]:
 
 
 def _code() -> dict[str, Any]:
-    """Return the runtime environment that brings this checkout to a cluster's workers.
+    """Return the runtime environment that uploads this checkout for a cluster's workers.
 
-    A job has its working directory from its submission; an installed Soloist has no checkout, and
-    the cluster is expected to have it installed too.
+    A job has its submitted working directory. An installed Soloist has no checkout; then the
+    cluster must have it installed too.
     """
     submitted = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
     if submitted or not (_PROJECT / "pyproject.toml").exists():
@@ -148,7 +146,7 @@ def _code() -> dict[str, Any]:
 
 @contextmanager
 def terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM, with which Ray stops a job, do what Ctrl-C does: raise KeyboardInterrupt."""
+    """Raise KeyboardInterrupt on SIGTERM, with which Ray stops a job."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread takes signals
         return

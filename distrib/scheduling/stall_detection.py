@@ -1,4 +1,4 @@
-"""Which trainings are stuck or pending without a node, decided from values and a clock, no Ray."""
+"""Detects stalled and pending trainings from values and a clock, without Ray."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ STALL_S = 1800.0
 
 
 class StallDetector:
-    """Remembers when each training last made progress.
+    """Tracks when each training last made progress.
 
     Args:
-        patience_s: so long a training that has begun may report nothing new.
+        patience_s: seconds that a training may report nothing new.
     """
 
     def __init__(self, patience_s: float) -> None:
@@ -22,12 +22,11 @@ class StallDetector:
         self._last: dict[str, tuple[int, float]] = {}
 
     def stalled(self, told: Mapping[str, int], now_s: float) -> list[str]:
-        """Return the trainings that made no progress for longer than the patience.
+        """Return the trainings without progress for longer than ``patience_s``.
 
         Args:
-            told: examples trained, by name, of trainings that have begun: one that waits for a
-                node reports nothing and is not stuck.
-            now_s: the time, on any clock that goes forward.
+            told: examples trained, by name, of running trainings (pending ones report nothing).
+            now_s: the time of any monotonic clock.
         """
         for name, examples in told.items():
             before = self._last.get(name)
@@ -41,10 +40,10 @@ WAIT_S = 120.0
 
 
 class PendingDetector:
-    """Remembers since when each training has waited; tells of each once.
+    """Tracks how long each training has been pending; reports each once.
 
     Args:
-        patience_s: so long a training may wait without a word.
+        patience_s: seconds that a training may be pending without a report.
     """
 
     def __init__(self, patience_s: float) -> None:
@@ -53,11 +52,11 @@ class PendingDetector:
         self._told: set[str] = set()
 
     def overdue(self, waiting: Mapping[str, Resources], now_s: float) -> list[str]:
-        """Return the trainings that have waited for longer than the patience.
+        """Return the trainings pending for longer than ``patience_s``.
 
         Args:
-            waiting: what one process of each training that has not begun asks for, by name.
-            now_s: the time, on any clock that goes forward.
+            waiting: resources of one process of each pending training, by name.
+            now_s: the time of any monotonic clock.
         """
         for name in waiting:
             self._since.setdefault(name, now_s)
@@ -71,7 +70,7 @@ class PendingDetector:
 
 
 def asked_of_a_node(alone: Resources, reserved: Reservation | None) -> Resources:
-    """Return what a training asks of a single node, from what it asks without a reservation."""
+    """Return what a training requests of a single node."""
     if reserved is None:
         return alone
     together = len(reserved.bundles) if reserved.strategy == "STRICT_PACK" else 1
@@ -79,5 +78,5 @@ def asked_of_a_node(alone: Resources, reserved: Reservation | None) -> Resources
 
 
 def fits(asked: Resources, nodes: Sequence[Resources]) -> bool:
-    """Tell whether some node has all that is asked of one, though others may use it now."""
+    """Return whether some node has the requested resources in total."""
     return any(all(node.get(name, 0) >= asked[name] for name in asked) for node in nodes)

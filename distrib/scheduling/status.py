@@ -1,4 +1,4 @@
-"""The status of a run as plain values, readable without Ray."""
+"""The status of a run as plain values, without Ray."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ ERROR = "error.txt"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Running:
-    """A group of trials that was handed to Ray and has not ended: it waits, or it trains.
+    """A submitted group of trials that has not ended: pending or training.
 
-    ``trials`` are their digests; ``examples_done`` of ``examples`` were trained on, all replicas
-    and phases together.
+    ``trials`` are their digests; ``examples_done`` of ``examples`` are trained, over all replicas
+    and phases.
     """
 
     title: str
@@ -24,7 +24,7 @@ class Running:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """How far a run is. Work is counted in examples through one tower."""
+    """Progress of a run. Work is counted in examples through one tower."""
 
     trials_done: int
     trials_failed: int

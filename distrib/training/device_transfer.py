@@ -1,4 +1,4 @@
-"""Batches on their way to the device: prefetch in a thread, pinned copies on streams."""
+"""Transfers to and from the device: prefetch in a thread, pinned copies on streams."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _POLL_S = 0.1
 
 
 class Prefetched(Generic[_Item]):
-    """An iterator over items that a thread of its own makes; leaving the block ends the thread.
+    """An iterator over items made by a thread; leaving the block stops the thread.
 
-    What the thread raises is raised where its item would have been.
+    Exceptions of the thread are raised in place of the item.
     """
 
     def __init__(self, items: Iterable[_Item], ahead: int = 4) -> None:
@@ -58,7 +58,7 @@ class Prefetched(Generic[_Item]):
             self._put(False, error)
 
     def _put(self, is_item: bool, made: _Item | BaseException | None) -> bool:
-        """Hand over what was made, when there is room; tell whether anybody wants more."""
+        """Queue an item when there is room; return False if the consumer has left."""
         while not self._stopping.is_set():
             try:
                 self._made.put((is_item, made), timeout=_POLL_S)
@@ -69,7 +69,7 @@ class Prefetched(Generic[_Item]):
 
 
 class Movable(Protocol):
-    """What can be sent: tensors, and what is made of them."""
+    """What can be transferred: tensors and containers of them."""
 
     def pin_memory(self) -> Self: ...
 
@@ -83,7 +83,7 @@ M = TypeVar("M", bound=Movable)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sent(Generic[M]):
-    """On its way to the device, or there."""
+    """An item on its way to the device, or there."""
 
     what: tuple[M, ...]
     arrived: torch.cuda.Event | None
@@ -92,7 +92,7 @@ class Sent(Generic[M]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fetched:
-    """On its way to the host, or there."""
+    """An item on its way to the host, or there."""
 
     what: tuple[Tensor, ...]
     arrived: torch.cuda.Event | None
@@ -110,12 +110,12 @@ class Fetched:
 
 
 class Transfer:
-    """Copies to one device and from it.
+    """Copies to one device and back.
 
     Args:
         device: the CPU or a GPU.
-        beside: whether copies may run beside what is computed; without, on a GPU, they wait for it
-            and it waits for them, which gives the same results later.
+        beside: whether copies may overlap with computation; otherwise, on a GPU, they wait for each
+        other, with the same results.
     """
 
     def __init__(self, device: torch.device, *, beside: bool = True) -> None:
@@ -127,11 +127,11 @@ class Transfer:
 
     @property
     def runs_ahead(self) -> bool:
-        """Tell whether the device computes while the host goes on."""
+        """Whether the device computes asynchronously."""
         return self._is_gpu
 
     def send(self, what: Sequence[M]) -> Sent[M]:
-        """Start to copy from the host; what is computed does not wait for it."""
+        """Start a copy from the host; computation does not wait for it."""
         if not self._is_gpu:
             return Sent(what=tuple(what), arrived=None)
         with torch.cuda.stream(self._inward):
@@ -141,7 +141,7 @@ class Transfer:
         return Sent(what=there, arrived=arrived)
 
     def take(self, sent: Sent[M]) -> tuple[M, ...]:
-        """Return what was sent; what is computed from now on waits until it is there."""
+        """Return what was sent; later computation waits until it is there."""
         if sent.arrived is not None:
             computing = torch.cuda.current_stream(self.device)
             computing.wait_event(sent.arrived)
@@ -152,7 +152,7 @@ class Transfer:
         return sent.what
 
     def fetch(self, what: Sequence[Tensor]) -> Fetched:
-        """Start to copy to the host, after what is computed so far and beside what comes next."""
+        """Start a copy to the host after the queued computation, overlapping later computation."""
         if not self._is_gpu:
             return Fetched(what=tuple(what), arrived=None)
         computing = torch.cuda.current_stream(self.device)
@@ -171,7 +171,7 @@ class Transfer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceBatch:
-    """One batch in both places."""
+    """One batch, on host and device."""
 
     on_host: Batch
     """What is asked of it here keeps no GPU waiting"""
@@ -183,10 +183,10 @@ class DeviceBatch:
 def device_batches(
     batches: Iterable[Batch], device: torch.device
 ) -> Iterator[Iterator[DeviceBatch]]:
-    """Have ``batches`` on a device one by one, inside the block.
+    """Iterate over ``batches`` on a device, inside the block.
 
-    For a GPU a thread makes batches ahead, and they are copied beside what is computed. On the CPU
-    they are made when they are asked for: there a thread would take a core from the training.
+    For a GPU, a thread prepares batches in advance, and copies overlap with computation. On the
+    CPU, batches are made on demand, because a thread would take a core from the training.
     """
     if device.type == "cpu":
         yield (DeviceBatch(on_host=batch, batch=batch) for batch in batches)

@@ -34,7 +34,7 @@ _SERVE_BATCH = 256
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationPoint:
-    """What is known after some of the stream."""
+    """The results of one evaluation."""
 
     examples: int
     progressive_log_loss: Array
@@ -47,7 +47,7 @@ class EvaluationPoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluatorState:
-    """What a watch has seen, to go back to."""
+    """The state of an Evaluator, in a snapshot or checkpoint."""
 
     seen: int
     seen_before: int
@@ -78,21 +78,21 @@ class Evaluator:
         self.points: list[EvaluationPoint] = []
 
     def observe(self, logits: Tensor, labels: Tensor) -> None:
-        """Take the served logits ``(R, B)`` that a batch got before it was trained on."""
+        """Add the served logits ``(R, B)`` of a batch before training on it."""
         losses = binary_cross_entropy_with_logits(logits.detach(), labels, reduction="none")
         self.add(losses.sum(1), labels.shape[1])
 
     def add(self, losses: Tensor, examples: int) -> None:
-        """Take the losses ``(R,)`` of some examples, summed, each before it was trained on."""
+        """Add losses ``(R,)``, summed over some examples, each before training on it."""
         self._loss += losses
         self._seen += examples
 
     def is_due(self, batches_before: int, batches_seen: int) -> bool:
-        """Tell whether a point lies behind any of the batches seen since ``batches_before``."""
+        """Return whether a point is among the batches after ``batches_before``."""
         return any(number in self._due for number in range(batches_before + 1, batches_seen + 1))
 
     def state(self) -> EvaluatorState:
-        """Return what was seen until now."""
+        """Return the current state."""
         return EvaluatorState(
             seen=self._seen,
             seen_before=self._seen_before,
@@ -101,12 +101,12 @@ class Evaluator:
         )
 
     def go_back(self, state: EvaluatorState) -> None:
-        """Forget what was seen since a state."""
+        """Restore an earlier state."""
         self._seen, self._seen_before = state.seen, state.seen_before
         self._loss, self.points = state.loss.to(self._device, copy=True), list(state.points)
 
     def evaluate(self, arm: Arm) -> None:
-        """Add a point: the arm as it is now."""
+        """Add a point: evaluate the arm."""
         logits = torch.cat(
             [
                 arm.config.served_logits(without_gradient(arm, batch.to(self._device)))
@@ -153,9 +153,9 @@ def results(
     points: Sequence[EvaluationPoint],
     staleness: Sequence[StalenessHistogram] | None = None,
 ) -> list[TrialResult]:
-    """Evaluate what each trained replica serves; count what that costs.
+    """Evaluate the served part of each trained replica, and measure its cost.
 
-    ``staleness`` is each replica's, from an engine that has it.
+    ``staleness`` is each replica's, for engines that measure it.
     """
     recipe = trials[0].recipe
     device = next(arm.dense.parameters()).device
@@ -214,7 +214,7 @@ def _metrics(
 
 
 def sigmoid(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Return probabilities in float64, so that none rounds to 0 or 1 before logit 36."""
+    """Return probabilities in float64, which are below 1 up to logit 36."""
     return 1 / (1 + np.exp(-logits.astype(np.float64)))
 
 
@@ -250,7 +250,7 @@ def _cost(
     serve_lookups: Lookups,
     train_examples_per_second: float,
 ) -> Cost:
-    """Return the cost of one replica; serving is timed on a replica of its own."""
+    """Return the cost of one replica; serving is timed on a single replica."""
     device = next(arm.dense.parameters()).device
     alone = served_part(arm, make_embeddings, [0])
     rows = np.asarray(log.splits[recipe.evaluation.split][:_SERVE_BATCH], np.int64)

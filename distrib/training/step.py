@@ -1,4 +1,4 @@
-"""What all engines share: a training step, the dense optimizer, the arm of a phase."""
+"""The training step, the dense optimizer and the arm of a phase, which all engines share."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Progress = Callable[[int], None]
 def train_step(
     arm: Arm, optimizer: torch.optim.Optimizer, batch: Batch, *, phase: str, progress: float
 ) -> tuple[Logits, torch.Tensor]:
-    """Train on one batch; return each group's logits before the update, and the losses ``(R,)``.
+    """Train on one batch; return logits before the update, and the losses ``(R,)``.
 
     ``progress`` is the share of the stream before the batch.
     """
@@ -40,9 +40,9 @@ def train_step(
 
 
 def dense_optimizer(dense: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """Return the optimiser of everything but the tables.
+    """Return the optimizer of everything except the tables.
 
-    All are element-wise: towers stacked in one tensor are updated as each would be alone.
+    It is elementwise, so stacked towers are updated as each would be alone.
     """
     parameters, rate = dense.parameters(), config.dense_learning_rate
     if config.dense == "sgd":
@@ -53,10 +53,10 @@ def dense_optimizer(dense: nn.Module, config: OptimizerConfig) -> torch.optim.Op
 
 
 def refuse_unfit(log: ClickLog, trials: Sequence[Trial]) -> None:
-    """Refuse, before anything starts, trials that cannot be trained side by side.
+    """Raise, before anything starts, if trials cannot be trained side by side.
 
     Raises:
-        ConfigError: they differ in more than their seeds, or a split has no examples.
+        ConfigError: they differ in more than their seeds, or a split is empty.
     """
     recipe = trials[0].recipe
     if any(trial.recipe != recipe for trial in trials):
@@ -67,10 +67,10 @@ def refuse_unfit(log: ClickLog, trials: Sequence[Trial]) -> None:
 
 
 def set_arithmetic(recipe: Recipe) -> torch.device:
-    """Set this process's threads and precision of products; return the device to train on.
+    """Set this process's threads and matmul precision; return the training device.
 
     Raises:
-        ConfigError: the recipe asks for a GPU and there is none.
+        ConfigError: the recipe needs a GPU and there is none.
     """
     set_threads(recipe)
     there = torch.cuda.is_available()
@@ -83,7 +83,7 @@ def set_arithmetic(recipe: Recipe) -> torch.device:
 
 
 def set_threads(recipe: Recipe) -> None:
-    """Set this process's threads and precision of products."""
+    """Set this process's threads and matmul precision."""
     torch.set_num_threads(recipe.engine.threads)
     torch.set_float32_matmul_precision(recipe.engine.matmul_precision)
 
@@ -91,7 +91,7 @@ def set_threads(recipe: Recipe) -> None:
 def shape_of_phase(
     recipe: Recipe, schema: Schema, seeds: Sequence[Seeds], names: Sequence[str]
 ) -> Arm:
-    """Return the phase's groups with their towers, but with tables that take no memory."""
+    """Return the phase's groups with their towers, with tables on the meta device."""
     layout = recipe.arm.layout(recipe.model.embedding_dim)
     groups = [group for group in layout if group.name in names]
     return Arm(recipe.arm, recipe.model, schema, seeds, WithoutRows, groups=groups)
@@ -105,7 +105,7 @@ def arm_of_phase(
     make_embeddings: EmbeddingFactory,
     before: Arm | None,
 ) -> Arm:
-    """Return the phase's groups; those of the phase before go on from their weights."""
+    """Return the phase's groups; those of the previous phase keep their weights."""
     layout = recipe.arm.layout(recipe.model.embedding_dim)
     arm = Arm(
         recipe.arm,
@@ -124,7 +124,7 @@ def arm_of_phase(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Computed:
-    """What a batch would do to the parameters, none of which is done yet."""
+    """The computed update of a batch, not yet applied."""
 
     pooled: Tensor
     """``(B, columns)``: what the tables gave"""
@@ -137,10 +137,10 @@ class Computed:
 
 
 class SharedMemoryTrainer:
-    """The local engine's step in two halves, bitwise the same when they follow one another.
+    """The local engine's step in two parts, bitwise identical when run in sequence.
 
     Args:
-        arm: of one replica; its tables update themselves as a gradient arrives.
+        arm: of one replica; its tables are updated by the backward pass.
         optimizer: of everything else.
         phase: the pass over the stream.
         batch_count: batches of the whole stream.
@@ -156,7 +156,7 @@ class SharedMemoryTrainer:
         self._weights = list(arm.dense.parameters())
 
     def compute(self, batch: Batch, number: int) -> Computed:
-        """Compute the step of a batch by its number in the stream; nothing is changed."""
+        """Compute the update of a batch by its number in the stream, without applying it."""
         pooled: Tensor = self.arm.embeddings(batch.sparse).values()
         leaf = pooled.detach().requires_grad_()
         logits = self.arm.dense.over_columns(batch.dense, leaf)
@@ -182,15 +182,15 @@ class SharedMemoryTrainer:
         )
 
     def apply(self, computed: Computed) -> None:
-        """Change the parameters by what was computed last."""
+        """Apply the last computed update."""
         computed.pooled.backward(computed.gradient)  # the tables' fused optimiser steps in here
         self._optimizer.step()
 
 
 def _all_finite(tensors: list[Tensor]) -> bool:
-    """Tell whether no value is NaN or infinite: a sum is as soon as one of them is.
+    """Return whether all values are finite, by their sum.
 
-    (And if finite values add up to more than float32 can hold. ``torch.isfinite`` of all values
-    takes thirty times as long, a tenth of a step.)
+    A sum that overflows float32 counts as infinite. ``torch.isfinite`` of all values takes thirty
+    times as long, a tenth of a step.
     """
     return bool(torch.isfinite(torch.stack([each.sum() for each in tensors])).all())

@@ -1,4 +1,4 @@
-"""The stream cut into windows, and the states of a window while it is trained."""
+"""Windows of the stream, and their training from pulled parameters to deltas."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from recsys.seeds import Seeds
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
-    """Some consecutive batches of the stream."""
+    """Consecutive batches of the stream."""
 
     number: int
     first_batch: int
@@ -35,7 +35,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Windows(Sequence[Window]):
-    """All windows of a stream of ``batches``, ``length`` batches each; the last may be short."""
+    """All windows of a stream of ``batches``, ``length`` batches each; the last may be shorter."""
 
     batches: int
     length: int
@@ -56,7 +56,7 @@ class Windows(Sequence[Window]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """A window ready to be trained, and what must be pulled for it."""
+    """A window ready for training, and the rows to pull for it."""
 
     window: Window
     compacted: Compacted
@@ -68,7 +68,7 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Staged:
-    """A window, and what was pulled for it, on the device or on the way there."""
+    """A window and its pulled rows, on the device or on the way there."""
 
     prepared: Prepared
     batches: Sent[Batch]
@@ -78,7 +78,7 @@ class Staged:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """What training a window did to each replica."""
+    """The delta of a window for each replica."""
 
     parameters: tuple[Parameters, ...]
     """After minus before, for each replica the records of its prepared rows; weights scaled"""
@@ -90,7 +90,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What came of a window, on the device and on the way to the host."""
+    """The results of a window, on the device and on the way to the host."""
 
     changes: tuple[Tensor, ...]
     """As the records of ``Staged``, on the device"""
@@ -103,7 +103,7 @@ class Outcome:
 class Training:
     """A window in training.
 
-    On a GPU it is under way; on the CPU it begins once it is asked what came of it.
+    On a GPU it runs asynchronously; on the CPU it starts when its result is requested.
     """
 
     def __init__(self, prepared: Prepared, run: Callable[[], Outcome], *, now: bool) -> None:
@@ -115,15 +115,15 @@ class Training:
 
     @property
     def is_running(self) -> bool:
-        """Tell whether a GPU is at it."""
+        """Return whether a GPU is computing it."""
         return self._found is not None and not self._found.told.is_here
 
     def is_finite(self) -> bool:
-        """Wait until it is trained; False if its change may not be pushed."""
+        """Wait until it is trained; False if its delta must not be pushed."""
         return bool(self.outcome().told.wait()[0])
 
     def change(self) -> Change:
-        """Wait until its change is on the host."""
+        """Wait until its delta is on the host."""
         finite, served = self.outcome().told.wait()
         *slabs, dense = (each.numpy() for each in self.outcome().fetched.wait())
         return Change(
@@ -142,7 +142,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Carried:
-    """A change of one's own that what was pulled has not in it yet."""
+    """The worker's own delta that its pull does not contain."""
 
     training: Training
     shared: Shared
@@ -169,19 +169,19 @@ def _by_replica(
 
 
 class WindowTrainer:
-    """Trains windows of R replicas side by side, with the same steps as the local engine.
+    """Trains windows of R replicas side by side, with the steps of the local engine.
 
     Args:
-        recipe: what to train; its optimisers must be additive.
+        recipe: what to train; its optimizers must be additive.
         schema: the features.
         seeds: one for each replica.
-        phase: the pass over the stream, and with it the groups of towers.
+        phase: the pass over the stream, with its groups of towers.
         batch_count: batches of the whole stream.
-        transfer: to where to train.
-        delta_scale: factor on the change of weights (not of accumulators, which count).
+        transfer: to the training device.
+        delta_scale: factor on the delta of weights (not of accumulators).
 
     Raises:
-        ConfigError: a model with state that cannot be added up.
+        ConfigError: the model has non-additive state.
     """
 
     def __init__(
@@ -215,7 +215,7 @@ class WindowTrainer:
             self._sums = [self._optimizer.state[weight]["sum"] for weight in self._weights]
 
     def prepare(self, window: Window, batches: Sequence[Batch]) -> Prepared:
-        """Find the rows that a window's batches touch, which are on the host."""
+        """Find the rows of a window's batches, which are on the host."""
         compacted = self._tables.compact(batches)
         replicas = range(self._replicas)
         bounds = [
@@ -238,9 +238,9 @@ class WindowTrainer:
         )
 
     def stage(self, prepared: Prepared, pulled: Sequence[Parameters]) -> Staged:
-        """Send a window to the device with what was pulled for it; returns at once.
+        """Send a window and its pulled rows to the device; does not wait.
 
-        ``pulled`` is one ``Parameters`` for each replica, whose memory becomes the trainer's.
+        ``pulled`` is one ``Parameters`` for each replica; the trainer takes over their memory.
         """
         slabs = [_stacked([p.slabs[s] for p in pulled]) for s in range(len(self.layout.slabs))]
         dense = np.stack([p.dense for p in pulled])
@@ -256,10 +256,10 @@ class WindowTrainer:
         carried: Carried | None = None,
         on_batch: Callable[[int], None] = lambda _: None,
     ) -> Training:
-        """Train a window, once what was started before is trained.
+        """Train a window, after the previous one.
 
-        ``on_batch`` is called with the number of examples after each batch: on a GPU, after it is
-        handed over.
+        ``on_batch`` is called with the number of examples after each batch (on a GPU, after its
+        launch).
         """
         return Training(
             staged.prepared,
@@ -273,7 +273,7 @@ class WindowTrainer:
         pulled: Sequence[Parameters],
         on_batch: Callable[[int], None] = lambda _: None,
     ) -> Change:
-        """Train a window on what was pulled for it, one ``Parameters`` for each replica."""
+        """Train a window on its pulled rows, one ``Parameters`` for each replica."""
         return self.start(self.stage(prepared, pulled), on_batch=on_batch).change()
 
     def _train(
@@ -300,7 +300,7 @@ class WindowTrainer:
     def _train_batches(
         self, staged: Staged, on_batch: Callable[[int], None]
     ) -> tuple[Tensor, Tensor]:
-        """Return the summed training losses and the served ones, ``(R,)`` each."""
+        """Return the summed training losses and served losses, ``(R,)`` each."""
         losses = torch.zeros(self._replicas, device=self._device)
         served = torch.zeros(self._replicas, dtype=torch.float64, device=self._device)
         first = staged.prepared.window.first_batch
@@ -318,7 +318,7 @@ class WindowTrainer:
         return losses, served
 
     def _carry(self, before: Sequence[Tensor], carried: Carried) -> None:
-        """Add a change as a shard will, in the same precision, so that the result is the same."""
+        """Add a delta as a shard does, in the same precision."""
         changes = carried.training.outcome().changes
         places = [tensor_of(each) for pair in carried.shared for each in pair]
         there = self._transfer.take(self._transfer.send(places))
@@ -353,7 +353,7 @@ class WindowTrainer:
 
 
 def not_finite(window: Window, *, helps: str = "learning rate or engine.delta_scale") -> str:
-    """Return what to tell a person about a window whose change may not be pushed."""
+    """Return the message for a window whose delta must not be pushed."""
     return (
         f"window {window.number} (batches {window.first_batch} to {window.last_batch}): found NaN "
         "or infinity in its losses or in what it changed, expected finite numbers; a smaller "

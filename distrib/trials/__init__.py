@@ -1,1 +1,1 @@
-"""What a trial is and what it writes: names, directories, remote results, provenance."""
+"""Trials and their files: names, directories, remote results, provenance."""

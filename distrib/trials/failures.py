@@ -32,10 +32,10 @@ class Failure:
 
 
 def write_failure(results: Results, title: str, trial: Trial, reason: str, text: str) -> Failure:
-    """Leave the reason and, below it, the traceback in the trial's directory.
+    """Write the reason and the traceback into the trial's directory.
 
-    The next try's result replaces the directory. Where it cannot be sent to a URI, it is here;
-    where it cannot be written, as on a full disk, nothing else is stopped for it.
+    The result of the next attempt replaces it. If it cannot be uploaded or written (full disk),
+    nothing else stops.
     """
     reason = redacted(reason)
     report = trial_directory(results.directory, trial) / ERROR

@@ -1,6 +1,6 @@
-"""A folder on any file system that pyarrow reaches: a path on this machine, ``s3://``, ``gs://``.
+"""A folder on any file system of pyarrow: a local path, ``s3://``, ``gs://``.
 
-A URI may end in what the file system needs to know: ``s3://bucket/snapshots?region=eu-west-1``.
+A URI may end in options of the file system: ``s3://bucket/snapshots?region=eu-west-1``.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _PIECE_BYTES = 1 << 24
 
 
 class Folder:
-    """Reads and writes files by their names below one folder, which need not be there yet.
+    """Reads and writes files in one folder, which need not exist.
 
-    All methods raise OSError where the file system refuses, and DataError for a name, given or
-    found there, that would lead out of the folder. ValueError: a URI is none.
+    Methods raise OSError for file system errors, and DataError for a name that leads out of the
+    folder. ValueError: an invalid URI.
     """
 
     def __init__(self, place: str, within: str = "") -> None:
@@ -47,20 +47,20 @@ class Folder:
 
     @property
     def system(self) -> fs.FileSystem:
-        """What others need to write there too, beside ``path``."""
+        """The file system, for others that write to ``path``."""
         return self._system
 
     @property
     def path(self) -> str:
-        """Where it is in its file system."""
+        """The path in its file system."""
         return self._at("")
 
     def __str__(self) -> str:
-        """Return its name for a person, without keys."""
+        """Return a printable name without credentials."""
         return self._name
 
     def has(self, name: str) -> bool:
-        """Tell whether a file is there."""
+        """Return whether a file exists."""
         (found,) = self._system.get_file_info([self._at(name)])
         return bool(found.type == fs.FileType.File)
 
@@ -68,16 +68,16 @@ class Folder:
         """Return a file's content.
 
         Raises:
-            FileNotFoundError: it is not there.
+            FileNotFoundError: it does not exist.
         """
         with self._system.open_input_stream(self._at(name)) as stream:
             return stream.read()
 
     def download(self, name: str, directory: Path) -> None:
-        """Copy a file to a directory of this machine, piece by piece, under the same name.
+        """Copy a file to a local directory, in pieces, under the same name.
 
         Raises:
-            FileNotFoundError: it is not there.
+            FileNotFoundError: it does not exist.
         """
         path = inside(directory, name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,15 +105,15 @@ class Folder:
             raise
 
     def folders(self) -> list[str]:
-        """Return the names of the folders in it, sorted."""
+        """Return the names of its subfolders, sorted."""
         selector = fs.FileSelector(self._at(""), allow_not_found=True)
         found = self._system.get_file_info(selector)
         return self._checked(each.base_name for each in found if each.type is fs.FileType.Directory)
 
     def files(self) -> list[str]:
-        """Return the names of the files in it, and in the folders in it, sorted.
+        """Return the names of its files, including those in direct subfolders, sorted.
 
-        On this machine, folders that are links are not looked into.
+        Local folders that are links are skipped.
         """
         if self._is_local:
             return sorted(self._local_files())
@@ -124,7 +124,7 @@ class Folder:
         return self._checked(each.path[start:] for each in found if each.type is fs.FileType.File)
 
     def delete(self, name: str) -> None:
-        """Delete a file, or a folder with all that is in it; it need not be there."""
+        """Delete a file or folder, if it exists."""
         path = self._at(name)
         (found,) = self._system.get_file_info([path])
         if found.type == fs.FileType.Directory:
@@ -148,17 +148,17 @@ class Folder:
                     yield name
 
     def _checked(self, names: Iterable[str]) -> list[str]:
-        """Return names that were found there, sorted; DataError for one that leads out."""
+        """Return listed names, sorted; DataError for one that leads out of the folder."""
         found = sorted(names)
         for name in found:
             self._at(name)
         return found
 
     def _at(self, name: str) -> str:
-        """Return where a name is in the file system; the empty one is that of the folder itself.
+        """Return the path of a name; the empty name is the folder.
 
         Raises:
-            DataError: it is outside, or on this machine a link leads outside.
+            DataError: it is outside, also through a local link.
         """
         full = "/".join(filter(None, (self._within, name)))
         if full and self._is_local:
@@ -173,10 +173,10 @@ class Folder:
 
 
 def inside(directory: Path, name: str) -> Path:
-    """Return where a name lies below a directory of this machine.
+    """Return the path of a name below a local directory.
 
     Raises:
-        DataError: it is no name inside a folder, or a link there leads outside.
+        DataError: it leads outside, also through a link.
     """
     path = directory / name
     if not is_inner(name):
@@ -199,7 +199,7 @@ def _raise_unless_gone(error: OSError) -> None:
 
 
 def seen_from(place: str, name: str) -> str:
-    """Return the place at a relative path, such as ``../trials``, seen from a path or a URI."""
+    """Return a path or URI joined with a relative path, such as ``../trials``."""
     scheme, separator, rest = place.partition("://")
     if not separator:
         return str(Path(place, name))

@@ -14,7 +14,7 @@ from recsys.data.click_log import ClickLog
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
-    """Trials that differ in their seeds alone, and what a person calls them."""
+    """Trials that differ in their seeds only, with their titles."""
 
     title: str
     trials: tuple[Trial, ...]
@@ -24,28 +24,28 @@ class Group:
         return self.trials[0].recipe
 
     def examples(self, log: ClickLog) -> int:
-        """Return how many examples its training takes, all replicas and phases together."""
+        """Return the number of training examples, over all replicas and phases."""
         passes = self.recipe.stream.epochs * len(self.recipe.arm.phases)
         return len(log.splits["train"]) * passes * len(self.trials)
 
     def work(self, log: ClickLog) -> int:
-        """Return its size, in examples through one tower: what decides how long it takes."""
+        """Return its size, in examples through one tower, which determines its duration."""
         towers = sum(g.towers for g in self.recipe.arm.layout(self.recipe.model.embedding_dim))
         return self.examples(log) * towers
 
     def split(self) -> list[Group]:
-        """Return each of its trials as a group of its own."""
+        """Return each trial as its own group."""
         return [Group(title=self.title, trials=(trial,)) for trial in self.trials]
 
 
 def missing_groups(
     directory: Path, groups: Iterable[Group], *, fuse: int, weights: bool = False
 ) -> list[Group]:
-    """Return what is yet to train of ``groups``: at most ``fuse`` trials each, evenly cut.
+    """Return what is left to train of ``groups``, in even parts of at most ``fuse`` trials.
 
-    Trials that an engine trains in turn are each alone, so that what is finished is written.
-    A trial that several groups ask for is trained once, in the first of them. Where ``weights`` are
-    wanted, a finished trial without them is trained again.
+    Engines that train trials in sequence get one trial each, so that finished ones are written. A
+    trial of several groups is trained in the first. With ``weights``, a finished trial without
+    weights is trained again.
     """
     seen: set[str] = set()
     missing: list[Group] = []

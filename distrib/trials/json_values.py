@@ -1,7 +1,7 @@
-"""Typed values as JSON and back, checked: what snapshots and checkpoints hold beside tensors.
+"""Validated JSON of typed values, in snapshots and checkpoints.
 
-The types are dataclasses of numbers, words, tuples, counters and arrays. Unlike a pickle, such a
-file can only make values of the type that is asked for.
+Types are dataclasses of numbers, strings, tuples, counters and arrays. Unlike a pickle, a file can
+only create values of the requested type.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ T = TypeVar("T")
 
 
 def to_json(value: object) -> Any:
-    """Return a dataclass as a value that ``json.dumps`` takes."""
+    """Return a dataclass as a value for ``json.dumps``."""
     return TypeAdapter(type(value)).dump_python(value)
 
 
 def from_json(kind: type[T], value: Any) -> T:
-    """Return the dataclass that ``to_json`` described; ValueError if it describes another."""
+    """Return the dataclass of ``to_json``; ValueError if it has another type."""
     return TypeAdapter(kind).validate_python(value)
 
 
 def array_of(value: Any) -> npt.NDArray[Any]:
-    """Return the array that ``array_json`` described, or an array as it is."""
+    """Return the array of ``array_json``; arrays are unchanged."""
     if isinstance(value, np.ndarray):
         return value
     dtype = np.dtype(value["dtype"])

@@ -1,10 +1,9 @@
-"""Results on a file system that is not this machine's, seen through a directory that is.
+"""Results at a URI, mirrored in a local directory.
 
-Whoever reads a sweep reads a directory. Where the results lie at a URI, a directory of this machine
-mirrors them: what is there is fetched first, and what is made here is sent. A trial is sent file by
-file, ``DONE`` last, so that it is there whole or not at all; it is never changed afterwards.
-``DONE`` holds what the other files' contents hash to: files of two processes that sent one trial at
-the same time are no whole trial, and count as none.
+Readers of a sweep read a directory. For results at a URI, existing files are downloaded first and
+new ones uploaded. A trial is uploaded file by file, ``DONE`` last, and never changed afterwards.
+``DONE`` has the digests of the other files, so a mixture of two uploads of one trial counts as
+missing.
 """
 
 from __future__ import annotations
@@ -37,28 +36,28 @@ Wanted = Callable[[str], bool]
 
 
 def everything(name: str) -> bool:
-    """Want every file."""
+    """Select every file."""
     return True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Results:
-    """Where a sweep's results lie: in a directory, which may mirror a URI."""
+    """The results of a sweep: a directory, which may mirror a URI."""
 
     directory: Path
     uri: str | None = None
 
     def __str__(self) -> str:
-        """Return the place for a person, without keys."""
+        """Return a printable place without credentials."""
         return str(self.directory) if self.uri is None else without_credentials(self.uri)
 
     @property
     def place(self) -> Path | str:
-        """What all nodes reach: the directory, or the URI that it mirrors."""
+        """The place that all nodes reach: the directory, or the URI."""
         return self.directory if self.uri is None else self.uri
 
     def write(self, trial: Trial, result: TrialResult, *, keep_weights: bool) -> None:
-        """Write a trial where it belongs; called where it was trained, on any node."""
+        """Write a trial; called on the node where it was trained."""
         if self.uri is None:
             write_trial(self.directory, trial, result, keep_weights=keep_weights)
             return
@@ -67,7 +66,7 @@ class Results:
             _send_trial(Folder(self.uri, f"{_TRIALS}/{trial.digest}"), place, again=keep_weights)
 
     def receive(self, trial: Trial) -> bool:
-        """Have a trial in the directory that was trained elsewhere; return whether it is whole."""
+        """Download a trial that was trained elsewhere; return whether it is complete."""
         place = trial_directory(self.directory, trial)
         if self.uri is not None:
             return _fetch_trial(Folder(self.uri, f"{_TRIALS}/{trial.digest}"), place)
@@ -75,14 +74,14 @@ class Results:
         return place in place.parent.glob("*") and _is_done(place)
 
     def fetch(self, wanted: Wanted = everything, *, beside: bool = True) -> None:
-        """Have in the directory what lies at the URI: finished trials, failures, what is beside.
+        """Download finished trials, failures and files beside them.
 
-        Checkpoints stay there: whoever goes on from one fetches it. Called again, it fetches no
-        finished trial twice, and deletes here what no longer exists there. Without ``beside``, only
-        the folder of trials is listed, and fetched.
+        Checkpoints are not downloaded. Repeated calls download no finished trial twice, and delete
+        local files that no longer exist remotely. Without ``beside``, only the folder of trials is
+        listed.
 
         Raises:
-            DataError: what lies there would lead out of the directory.
+            DataError: a remote name leads out of the directory.
         """
         if self.uri is None:
             return
@@ -111,19 +110,19 @@ class Results:
                 path.unlink()
 
     def drop(self, name: str) -> None:
-        """Delete a file beside the trials, here and at the URI; it need not be there."""
+        """Delete a file beside the trials, locally and remotely, if it exists."""
         (self.directory / name).unlink(missing_ok=True)
         if self.uri is not None:
             Folder(self.uri).delete(name)
 
     def send(self) -> None:
-        """Send what this machine made beside the trials: the manifest, the report, failures."""
+        """Upload local files beside the trials: manifest, report, failures."""
         for path in sorted(self.directory.rglob("*")):
             if path.is_file() and not _is_done(path.parent):
                 self.send_file(path)
 
     def send_file(self, path: Path) -> None:
-        """Send a file of the directory, unless it lies at the URI as it is."""
+        """Upload a file of the directory unless it is unchanged."""
         if self.uri is not None and path.stat().st_mtime_ns != _AS_FETCHED[1]:
             name = path.relative_to(self.directory).as_posix()
             Folder(self.uri).write(name, inside(self.directory, name).read_bytes())
@@ -134,13 +133,13 @@ class Results:
 def results_at(
     place: str | Path, *, writes: bool = True, wanted: Wanted = everything
 ) -> Iterator[Results]:
-    """Have the results at a path, or at a URI that pyarrow knows, within the block.
+    """Provide the results at a path or URI inside the block.
 
-    What lies at a URI is fetched at the start, as far as it is wanted, and what was made beside
-    trials is sent at the end, unless nothing is to be written.
+    Wanted files of a URI are downloaded at the start; with ``writes``, files beside trials are
+    uploaded at the end.
 
     Raises:
-        ConfigError: no file system is known for the URI, or it cannot be read or written.
+        ConfigError: the URI has no known file system, or cannot be read or written.
     """
     if "://" not in str(place):
         yield Results(directory=Path(place))
@@ -158,7 +157,7 @@ def results_at(
 
 
 def _prepare(results: Results, uri: str, *, writes: bool, wanted: Wanted) -> None:
-    """Fetch what is there, having made sure that something can be written where it is to be."""
+    """Download existing files, after checking that the place is writable."""
     try:
         folder = Folder(uri)
         if writes:
@@ -174,10 +173,10 @@ def _prepare(results: Results, uri: str, *, writes: bool, wanted: Wanted) -> Non
 
 
 def fetch_trial(uri: str, place: Path) -> None:
-    """Have the finished trial at a URI in a directory, with all its files.
+    """Download the finished trial at a URI to a directory, with all files.
 
     Raises:
-        DataError: no finished trial is there, whole.
+        DataError: there is no complete finished trial.
         OSError, ValueError: the URI cannot be read.
     """
     if not _fetch_trial(Folder(uri), place):
@@ -192,7 +191,7 @@ def _is_done(place: Path) -> bool:
 
 
 def _send_trial(folder: Folder, place: Path, *, again: bool) -> None:
-    """Send a trial, unless it is there; ``again`` has it replaced, its weights among the rest."""
+    """Upload a trial unless it exists; ``again`` replaces it."""
     there = folder.files()
     if DONE in there and not again and _is_whole(folder):
         return
@@ -208,7 +207,7 @@ def _send_trial(folder: Folder, place: Path, *, again: bool) -> None:
 
 
 def _is_whole(folder: Folder) -> bool:
-    """Tell whether a finished trial's files are those that its ``DONE`` tells."""
+    """Return whether a finished trial's files match its ``DONE``."""
     try:
         return all(
             digest in (None, _digest(folder.read(name)))
@@ -219,7 +218,7 @@ def _is_whole(folder: Folder) -> bool:
 
 
 def _fetch_trial(folder: Folder, place: Path, wanted: Wanted = everything) -> bool:
-    """Have a finished trial, as far as it is wanted, in a directory; return whether it is whole."""
+    """Download the wanted files of a finished trial; return whether it is complete."""
     shutil.rmtree(place, ignore_errors=True)  # what a failed try left
     place.mkdir(parents=True)
     try:
@@ -236,12 +235,12 @@ def _fetch_trial(folder: Folder, place: Path, wanted: Wanted = everything) -> bo
 
 
 def _told_digests(folder: Folder) -> Mapping[str, str | None]:
-    """Return what the files of a finished trial hash to, by name.
+    """Return the digests in a finished trial's ``DONE``, by file name.
 
-    A trial that was copied there from a directory has an empty ``DONE``, which tells nothing.
+    A trial copied from a local directory has an empty ``DONE``, without digests.
 
     Raises:
-        DataError: it is not what ``_send_trial`` writes.
+        DataError: it has another format.
     """
     content = folder.read(DONE)
     if content:
@@ -254,7 +253,7 @@ def _told_digests(folder: Folder) -> Mapping[str, str | None]:
 
 
 def _fetch(folder: Folder, name: str, directory: Path) -> str:
-    """Have a file in a directory; return its digest."""
+    """Download a file to a directory; return its digest."""
     path, content = inside(directory, name), folder.read(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Writes and reads a trial's directory, which appears atomically."""
+"""Writes and reads a trial's directory, atomically, with its provenance."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from recsys.serving.weights import has_weights, write_weights
 
 
 def provenance(trial: Trial, device: torch.device, *, fused_replicas: int) -> dict[str, Any]:
-    """Return what ``provenance.json`` holds."""
+    """Return the content of ``provenance.json``."""
     return {
         "soloist": recsys.__version__,
         "code": code_digest(trial.recipe.model),
@@ -38,7 +38,7 @@ def provenance(trial: Trial, device: torch.device, *, fused_replicas: int) -> di
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Return what this machine is, as a measurement names it."""
+    """Return the description of this machine for measurements."""
     return {
         "processor": _processor(),
         "cpus": os.cpu_count(),
@@ -50,7 +50,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Return the processor's name as the system tells it."""
+    """Return the processor's name."""
     try:
         with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
             for line in lines:
@@ -69,12 +69,12 @@ _IN_THE_WAY = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 
 def trial_directory(directory: Path, trial: Trial) -> Path:
-    """Return where a sweep in ``directory`` keeps a trial."""
+    """Return the directory of a trial in a sweep's ``directory``."""
     return directory / "trials" / trial.digest
 
 
 def is_done(directory: Path, trial: Trial, *, weights: bool = False) -> bool:
-    """Tell whether the trial's result is there, whole; with its weights, where they are wanted."""
+    """Return whether the trial is complete, with its weights if requested."""
     return _is_done(trial_directory(directory, trial), weights=weights)
 
 
@@ -85,13 +85,12 @@ def _is_done(place: Path, *, weights: bool) -> bool:
 def write_trial(
     directory: Path, trial: Trial, result: TrialResult, *, keep_weights: bool = False
 ) -> Path:
-    """Write a trial below a sweep's ``directory`` and return its own directory.
+    """Write a trial below a sweep's ``directory`` and return its directory.
 
-    Everything goes to a temporary neighbour first, ``DONE`` last, then takes the trial's name.
-    What a failed try left under that name gives way; a result that is there already stays, unless
-    it lacks the weights that are to be kept: then it gives way as a whole, so that weights and
-    predictions are always of one training. Of several processes that write one trial at the same
-    time, the first one's result stays.
+    Files are written to a temporary directory, ``DONE`` last, which is then renamed. A failed
+    attempt is replaced. A complete result is kept, unless it lacks requested weights; then it is
+    replaced as a whole, so that weights and predictions are of one training. Of several concurrent
+    writers, the first one's result is kept.
     """
     place = trial_directory(directory, trial)
     unfinished = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
@@ -119,10 +118,10 @@ def write_trial(
 
 
 def read_trial(place: Path) -> Trial:
-    """Return what was trained in a finished trial's directory.
+    """Return the trial in a finished trial's directory.
 
     Raises:
-        DataError: it is no finished trial, or of another version of Soloist.
+        DataError: it is not a finished trial, or of another version of Soloist.
     """
     path = place / "config.json"
     if not (place / DONE).exists():

@@ -1,4 +1,4 @@
-"""A trial: one replica of one arm, named by all that decides its result."""
+"""A trial: one replica of one arm, content-addressed by everything that determines its result."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ _UNDECIDING = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """What is trained, from which seeds, on which data."""
+    """The recipe, seeds and data of a training."""
 
     recipe: Recipe
     seeds: Seeds
     data_fingerprint: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what ``config.json`` holds: no credentials, so that a new key keeps the name."""
+        """Return the content of ``config.json``, without credentials."""
         return {
             "recipe": redacted(self.recipe.model_dump(mode="json")),
             "seeds": asdict(self.seeds),
@@ -70,7 +70,7 @@ class Trial:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Trial:
-        """Return the trial of a ``config.json``; KeyError, TypeError, ValueError if it is none."""
+        """Return the trial of a ``config.json``; KeyError, TypeError or ValueError if invalid."""
         return cls(
             recipe=Recipe.model_validate(value["recipe"]),
             seeds=Seeds(**value["seeds"]),
@@ -89,7 +89,7 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialResult:
-    """What one replica's training gave."""
+    """The result of one replica's training."""
 
     example: np.ndarray
     """int64 ``[N]``: rows of the click log"""
@@ -115,10 +115,10 @@ class TrialResult:
 
 
 def code_digest(model: ModelConfig) -> str:
-    """Return a hash of the source that decides a trained model: of Soloist, and the user's own.
+    """Return a hash of the source that determines a model: Soloist's, and a custom model's.
 
     Raises:
-        ConfigError: the model is a user's own and is not to be found.
+        ConfigError: the custom model is not found.
     """
     own = f"+{source_digest(model.name)}" if isinstance(model, CustomModelConfig) else ""
     return _rooms_digest() + own
@@ -140,16 +140,16 @@ def _rooms_digest() -> str:
 
 @cache
 def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that decide a trained model.
+    """Return the versions of the libraries that determine a model.
 
-    Without the build (``+cpu``), which may differ between a driver and its workers.
+    Without the build (``+cpu``), which may differ between driver and workers.
     """
     versions = {name: version(name).split("+")[0] for name in _DECIDING_LIBRARIES}
     return versions | {"fbgemm": _fbgemm_version()}
 
 
 def _fbgemm_version() -> str:
-    """Return FBGEMM's version, whose builds are packages of different names."""
+    """Return FBGEMM's version; its builds are packages with different names."""
     for build in ("fbgemm-gpu-cpu", "fbgemm-gpu"):
         try:
             return version(build).split("+")[0]

@@ -1,1 +1,1 @@
-"""Click logs: their schema, readers, shuffles and batches."""
+"""Click logs: schema, readers, shuffles and batches."""

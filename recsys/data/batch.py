@@ -11,9 +11,9 @@ from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """B examples for each of R replicas; position b of two replicas need not be one example.
+    """B examples for each of R replicas; replicas may have different examples at a position.
 
-    ``sparse`` has ``R x T`` keys, replica after replica, each with B bags.
+    ``sparse`` has ``R x T`` keys, replica-major, each with B bags.
     """
 
     labels: Tensor
@@ -42,7 +42,7 @@ class Batch:
         )
 
     def pin_memory(self) -> Batch:
-        """Return the batch in page-locked memory, from which a GPU copies by itself."""
+        """Return the batch in pinned memory."""
         return Batch(
             labels=self.labels.pin_memory(),
             dense=self.dense.pin_memory(),
@@ -50,7 +50,7 @@ class Batch:
         )
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
-        """Keep the memory of a batch on a GPU until what ``stream`` has to do by now is done."""
+        """Keep the batch's GPU memory until the queued work of ``stream`` is done."""
         self.labels.record_stream(stream)
         self.dense.record_stream(stream)
         self.sparse.record_stream(stream)

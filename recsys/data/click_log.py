@@ -1,8 +1,8 @@
-"""A click log on disk: a directory of memory-mapped arrays and the ``meta.json`` that vouches.
+"""A click log on disk: a directory of memory-mapped arrays and ``meta.json``.
 
 ``label.npy`` float32 [N], ``dense.npy`` float32 [N, D], ``ids.npy`` int32 [N, T1], ``group.npy``
-int64 [N] and, per multi-valued feature, ``NAME.values.npy`` int32 and ``NAME.offsets.npy`` int64
-[N + 1]. The splits lie one after another in the order of ``SPLITS``.
+int64 [N] and, for each multi-valued feature, ``NAME.values.npy`` int32 and ``NAME.offsets.npy``
+int64 [N + 1]. The splits are concatenated in the order of ``SPLITS``.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _BLOCK_BYTES = 1 << 22
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredArray:
-    """What was written to a file: dtype (as ``<f4``), shape, SHA-256 (hex) of the elements."""
+    """Dtype (as ``<f4``), shape and SHA-256 (hex) of an array file's elements."""
 
     dtype: str
     shape: tuple[int, ...]
     sha256: str
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return it as JSON values."""
         return asdict(self) | {"shape": list(self.shape)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> StoredArray:
-        """Return what ``to_json`` described; KeyError, TypeError or ValueError if it is none."""
+        """Return the value of ``to_json``; KeyError, TypeError or ValueError if invalid."""
         dtype = np.dtype(value["dtype"])
         if dtype.hasobject:
             raise ValueError(f"an array of {dtype}, expected numbers")
@@ -51,7 +51,7 @@ class StoredArray:
 
 
 class GrowingArray:
-    """A ``.npy`` file of yet unknown length; its header is true once it is closed."""
+    """A ``.npy`` file of unknown length; its header is valid after ``close``."""
 
     def __init__(self, path: Path, dtype: npt.DTypeLike, row_shape: tuple[int, ...] = ()) -> None:
         """Create the file; rows will have ``dtype`` and ``row_shape``."""
@@ -74,7 +74,7 @@ class GrowingArray:
         self._file.close()
 
     def append(self, rows: npt.NDArray[Any]) -> None:
-        """Add rows (of this dtype and row shape) at the end; ValueError for any other."""
+        """Append rows (of this dtype and row shape); ValueError for others."""
         if rows.dtype != self._dtype or rows.shape[1:] != self._row_shape:
             raise ValueError(
                 f"{self._file.name}: {rows.dtype} {rows.shape} is not rows of"
@@ -86,7 +86,7 @@ class GrowingArray:
         self._length += len(rows)
 
     def close(self) -> StoredArray:
-        """Write the true header, flush to the disk and tell what is stored."""
+        """Write the final header, flush to disk and return the stored array."""
         self._file.seek(0)
         if self._write_header() != self._header_bytes:
             raise RuntimeError(f"{self._file.name}: numpy gave a header of another length")
@@ -100,7 +100,7 @@ class GrowingArray:
         )
 
     def _write_header(self) -> int:
-        """Write the header of what is there so far; numpy leaves room for the length to grow."""
+        """Write the header; numpy reserves room for the length."""
         np.lib.format.write_array_header_1_0(
             self._file,
             {
@@ -113,7 +113,7 @@ class GrowingArray:
 
 
 def open_array(path: Path, stored: StoredArray) -> npt.NDArray[Any]:
-    """Map an array read-only; DataError unless it has the dtype, shape and length of ``stored``."""
+    """Map an array read-only; DataError unless dtype, shape and length match ``stored``."""
     dtype, elements = np.dtype(stored.dtype), int(np.prod(stored.shape, dtype=np.int64))
     shape, fortran_order, found_dtype, start = _header(path)
     if shape != stored.shape or found_dtype != dtype or fortran_order:
@@ -131,7 +131,7 @@ def open_array(path: Path, stored: StoredArray) -> npt.NDArray[Any]:
 
 
 def checksum(path: Path) -> str:
-    """Return the SHA-256 (hex) of an array file's elements; DataError if it is no such file."""
+    """Return the SHA-256 (hex) of an array file's elements; DataError for another file."""
     _, _, _, start = _header(path)
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -142,7 +142,7 @@ def checksum(path: Path) -> str:
 
 
 def _header(path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Return shape, Fortran order, dtype and where the elements start."""
+    """Return shape, Fortran order, dtype and the offset of the elements."""
     try:
         with path.open("rb") as file:
             np.lib.format.read_magic(file)
@@ -164,10 +164,9 @@ SPLITS = ("train", "valid", "test")
 class ClickLog:
     """N examples in splits; every array is a read-only memory map.
 
-    ``splits`` has train, valid and test, each a range of rows (empty where none was asked for).
-    ``fingerprint`` is the SHA-256 over schema, splits and the checksums of all arrays: equal
-    content has an equal fingerprint wherever it lies. ``meta`` is what else the preparation told,
-    such as the reader's name or a synthetic log's ``bayes_log_loss``.
+    ``splits`` maps train, valid and test to ranges of rows (possibly empty). ``fingerprint`` is the
+    SHA-256 over schema, splits and checksums of all arrays; equal content has an equal fingerprint.
+    ``meta`` has further facts, such as the reader's name or a synthetic log's ``bayes_log_loss``.
     """
 
     directory: Path
@@ -182,8 +181,8 @@ class ClickLog:
     def open(cls, directory: Path | str) -> ClickLog:
         """Map the click log in ``directory``.
 
-        Raises DataError if there is none, or if it is incomplete, or if any array differs in
-        shape, type or length from what was written. Contents are checked by ``verify``.
+        Raises DataError if it is missing or incomplete, or if an array differs in shape, type or
+        length. ``verify`` checks the contents.
         """
         place = Path(directory)
         meta = _read_meta(place)
@@ -237,11 +236,11 @@ class ClickLog:
 
     @property
     def group(self) -> npt.NDArray[np.int64]:
-        """The user or request of each example, int64 [N]; all different if there is no group."""
+        """The group (user or request) of each example, int64 [N]; all distinct without groups."""
         return self.rows.group
 
     def verify(self) -> None:
-        """Read every byte against its checksum; raises DataError naming the array that differs."""
+        """Check every byte against its checksum; DataError names the array that differs."""
         for name, stored in self.arrays.items():
             if checksum(self.directory / name) != stored.sha256:
                 raise DataError(f"{self.directory / name}: its content is not what was prepared")
@@ -261,7 +260,7 @@ def fingerprint_of(
 
 
 def is_click_log(directory: Path) -> bool:
-    """Tell whether ``directory`` holds the description of a click log, whole or not."""
+    """Return whether ``directory`` has a click log's description, complete or not."""
     try:
         _read_meta(directory)
     except DataError:
@@ -270,7 +269,7 @@ def is_click_log(directory: Path) -> bool:
 
 
 def array_files(schema: Schema) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
-    """Return the name of every array of a click log with its dtype and the shape of one row."""
+    """Return dtype and row shape of every array of a click log by file name."""
     files: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
         "label.npy": (np.dtype("<f4"), ()),
         "dense.npy": (np.dtype("<f4"), (len(schema.dense),)),
@@ -284,7 +283,7 @@ def array_files(schema: Schema) -> dict[str, tuple[np.dtype[Any], tuple[int, ...
 
 
 def rows_of(schema: Schema, arrays: Mapping[str, npt.NDArray[Any]]) -> Rows:
-    """Return the arrays of a click log, by file name, as rows."""
+    """Return arrays of a click log, by file name, as rows."""
     return Rows(
         label=arrays["label.npy"],
         dense=arrays["dense.npy"],
@@ -318,7 +317,7 @@ def _read_meta(directory: Path) -> dict[str, Any]:
 
 
 def _rows(place: Path, schema: Schema, arrays: Mapping[str, npt.NDArray[Any]]) -> Rows:
-    """Return the mapped arrays as rows, once they fit the schema and each other."""
+    """Return the mapped arrays as rows, validated against the schema and each other."""
     length = arrays["label.npy"].shape[0] if "label.npy" in arrays else 0
     for name, (dtype, row_shape) in array_files(schema).items():
         array = arrays.get(name)

@@ -1,7 +1,7 @@
-"""Public data sets: where they are, how to know them, under which terms.
+"""Public data sets: location, checksum, licence.
 
-The cache keeps the archives. Each is limited in size while it is downloaded, and checked against
-its SHA-256 before every use.
+The cache keeps archives. Their size is limited during the download, and their SHA-256 is checked
+before every use.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Archive:
-    """A ZIP that holds the files of a data set in one ``folder``.
+    """A ZIP with the files of a data set in one ``folder``.
 
     It has exactly ``size`` bytes and the SHA-256 ``sha256`` (hex).
     """
@@ -46,7 +46,7 @@ class Archive:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wheel(Archive):
-    """A Python package that carries the files along, such as ``recbole==1.2.1``."""
+    """A Python package that contains the files, such as ``recbole==1.2.1``."""
 
     requirement: str
 
@@ -55,8 +55,7 @@ class Wheel(Archive):
 class DataSet:
     """A public data set.
 
-    One without a ``url`` of its ``archive`` has to be fetched by hand, most often because its terms
-    are to be accepted.
+    Without a ``url`` in its ``archive`` it must be downloaded by hand, usually to accept its terms.
     """
 
     name: str
@@ -133,7 +132,7 @@ DATA_SETS = {
 
 
 def default_cache() -> Path:
-    """Return where downloads are kept: ``soloist`` in the user's cache directory."""
+    """Return the download directory: ``soloist`` in the user's cache directory."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "soloist"
 
 
@@ -146,11 +145,10 @@ def find_data_set(name: str) -> DataSet:
 
 
 def obtain(data_set: DataSet, cache: Path, say: Say) -> Path:
-    """Return a directory in ``cache`` with the files of a data set, downloaded where necessary.
+    """Return a directory in ``cache`` with the files of a data set, downloaded if necessary.
 
-    Where its site cannot be reached and a mirror is known, the mirror serves, and ``say`` is told.
-    Raises DataError if the data set is to be fetched by hand, cannot be downloaded, or is not what
-    its checksum says.
+    If its site is unreachable, a known mirror is used, and ``say`` is called. Raises DataError if
+    it must be downloaded by hand, cannot be downloaded, or fails its checksum.
     """
     name, kept, place = data_set.name, cache / f"{data_set.name}.zip", cache / data_set.name
     if data_set.url is None or data_set.archive is None:
@@ -182,7 +180,7 @@ def obtain(data_set: DataSet, cache: Path, say: Say) -> Path:
 def _downloaded(
     data_set: DataSet, url: str, archive: Archive, scratch: str, say: Say
 ) -> tuple[Path, Archive]:
-    """Return a file from the site, or from the mirror, and which archive it should be."""
+    """Return a file from the site or the mirror, and its expected archive."""
     file = Path(scratch, "archive.zip")
     try:
         say(f"{data_set.name}: downloading {url} ({data_set.terms})")
@@ -200,7 +198,7 @@ def _downloaded(
 
 
 def _from_site(url: str, size: int, file: Path) -> None:
-    """Download ``size`` bytes; OSError if the site does not answer, breaks off or is too slow."""
+    """Download ``size`` bytes; OSError if the site fails or is too slow."""
     started, received = time.monotonic(), 0
     with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer, file.open("wb") as target:
         while block := answer.read1(_BLOCK_BYTES):
@@ -214,7 +212,7 @@ def _from_site(url: str, size: int, file: Path) -> None:
 
 
 def _from_wheel(wheel: Wheel, scratch: Path) -> Path:
-    """Let pip download a package, without its dependencies and with a limit on its size."""
+    """Download a package with pip, without dependencies, with a size limit."""
     limit = wheel.size + _BLOCK_BYTES
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir"]
     command += ["--only-binary=:all:", "--dest", str(scratch), wheel.requirement]
@@ -237,7 +235,7 @@ def _from_wheel(wheel: Wheel, scratch: Path) -> Path:
 
 
 def _unpacked(file: Path, archive: Archive, place: Path) -> Path:
-    """Write the files of a checked archive to ``place``, each atomically, and return it."""
+    """Extract a verified archive to ``place``, each file atomically, and return it."""
     place.mkdir(exist_ok=True)
     prefix = f"{archive.folder}/"
     with zipfile.ZipFile(file) as packed, tempfile.TemporaryDirectory(dir=place) as scratch:

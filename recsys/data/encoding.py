@@ -1,9 +1,8 @@
-"""How categorical values become rows of an embedding table.
+"""Encoding of categorical values as rows of an embedding table.
 
-Every table keeps row 0 for what is missing and for what is out of the vocabulary. Values are taken
-as text and hashed to 64 bits by FNV-1a with a final mixing (that of MurmurHash3), which depends on
-nothing but the text: not on the process, the platform, or how the data is cut into chunks. Files
-differ in how they write one value: 12.0 counts as 12, and True and TRUE count as true.
+Row 0 is for missing and out-of-vocabulary values. Values are hashed as text to 64 bits by FNV-1a
+with MurmurHash3's finalizer, so results depend on the text only, not on process, platform or
+chunks. Spellings are normalised: 12.0 counts as 12, True and TRUE as true.
 """
 
 from __future__ import annotations
@@ -34,16 +33,16 @@ CODED = pa.dictionary(pa.int32(), pa.string())
 
 
 class Encoder(Protocol):
-    """Turns the values of one feature into rows of its table."""
+    """Maps the values of one feature to rows of its table."""
 
     @property
     def cardinality(self) -> int:
-        """Rows of the table, row 0 included."""
+        """Rows of the table, including row 0."""
 
     def encode(self, values: pa.Array, name: str, place: Place) -> Ids:
         """Return the table row of each value, int32 [n]; missing values are row 0.
 
-        ``place(i)`` says where value i came from, for the line of an error.
+        ``place(i)`` returns the location of value i, for an error message.
         """
 
 
@@ -62,10 +61,10 @@ class Hashing:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vocabulary:
-    """The kept values: their hashes in rising order and the row of each; others are row 0.
+    """Kept values: their hashes in ascending order and their rows; others are row 0.
 
-    Values are told apart by 64 bits: among 10 million, the chance that any two are confused is
-    3 in a million.
+    Values are identified by 64 bits: for 10 million values, the probability of any collision is
+    3e-6.
     """
 
     words: Words
@@ -73,7 +72,7 @@ class Vocabulary:
 
     @property
     def cardinality(self) -> int:
-        """Rows of the table, row 0 included."""
+        """Rows of the table, including row 0."""
         return 1 + len(self.words)
 
     def encode(self, values: pa.Array, name: str, place: Place) -> Ids:
@@ -89,7 +88,7 @@ class Vocabulary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Codes:
-    """Values are integers from 0 to ``cardinality - 2`` already; code c has row c + 1."""
+    """Values that are integers from 0 to ``cardinality - 2``; code c has row c + 1."""
 
     cardinality: int
 
@@ -115,11 +114,11 @@ class Codes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Encoding:
-    """A way to encode, as a person writes it: ``hash:ROWS``, ``vocabulary[:COUNT]``, ``codes:N``.
+    """An encoding, written ``hash:ROWS``, ``vocabulary[:COUNT]`` or ``codes:N``.
 
-    ``hash:100000`` hashes into 99,999 rows beside row 0. ``vocabulary:10`` gives a row to each
-    value that occurs at least 10 times in the training split. ``codes:957`` takes integers 0 to
-    956 as they are.
+    ``hash:100000`` hashes into 99,999 rows besides row 0. ``vocabulary:10`` has a row for each
+    value that occurs at least 10 times in the training split. ``codes:957`` takes integers 0 to 956
+    as they are.
     """
 
     kind: str
@@ -127,7 +126,7 @@ class Encoding:
 
     @classmethod
     def parse(cls, text: str) -> Encoding:
-        """Return the encoding written as ``text``; ConfigError if it is none."""
+        """Return the encoding written as ``text``; ConfigError if invalid."""
         kind, _, size = text.partition(":")
         number = int(size) if size.isascii() and size.isdigit() and len(size) < 20 else None
         if kind == "vocabulary" and (not size or number):
@@ -146,11 +145,11 @@ class Encoding:
 
     @property
     def counts(self) -> bool:
-        """Tell whether the training split has to be counted first."""
+        """Whether the training split must be counted first."""
         return self.kind == "vocabulary"
 
     def encoder(self, counted: Counter | None) -> Encoder:
-        """Return the encoder, made from the counts of the training split where it counts."""
+        """Return the encoder, from the training split's counts if needed."""
         if counted is not None:
             return counted.vocabulary(self.size)
         if self.kind == "hash":
@@ -159,10 +158,10 @@ class Encoding:
 
 
 class Counter:
-    """Counts distinct values in a stream, in 16 to 32 bytes for each.
+    """Counts distinct values of a stream, in 16 to 32 bytes each.
 
-    New counts wait until there are as many as are merged already, so that the cost of merging
-    stays proportional to the stream's length times the logarithm of the number of values.
+    New counts are merged when they are as many as the merged ones, so merging costs O(n log n) in
+    total.
     """
 
     def __init__(self) -> None:
@@ -184,7 +183,7 @@ class Counter:
     def vocabulary(self, least: int) -> Vocabulary:
         """Return the values counted at least ``least`` times, the most frequent in row 1.
 
-        Equally frequent values are ordered by their hash: the order in the stream does not matter.
+        Ties are ordered by hash, so the order of the stream does not matter.
         """
         self._merge()
         kept = self._counts >= least
@@ -207,8 +206,8 @@ class Counter:
 def group_numbers(values: pa.Array) -> npt.NDArray[np.int64]:
     """Return a number for each group, int64 [n]; missing values are group -1.
 
-    A plain non-negative integer of up to 18 digits stays itself; any other text becomes a negative
-    number (its hash), so the two never meet.
+    A plain non-negative integer of up to 18 digits is unchanged; other text becomes a negative
+    number (its hash).
     """
     indices, distinct = _distinct(values)
     plain = pc.match_substring_regex(distinct, "^(0|[1-9][0-9]{0,17})$")
@@ -247,16 +246,16 @@ def hash_text(texts: pa.Array) -> Words:
 
 
 def _by_distinct_value(values: pa.Array, row_of: Callable[[Words], Ids]) -> Ids:
-    """Return the table row of each value, looking up every distinct value once."""
+    """Return the table row of each value, with one lookup for each distinct value."""
     indices, distinct = _distinct(values)
     rows = np.append(np.where(_not_empty(distinct), row_of(hash_text(distinct)), 0), 0)
     return rows.astype(np.int32)[indices]
 
 
 def _distinct(values: pa.Array) -> tuple[npt.NDArray[np.int32], pa.Array]:
-    """Return for each value its index among the distinct texts (-1: missing), and those texts.
+    """Return each value's index among the distinct texts (-1: missing), and these texts.
 
-    Two of the texts are equal where the source writes one value in two ways.
+    Two texts are equal if the source spells one value in two ways.
     """
     if values.type != CODED or values.dictionary.null_count:
         values = pc.dictionary_encode(pc.cast(values, pa.string()))
@@ -264,7 +263,7 @@ def _distinct(values: pa.Array) -> tuple[npt.NDArray[np.int32], pa.Array]:
 
 
 def _canonical(texts: pa.Array) -> pa.Array:
-    """Return 12 for 12.0, as pandas writes integers where one is missing, and true for True."""
+    """Return 12 for 12.0 (pandas writes integers so if one is missing), and true for True."""
     if pc.any(pc.match_substring(texts, ".0")).as_py():
         texts = pc.replace_substring_regex(texts, r"^(-?[0-9]+)\.0+$", r"\1")
     words = pc.is_in(texts, pa.array(["True", "TRUE", "False", "FALSE"]))
@@ -272,7 +271,7 @@ def _canonical(texts: pa.Array) -> pa.Array:
 
 
 def _decoded(values: pa.Array) -> pa.Array:
-    """Return the values as text, the empty text as missing."""
+    """Return values as text; empty text is missing."""
     indices, distinct = _distinct(values)
     return pc.if_else(pc.equal(distinct, ""), None, distinct).take(
         pa.array(indices, mask=indices < 0)

@@ -1,4 +1,4 @@
-"""From any reader to a click log: split, count the vocabularies, encode, write."""
+"""From any reader to a click log: split, count vocabularies, encode, write."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Key = Callable[[Chunk, int], npt.NDArray[np.float64]]
 
 
 class SplitBy(StrEnum):
-    """How rows come into splits."""
+    """How rows are assigned to splits."""
 
     TIME = "time"
     """The last rows in time are tested on, those before them validated on."""
@@ -41,9 +41,9 @@ class SplitBy(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Split:
-    """What a person asked for.
+    """The requested split.
 
-    ``by`` None means files where sources are splits, else time where rows have one, else fraction.
+    ``by`` None means files if sources are splits, else time if rows have one, else fraction.
     ``valid`` and ``test`` are shares of all rows; 0 leaves a split empty.
     """
 
@@ -53,7 +53,7 @@ class Split:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raise ConfigError for shares that leave no training row, and for a negative seed."""
+        """Raise ConfigError for shares without training rows, and for a negative seed."""
         if self.valid < 0 or self.test < 0 or not self.valid + self.test < 1:
             raise ConfigError(
                 f"valid {self.valid} and test {self.test}: expected shares of at least 0 and"
@@ -64,7 +64,7 @@ class Split:
 
 
 class Splitter:
-    """Names the split of every row; ``expected`` are the splits that must occur."""
+    """Assigns rows to splits; ``expected`` are the splits that must have rows."""
 
     def __init__(
         self, by: SplitBy, expected: tuple[str, ...], code_of: Callable[[Chunk, int], Codes]
@@ -74,9 +74,9 @@ class Splitter:
         self._code_of = code_of
 
     def parts(self, chunk: Chunk, position: int) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
-        """Yield the splits that a chunk touches, each with the indices of its rows.
+        """Yield the splits of a chunk, each with the indices of its rows.
 
-        ``position`` is the number of rows in the chunks before this one.
+        ``position`` is the number of rows in earlier chunks.
         """
         codes = self._code_of(chunk, position)
         for code, split in enumerate(SPLITS):
@@ -86,9 +86,9 @@ class Splitter:
 
 
 def splitter(reader: Reader, split: Split, watch: Watch) -> Splitter:
-    """Return the splitter; a split by time reads the source once, to find where time divides.
+    """Return the splitter; a split by time reads the source once to find the boundaries.
 
-    Raises ConfigError for a split that the reader's rows cannot have.
+    Raises ConfigError for a split that the reader does not support.
     """
     by = split.by or _default(reader)
     if by is SplitBy.FILES:
@@ -129,7 +129,7 @@ def _by_files(reader: Reader) -> Splitter:
 
 
 def _by_bounds(by: SplitBy, split: Split, bounds: npt.NDArray[np.float64], key: Key) -> Splitter:
-    """Return a splitter by where the rows' keys lie among two bounds (a bound opens its split)."""
+    """Return a splitter that compares keys of rows with two bounds (inclusive lower bounds)."""
 
     def code_of(chunk: Chunk, position: int) -> Codes:
         return np.searchsorted(bounds, key(chunk, position), side="right").astype(np.uint8)
@@ -153,13 +153,13 @@ def _time(chunk: Chunk, position: int) -> npt.NDArray[np.float64]:
 
 
 def _ends(length: int, split: Split) -> tuple[int, int]:
-    """Return how many rows come before valid and before test."""
+    """Return the number of rows before valid and before test."""
     tested, validated = round(length * split.test), round(length * split.valid)
     return length - tested - validated, length - tested
 
 
 def _time_bounds(reader: Reader, split: Split, watch: Watch) -> npt.NDArray[np.float64]:
-    """Return the times at which valid and test begin: rows of one moment are never parted.
+    """Return the first times of valid and test; rows of equal time are never separated.
 
     Takes 8 bytes of memory per row.
     """
@@ -174,13 +174,13 @@ def _time_bounds(reader: Reader, split: Split, watch: Watch) -> npt.NDArray[np.f
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Encodings:
-    """What a person asked for instead of a reader's own encodings: for all features, for some."""
+    """Requested encodings that replace the reader's: for all features, or for some."""
 
     default: str | None = None
     of_feature: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, columns: tuple[Categorical, ...]) -> dict[str, Encoding]:
-        """Return the encoding of each column; ConfigError for a feature that is none of them."""
+        """Return the encoding of each column; ConfigError for an unknown feature."""
         names = [column.name for column in columns]
         for name in self.of_feature:
             if name not in names:
@@ -202,12 +202,12 @@ def prepare(
     replace: bool = False,
     watch: Watch = lambda phase, rows: None,
 ) -> ClickLog:
-    """Write what ``reader`` reads as a click log in ``directory`` and open it.
+    """Write the rows of ``reader`` as a click log in ``directory`` and open it.
 
-    The source is read once to write it, once more where a vocabulary is to be counted, and once
-    more to split it by time. ``watch`` hears of the rows done in each of these. Memory is bounded
-    by a chunk, the vocabularies (32 bytes per distinct value) and, where rows have to be brought
-    into order of time, 16 bytes per row. Raises DataError and ConfigError; then nothing is left.
+    The source is read once to write it, once more to count vocabularies, and once more to split it
+    by time. ``watch`` is called with the rows done in each. Memory is bounded by a chunk, the
+    vocabularies (32 bytes per distinct value) and, for sorting by time, 16 bytes per row. Raises
+    DataError and ConfigError, without leaving files.
     """
     check_free(Path(directory), replace=replace)
     split = split or Split()
@@ -247,7 +247,7 @@ def _positioned(reader: Reader, watch: Watch, phase: str) -> Iterator[tuple[Chun
 def _encoders(
     reader: Reader, chosen: Mapping[str, Encoding], parts: Splitter, watch: Watch
 ) -> dict[str, Encoder]:
-    """Return the encoder of each column, counting the training split where one needs it."""
+    """Return the encoder of each column, counting the training split if needed."""
     columns = reader.columns.categorical
     counters = {name: Counter() for name, encoding in chosen.items() if encoding.counts}
     if counters:
@@ -279,7 +279,7 @@ def _schema(reader: Reader, encoders: Mapping[str, Encoder]) -> Schema:
 
 
 def _encode(chunk: Chunk, position: int, reader: Reader, encoders: Mapping[str, Encoder]) -> Rows:
-    """Return a chunk as rows of the click log; without a group, each row is one of its own."""
+    """Return a chunk as rows of the click log; without a group, each row is its own group."""
     columns = []
     bags = {}
     for column, values in zip(reader.columns.categorical, chunk.categorical, strict=True):

@@ -1,4 +1,4 @@
-"""Rows of a click log in memory (or mapped into it): plain arrays, cut and gathered alike."""
+"""Rows of a click log as arrays, in memory or memory-mapped."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Positions = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bag:
-    """One multi-valued feature of N rows: row n holds ``values[offsets[n]:offsets[n + 1]]``.
+    """One multi-valued feature of N rows: row n is ``values[offsets[n]:offsets[n + 1]]``.
 
-    ``values`` is int32 [total], ``offsets`` int64 [N + 1], starting at 0 and never falling.
+    ``values`` is int32 [total], ``offsets`` int64 [N + 1], non-decreasing from 0.
     """
 
     values: npt.NDArray[np.int32]
@@ -25,7 +25,7 @@ class Bag:
         return len(self.offsets) - 1
 
     def take(self, positions: Positions) -> Bag:
-        """Return the bags at ``positions`` (int64 [n]), in that order, with offsets from 0."""
+        """Return the bags at ``positions`` (int64 [n]), in this order, with offsets from 0."""
         starts = self.offsets[positions]
         lengths = self.offsets[positions + 1] - starts
         offsets = np.zeros(len(positions) + 1, np.int64)
@@ -52,7 +52,7 @@ class Rows:
         return len(self.label)
 
     def take(self, positions: Positions) -> Rows:
-        """Return the rows at ``positions`` (int64 [n]), in that order."""
+        """Return the rows at ``positions`` (int64 [n]), in this order."""
         return Rows(
             label=self.label[positions],
             dense=self.dense[positions],

@@ -1,4 +1,4 @@
-"""What the columns of a click log are."""
+"""The columns of a click log."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .-]*")
 class SparseFeature:
     """A categorical feature and the size of its embedding table.
 
-    ``cardinality`` counts the rows of the table. Row 0 stands for a missing value and for one that
-    is out of the vocabulary; known values take the rows from 1 on.
+    ``cardinality`` is the number of rows. Row 0 is for missing and out-of-vocabulary values.
     """
 
     name: str
@@ -26,7 +25,7 @@ class SparseFeature:
     multi_valued: bool = False
 
     def __post_init__(self) -> None:
-        """Raise DataError for a name that cannot be part of a file's, or for an empty table."""
+        """Raise DataError for a name that is not a valid file name part, or an empty table."""
         if not _NAME.fullmatch(self.name):
             raise DataError(
                 f"feature {self.name!r}: expected a name of letters, digits, '_', '-', '.', ' '"
@@ -39,10 +38,10 @@ class SparseFeature:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Schema:
-    """The features of a click log; the order of ``sparse`` is the order of keys everywhere.
+    """The features of a click log; ``sparse`` determines the order of keys.
 
-    ``group`` names what the group column holds (a user, a request), or is None where rows belong
-    to no group; then every row is a group of its own.
+    ``group`` names the group column (a user, a request), or is None; then every row is its own
+    group.
     """
 
     dense: tuple[str, ...] = ()
@@ -50,7 +49,7 @@ class Schema:
     group: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise DataError if two features share a name or there are none at all."""
+        """Raise DataError for duplicate names or no features."""
         names = [*self.dense, *(feature.name for feature in self.sparse)]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -60,16 +59,16 @@ class Schema:
 
     @property
     def single_valued(self) -> tuple[SparseFeature, ...]:
-        """The sparse features with one id per row, in schema order: the columns of ``ids``."""
+        """The sparse features with one id per row, in order: the columns of ``ids``."""
         return tuple(feature for feature in self.sparse if not feature.multi_valued)
 
     @property
     def multi_valued(self) -> tuple[SparseFeature, ...]:
-        """The sparse features with a bag of ids per row, in schema order."""
+        """The sparse features with a bag of ids per row, in order."""
         return tuple(feature for feature in self.sparse if feature.multi_valued)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the schema as plain values, as stored in ``meta.json``."""
+        """Return the schema as JSON values, as in ``meta.json``."""
         return {
             "dense": list(self.dense),
             "sparse": [asdict(feature) for feature in self.sparse],
@@ -78,7 +77,7 @@ class Schema:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Schema:
-        """Return the schema that ``to_json`` described; KeyError or TypeError if it is none."""
+        """Return the schema of ``to_json``; KeyError or TypeError if invalid."""
         return cls(
             dense=tuple(value["dense"]),
             sparse=tuple(SparseFeature(**feature) for feature in value["sparse"]),

@@ -1,8 +1,8 @@
 """Windowed shuffles: seeded, seekable, the same on every platform.
 
 Row i of the stored order is sorted by ``i + U(0, width)``, so it moves by less than ``width``
-places. The draws are the raw 64-bit words of NumPy's counter-based Philox generator, which are the
-same for every platform and version and can be had for any i without those before it.
+positions. The draws are raw 64-bit words of NumPy's counter-based Philox generator, which are
+stable over platforms and versions and random-access.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _words(start: int, stop: int, seed: int) -> npt.NDArray[np.uint64]:
 
 @lru_cache(maxsize=8)  # as many as replicas are trained side by side, who ask in turn
 def _permutation(length: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return the full shuffle, read-only; kept, since a stream asks for it window by window."""
+    """Return the full shuffle, read-only; cached, since a stream requests it window by window."""
     rows = np.argsort(_words(0, length, seed), kind="stable")
     rows.flags.writeable = False
     return rows

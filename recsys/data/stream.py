@@ -1,4 +1,4 @@
-"""The training stream: (seed, shuffle width, position) alone decide every batch."""
+"""The training stream: every batch is determined by (seed, shuffle width, position)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _CHUNK_EXAMPLES = 1 << 15
 class Stream:
     """The batches of R replicas over one split, each replica with its own shuffle.
 
-    Epochs follow one another without a gap: a batch may hold the end of one and the beginning of
-    the next, and only the last batch of all can be short. Each epoch has a shuffle of its own.
+    Epochs are contiguous: a batch may contain the end of one and the start of the next, and only
+    the last batch may be short. Each epoch has its own shuffle.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Stream:
         self.batch_count = -(-self.examples // config.batch_size)
 
     def examples_of(self, number: int) -> int:
-        """Return how many examples a batch has, for each replica."""
+        """Return the number of examples of a batch, for each replica."""
         size = self._config.batch_size
         return min(size, self.examples - number * size)
 
@@ -116,12 +116,12 @@ class Batches:
         ]
 
     def same_rows(self, rows: np.ndarray, batch_size: int) -> Iterator[Batch]:
-        """Yield batches in which every replica sees the same ``rows`` (evaluation)."""
+        """Yield batches in which every replica has the same ``rows`` (evaluation)."""
         for first in range(0, len(rows), batch_size):
             yield self.of_same_rows(rows[first : first + batch_size])
 
     def of_same_rows(self, rows: np.ndarray) -> Batch:
-        """Return one batch in which every replica sees the same ``rows``."""
+        """Return one batch in which every replica has the same ``rows``."""
         return self._batch([self._log.rows.take(rows)] * self._replicas, 0, len(rows))
 
     def of_rows(self, rows: np.ndarray, sizes: Sequence[int]) -> Iterator[Batch]:

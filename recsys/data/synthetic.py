@@ -1,13 +1,13 @@
-"""Clicks with a planted truth: what the best possible model would score is known.
+"""Synthetic clicks with planted truth: the best possible log loss is known.
 
 Ids follow Zipf's law, dense features are uniform with variance 1, some features are bags. The
-log-odds of a click are not linear in any of them::
+log-odds of a click are::
 
     bias + sum of the ids' effects + mean effect of each bag + u_a . u_b (the first two ids)
          + sum of sin(2 x_d) / 2 over dense features + x_0 w_a (the first dense with the first id)
 
-so a model needs embeddings, their products, and a non-linear tower to come near. The label is a
-draw with that probability p, and the Bayes log loss is the mean of -(p ln p + (1 - p) ln(1 - p)).
+so a good model needs embeddings, their products, and a non-linear tower. The label is a draw with
+that probability p; the Bayes log loss is the mean of -(p ln p + (1 - p) ln(1 - p)).
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _MOST_ROWS = 10**10
 
 @dataclass(frozen=True)
 class Synthetic:
-    """A truth and its rows: any slice of rows can be had, always the same.
+    """A truth and its rows; any slice of rows can be generated, reproducibly.
 
-    ``cardinalities`` and ``bag_cardinalities`` count the ids that occur; tables have one row more,
-    row 0, which no row of the log uses. Ids have probability proportional to ``rank ** -zipf``.
-    A bag holds 1 to ``longest_bag`` ids.
+    ``cardinalities`` and ``bag_cardinalities`` are the numbers of ids; tables have one row more,
+    the unused row 0. Ids have probability proportional to ``rank ** -zipf``. A bag has 1 to
+    ``longest_bag`` ids.
     """
 
     rows: int = 100_000
@@ -75,7 +75,7 @@ class Synthetic:
 
     @property
     def traits(self) -> Traits:
-        """Rows are independent draws; their order serves as time."""
+        """Rows are independent; their order serves as time."""
         return Traits(in_time_order=True)
 
     @property
@@ -92,7 +92,7 @@ class Synthetic:
         return self.rows
 
     def chunks(self) -> Iterator[Chunk]:
-        """Yield the rows; the code of an id is the id less 1."""
+        """Yield the rows; the code of an id is the id minus 1."""
         for start in range(0, self.rows, _CHUNK_ROWS):
             rows, _ = self.generate(start, min(start + _CHUNK_ROWS, self.rows))
             bags = (
@@ -192,7 +192,7 @@ class Synthetic:
 
 
 def open_synthetic(request: Request) -> Synthetic:
-    """Return the default truth with the number of rows and the seed that are asked for."""
+    """Return the default truth with the requested number of rows and seed."""
     rows = Synthetic.rows if request.rows is None else request.rows
     seed = Synthetic.seed if request.seed is None else request.seed
     if not 1 <= rows <= _MOST_ROWS or not 0 <= seed < 2**64:
@@ -211,9 +211,9 @@ def write_synthetic(
     test: float = 0.1,
     replace: bool = False,
 ) -> ClickLog:
-    """Write a synthetic click log, the last shares of its rows as valid and test, and open it.
+    """Write a synthetic click log, its last rows as valid and test, and open it.
 
-    ``log.meta["bayes_log_loss"]`` is what the truth itself would score, in the mean over all rows.
+    ``log.meta["bayes_log_loss"]`` is the mean log loss of the truth over all rows.
     """
     shares = Split(by=SplitBy.TIME, valid=valid, test=test)
     return prepare(truth or Synthetic(), directory, split=shares, replace=replace)

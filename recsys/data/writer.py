@@ -1,10 +1,9 @@
-"""Writes a click log so that it is there whole or not at all.
+"""Writes a click log atomically.
 
-Rows arrive in chunks, in the order of their source, each chunk for one split. They are appended to
-arrays in a hidden directory beside the output, or beside what it links to; at the end they are
-brought into order (splits one after another, each by time where times were given), described,
-flushed to the disk, and renamed. A preparation that dies leaves only the hidden directory, which
-the next one removes.
+Rows arrive in chunks in source order, each chunk for one split. They are appended to arrays in a
+hidden directory beside the output (or its link target), then sorted (by split, then by time if
+given), described, flushed and renamed. An interrupted preparation leaves only the hidden directory,
+which the next one removes.
 """
 
 from __future__ import annotations
@@ -61,9 +60,9 @@ class ClickLogWriter:
     """
 
     def __init__(self, directory: Path | str, schema: Schema, *, replace: bool = False) -> None:
-        """Name the output; nothing is touched before the block is entered.
+        """Set the output; nothing changes before the block is entered.
 
-        Raises DataError if what is there cannot be replaced.
+        Raises DataError if the output cannot be replaced.
         """
         self._directory = Path(directory)
         self._schema = schema
@@ -80,10 +79,10 @@ class ClickLogWriter:
         self._last = (0, -np.inf)
 
     def __enter__(self) -> Self:
-        """Take the hidden directory and empty it of what a dead preparation left there.
+        """Create the hidden directory, empty.
 
-        Raises DataError if the output exists and may not be replaced, or if another preparation
-        is writing it.
+        Raises DataError if the output exists and must not be replaced, or if another preparation is
+        writing it.
         """
         try:
             self._partial.mkdir(parents=True, exist_ok=True)
@@ -118,9 +117,9 @@ class ClickLogWriter:
     def append(self, split: str, rows: Rows, time: npt.NDArray[np.float64] | None = None) -> None:
         """Add rows to ``split`` (train, valid, test), in any order of splits.
 
-        ``time`` (float64 [n], any unit) is given for all chunks or for none; with it, the rows of
-        a split are stored by time, equal times in order of arrival. Raises DataError for a label
-        outside {0, 1}, an id beyond its table, or a dense value that is not finite.
+        ``time`` (float64 [n], any unit) is given for all chunks or for none; with it, rows of a
+        split are sorted by time (stable). Raises DataError for a label outside {0, 1}, an id
+        outside its table, or a dense value that is not finite.
         """
         if self._timed not in (None, time is not None):
             raise ValueError("times are given for all chunks or for none")
@@ -140,9 +139,9 @@ class ClickLogWriter:
     def finish(
         self, meta: Mapping[str, Any] | None = None, *, expected: Sequence[str] = ("train",)
     ) -> ClickLog:
-        """Put the rows in order, describe them, rename the directory and open it.
+        """Sort the rows, write the description, rename the directory and open it.
 
-        Raises DataError if an ``expected`` split has no row, or if a split has but one label.
+        Raises DataError if an ``expected`` split has no row, or if a split has one label only.
         """
         self._check_splits(expected)
         stored = {name: array.close() for name, array in self._staged.items()}
@@ -157,12 +156,12 @@ class ClickLogWriter:
         return ClickLog.open(self._directory)
 
     def _clear(self) -> None:
-        """Remove the hidden directory, but never the only whole log there is."""
+        """Remove the hidden directory, unless it has the only complete log."""
         self._restore_replaced()
         remove(self._partial)
 
     def _restore_replaced(self) -> None:
-        """Bring back the log that was put aside if what was to replace it never took its place."""
+        """Restore the replaced log if the new one was not renamed."""
         aside = self._partial / _ASIDE
         if os.path.lexists(aside) and not os.path.lexists(self._place):
             aside.rename(self._place)
@@ -173,7 +172,7 @@ class ClickLogWriter:
         directory: Path,
         files: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]],
     ) -> dict[str, GrowingArray]:
-        """Open a growing array per file in a new directory, the first offsets written."""
+        """Open a growing array per file in a new directory, with the first offsets."""
         directory.mkdir()
         arrays = {
             name: stack.enter_context(GrowingArray(directory / name, dtype, row_shape))
@@ -191,7 +190,7 @@ class ClickLogWriter:
         return files
 
     def _columns(self, rows: Rows) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-        """Yield the file name and the data of each array, offsets running on from the last."""
+        """Yield the file name and the data of each array, with continued offsets."""
         yield "label.npy", rows.label
         yield "dense.npy", rows.dense
         yield "ids.npy", rows.ids
@@ -202,14 +201,14 @@ class ClickLogWriter:
             self._bag_ends[name] += int(bag.offsets[-1])
 
     def _watch_order(self, split: int, time: npt.NDArray[np.float64] | None) -> None:
-        """Note whether rows still arrive by (split, time)."""
+        """Record whether rows still arrive in order of (split, time)."""
         first, last = (0.0, 0.0) if time is None else (float(time[0]), float(time[-1]))
         sorted_within = time is None or bool(np.all(time[1:] >= time[:-1]))
         self._in_order &= sorted_within and self._last <= (split, first)
         self._last = (split, last)
 
     def _check_splits(self, expected: Sequence[str]) -> None:
-        """Raise DataError unless each expected split has rows, and both labels where it has."""
+        """Raise DataError unless each expected split has rows, with both labels."""
         for split in expected:
             if not self._rows_of_split[split]:
                 raise DataError(f"{self._directory}: split {split} has no row")
@@ -223,14 +222,14 @@ class ClickLogWriter:
                 )
 
     def _keep_order(self, stored: Mapping[str, StoredArray], log: Path) -> dict[str, StoredArray]:
-        """Make the staged arrays the log as they are."""
+        """Use the staged arrays as they are."""
         (self._partial / "staged").rename(log)
         for name in (_SPLIT_COLUMN, _TIME_COLUMN):
             (log / name).unlink()
         return {name: stored[name] for name in array_files(self._schema)}
 
     def _put_in_order(self, stored: Mapping[str, StoredArray], log: Path) -> dict[str, StoredArray]:
-        """Copy the staged rows into the log, split after split and by time."""
+        """Copy the staged rows into the log by split and time."""
         staged = {
             name: open_array(self._partial / "staged" / name, array)
             for name, array in stored.items()
@@ -243,7 +242,7 @@ class ClickLogWriter:
         return {name: array.close() for name, array in self._staged.items()}
 
     def _ordered(self, staged: Mapping[str, npt.NDArray[Any]]) -> Iterator[Positions]:
-        """Yield the staged positions in the order of the log, a chunk at a time."""
+        """Yield the staged positions in the order of the log, by chunk."""
         for split in range(len(SPLITS)):
             positions = np.flatnonzero(staged[_SPLIT_COLUMN] == split)
             if self._timed:
@@ -279,7 +278,7 @@ class ClickLogWriter:
 
 
 def check_free(directory: Path, *, replace: bool) -> None:
-    """Raise DataError if an output may not be written to ``directory``, or to what it links to.
+    """Raise DataError if an output must not be written to ``directory`` or its link target.
 
     An empty directory is free; a click log may be replaced; anything else is never removed.
     """
@@ -309,9 +308,9 @@ def _is_empty(directory: Path) -> bool:
 
 
 def _publish(log: Path, directory: Path, aside: Path) -> None:
-    """Rename ``log`` to ``directory``; a log that it replaces is put aside, to be removed.
+    """Rename ``log`` to ``directory``; a log that it replaces is moved to ``aside``.
 
-    If this is cut short between the two, the writer brings the old one back as it leaves.
+    If this is interrupted in between, the writer restores the old one.
     """
     if directory.exists() and not _is_empty(directory):
         directory.rename(aside)
@@ -329,7 +328,7 @@ def _sync_directory(directory: Path) -> None:
 
 
 def _check(rows: Rows, schema: Schema, place: str, before: int) -> None:
-    """Raise DataError for the first value that no row of the schema may have."""
+    """Raise DataError for the first value that is invalid for the schema."""
     bad = np.flatnonzero((rows.label != 0) & (rows.label != 1))
     if len(bad):
         found = rows.label[bad[0]]
@@ -359,7 +358,7 @@ def _check(rows: Rows, schema: Schema, place: str, before: int) -> None:
 
 
 def _beyond(ids: npt.NDArray[np.int32], cardinality: int) -> tuple[int, int] | None:
-    """Return where the first id beyond its table is, and the id; None if there is none."""
+    """Return the position and value of the first id outside its table, or None."""
     if len(ids) == 0 or (int(ids.min()) >= 0 and int(ids.max()) < cardinality):
         return None
     at = int(np.flatnonzero((ids < 0) | (ids >= cardinality))[0])

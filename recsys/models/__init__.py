@@ -1,1 +1,1 @@
-"""Dense models over embedded features."""
+"""Models over embedded features."""

@@ -1,4 +1,4 @@
-"""What a component is made of, whoever wrote its model."""
+"""The interface of a component, built-in or custom."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torchrec.modules.embedding_configs import EmbeddingBagConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
-    """What a built-in model is built from, besides its own options and its initial weights."""
+    """What a built-in model is built from, besides its options and initial weights."""
 
     sparse_features: int
     dense_features: int
@@ -26,28 +26,28 @@ SeedPath = tuple[int | str, ...]
 
 
 class Blueprint(Protocol):
-    """One component of a group of towers: the tables that it reads, and its dense part.
+    """One component of a group of towers: its tables and its dense part.
 
-    All components of a group have one blueprint; they differ in the seeds that they start from.
+    All components of a group share a blueprint and differ in their seeds.
     """
 
     @property
     def tables(self) -> Sequence[EmbeddingBagConfig]:
-        """The tables of one set, named within the set, reading features named as in the schema."""
+        """The tables of one set, named within the set, for features named as in the schema."""
         ...
 
     def initial_rows(self, path: SeedPath) -> Iterator[tuple[str, Tensor]]:
-        """Yield the tables of one set by name as they start, ``(rows, embedding_dim)`` on the CPU.
+        """Yield the initial rows of one set's tables by name, ``(rows, embedding_dim)`` on the CPU.
 
-        One after another: all of them together may be more than a process has room for.
+        One table at a time, because all together may exceed the memory.
         """
         ...
 
     def towers(self, paths: Sequence[SeedPath]) -> nn.Module:
-        """Return n dense parts in one module, tower i started from ``paths[i]``.
+        """Return n dense parts in one module, tower i initialised from ``paths[i]``.
 
-        It takes dense features ``(n, B, D)`` and the pooled rows of the tables side by side
-        ``(n, B, C)``, in the order of ``tables`` and of each table's features; it returns logits
-        ``(n, B, heads)``. The first dimension of everything in its ``state_dict`` is n.
+        Inputs are dense features ``(n, B, D)`` and the concatenated pooled rows ``(n, B, C)``, in
+        the order of ``tables`` and of each table's features; output is logits ``(n, B, heads)``.
+        The first dimension of every tensor in its ``state_dict`` is n.
         """
         ...

@@ -1,4 +1,4 @@
-"""DCNv2: crosses of features in low rank (Wang et al. 2020, arXiv 2008.13535)."""
+"""The built-in models MLP, DeepFM, DLRM and DCNv2, and the stacking of n copies of any network."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Weights = dict[str, Tensor]
 
 
 class Stacked(nn.Module):
-    """n networks that each take ``(B, D)`` and ``(B, C)``: together ``(n, B, D)``, ``(n, B, C)``.
+    """n networks run together: ``(n, B, D)`` and ``(n, B, C)`` to ``(n, B, heads)``.
 
-    One returns logits ``(B,)`` or ``(B, heads)``; together they return ``(n, B, heads)``. Weights
-    and buffers are stacked in tensors of their own with n as first dimension.
+    One network maps ``(B, D)`` and ``(B, C)`` to logits ``(B,)`` or ``(B, heads)``. Weights and
+    buffers are stacked with n as first dimension.
 
     Args:
-        networks: the n, alike in all but the values of weights and buffers; taken over.
-        vectorised: all run as one, through ``torch.func.vmap``; else one after another.
-        draws: where given, network i draws its random numbers (dropout) from path ``draws[i]`` and
-            from how many batches it was trained on, whatever its company. Not with ``vectorised``.
+        networks: n networks that differ only in the values of weights and buffers; taken over.
+        vectorised: run all as one through ``torch.func.vmap``; otherwise one after another.
+        draws: if given, network i draws random numbers (dropout) from path ``draws[i]`` and the
+        number of its training batches, independent of the other networks. Not with ``vectorised``.
     """
 
     batches_trained: Tensor | None
@@ -55,7 +55,7 @@ class Stacked(nn.Module):
         self.register_buffer("batches_trained", trained)
 
     def draw_apart(self, *path: int | str) -> None:
-        """Draw other random numbers than a module alike that trains on other examples."""
+        """Draw other random numbers than an equal module that trains on other examples."""
         if self._draws is not None:
             self._draws = [(*draws, *path) for draws in self._draws]
 
@@ -68,7 +68,7 @@ class Stacked(nn.Module):
         return logits if logits.dim() == 3 else logits.unsqueeze(-1)
 
     def apart(self) -> list[nn.Module]:
-        """Return copies of the n networks, each with weights of its own and alone in them."""
+        """Return copies of the n networks with separate weights."""
         stacked = dict(self.frame.named_parameters()) | dict(self.frame.named_buffers())
         count = len(next(iter(stacked.values())))
         networks = []
@@ -120,7 +120,7 @@ class Stacked(nn.Module):
         return torch.stack(logits), together
 
     def _hold(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put stacked tensors, by their first names, into their places in the frame."""
+        """Put stacked tensors into the frame, by their first names."""
         for place, name in self._places.items():
             if name in tensors:
                 owner, _, leaf = place.rpartition(".")
@@ -135,9 +135,9 @@ class Stacked(nn.Module):
 
 
 def _places(module: nn.Module) -> dict[str, str]:
-    """Return each place that holds a parameter or buffer, with the tensor's first name.
+    """Return each place of a parameter or buffer, with the tensor's first name.
 
-    A tensor tied to several modules has as many places, a module shared by several has one.
+    A tied tensor has several places, a shared module has one.
     """
     names: dict[int, str] = {}
     places: dict[str, str] = {}
@@ -176,13 +176,11 @@ class MLP(nn.Module):
 class DeepFM(nn.Module):
     """First-order weights, dot products of all pairs of fields, and a tower over all vectors.
 
-    The paper keeps first-order weights in a table one column wide. Here a row's last column is
-    its first-order weight and the others are its vector, so that one lookup a feature serves all
-    three parts; a second table would double the lookups, and FBGEMM would make it four columns
-    wide. A multi-valued feature is one field, its rows pooled as the tables pool them. Dense
-    feature j takes part with learned rows of its own, scaled by its value.
-
-    Two heads share the first and second order; each has an output of the tower to itself.
+    The paper has first-order weights in a table of width 1. Here the last column of a row is its
+    first-order weight, so one lookup serves all three parts; a second table would double the
+    lookups and have width 4 in FBGEMM. A multi-valued feature is one field with pooled rows. Dense
+    feature j has learned rows, scaled by its value. Two heads share the first and second order, and
+    have separate outputs of the tower.
 
     ``dense`` is ``(n, B, D)``, ``embedded`` ``(n, B, T x E)``; returns logits ``(n, B, heads)``.
     """
@@ -220,11 +218,10 @@ class DeepFM(nn.Module):
 
 
 class DLRM(nn.Module):
-    """A bottom tower embeds the dense features; all pairs of vectors meet in a dot product.
+    """A bottom tower embeds dense features; a top tower reads dot products of all pairs of vectors.
 
     ``dense`` is ``(n, B, D)``, ``embedded`` ``(n, B, T x E)``; returns logits ``(n, B, heads)``.
-    Without dense features there is no bottom tower, and the pairs of embedded features alone
-    (beside the vectors' own values) feed the top tower.
+    Without dense features there is no bottom tower.
     """
 
     def __init__(
@@ -266,10 +263,10 @@ class DLRM(nn.Module):
 
 
 class StackedCross(nn.Module):
-    """n low-rank cross layers side by side: ``x0 * (U V^T x + b) + x``.
+    """n low-rank cross layers: ``x0 * (U V^T x + b) + x``.
 
-    ``x0`` and ``x`` are ``(n, B, features)``, and so is the result; U and V are
-    ``(features, rank)`` for each of the n. Wang et al. 2020, equation 2.
+    ``x0``, ``x`` and the result are ``(n, B, features)``; U and V are ``(features, rank)`` each.
+    Wang et al. 2020, equation 2.
     """
 
     def __init__(self, features: int, rank: int, generators: Sequence[torch.Generator]) -> None:
@@ -282,10 +279,10 @@ class StackedCross(nn.Module):
 
 
 class DCNv2(nn.Module):
-    """Cross layers over all features, before a tower (stacked) or beside one (parallel).
+    """Cross layers before a tower (stacked) or in parallel with one.
 
-    Stacked, the tower reads the last cross and gives the logits. Parallel, it reads the features,
-    and one affine map reads its last hidden layer beside the last cross (figure 1 of the paper).
+    Stacked, the tower reads the last cross and returns the logits. Parallel, it reads the features,
+    and a linear layer reads its last hidden layer and the last cross (figure 1 of the paper).
 
     ``dense`` is ``(n, B, D)``, ``embedded`` ``(n, B, T x E)``; returns logits ``(n, B, heads)``.
     """

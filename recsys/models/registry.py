@@ -1,4 +1,4 @@
-"""Models by the name that an experiment gives them."""
+"""Models by name."""
 
 from __future__ import annotations
 
@@ -33,12 +33,10 @@ _POOLING = {"mean": PoolingType.MEAN, "sum": PoolingType.SUM}
 
 
 def blueprints(groups: Sequence[Group], model: ModelConfig, schema: Schema) -> dict[str, Blueprint]:
-    """Return what the components of each group are made of, by the group's name.
-
-    A user's own model is tried out on the way: this is how to refuse one before anything starts.
+    """Return each group's blueprint by name. A custom model is tested on the way.
 
     Raises:
-        ConfigError: the model is a user's own and cannot be used.
+        ConfigError: a custom model cannot be used.
     """
     return {group.name: _blueprint(group, model, schema) for group in groups}
 
@@ -51,7 +49,7 @@ def _blueprint(group: Group, model: ModelConfig, schema: Schema) -> Blueprint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _BuiltIn:
-    """A model of this package: a table for each feature, all of one width."""
+    """A built-in model: a table for each feature, all of one width."""
 
     config: BuiltInConfig
     schema: Schema

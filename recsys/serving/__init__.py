@@ -1,1 +1,1 @@
-"""What answers requests: its weights, the program made of them, and the loader of that program."""
+"""Serving: weights, exported programs and their loader."""

@@ -1,10 +1,9 @@
-"""Exported programs on disk, without a pickle and without code.
+"""Exported programs on disk, without pickle and without code.
 
 ``torch.export.load`` unpickles sample inputs and custom objects, loads compiled libraries,
-evaluates the sizes of tensors as Python and calls whatever function a node names. Here a program
-holds raw tensors and a graph, and every string of the graph has to be one that a model needs,
-before PyTorch loads it. PyTorch's own reader reads what is checked, so that both see the same
-bytes.
+evaluates sizes of tensors as Python and calls any function that a node names. Here a program has
+raw tensors and a graph, and every string of the graph must be one that a model needs, before
+PyTorch loads it. PyTorch's own reader reads the checked bytes.
 """
 
 from __future__ import annotations
@@ -69,10 +68,10 @@ _SOURCES = (
 
 
 def write_program(program: ExportedProgram, path: Path, *, model: str) -> None:
-    """Write a program without what serving does not need: samples, guards and source lines.
+    """Write a program without samples, guards and source lines.
 
     Raises:
-        ConfigError: the model needs more than PyTorch's own operations.
+        ConfigError: the model needs more than PyTorch's operations.
     """
     program.example_inputs = None
     program._guards_code = []
@@ -93,12 +92,10 @@ def read_program(path: Path, *, made_with: object) -> ExportedProgram:
 
     Args:
         path: of the file.
-        made_with: the version of PyTorch that wrote it, for the message where this one cannot read
-            it.
+        made_with: the PyTorch version that wrote it, for the error message.
 
     Raises:
-        DataError: it holds something else than raw tensors and PyTorch operations, or cannot be
-            read.
+        DataError: it has more than raw tensors and PyTorch operations, or cannot be read.
     """
     _check(path)
     try:
@@ -129,7 +126,7 @@ def _check(path: Path) -> None:
 
 
 def _check_words(key: str, value: Any) -> None:
-    """Refuse any string of a graph that is more than a name or an operation on tensors."""
+    """Raise for any string of a graph that is not a name or an operation on tensors."""
     if isinstance(value, dict):
         for name, each in value.items():
             _check_words("", name)

@@ -1,4 +1,4 @@
-"""Write the served part of an arm as a ``torch.export`` program that needs PyTorch alone."""
+"""Writes the served part of an arm as a ``torch.export`` program that needs only PyTorch."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _TRIED = (1, 7)
 
 
 def check_place(place: Path) -> None:
-    """Refuse a directory that holds something else than an export, or cannot be replaced.
+    """Raise if a directory is not an export, or cannot be replaced.
 
     Raises:
-        DataError: it does; what is there is left as it is.
+        DataError: so it is; nothing is changed.
     """
     place = replaceable(place)
     if not place.exists() or (place / DESCRIPTION).exists():
@@ -48,13 +48,13 @@ def export(
     libraries: dict[str, str],
     check: Callable[[Path], None] = lambda _: None,
 ) -> Description:
-    """Write one replica's served part to a directory, or behind a link, whole or not at all.
+    """Write one replica's served part to a directory atomically, replacing an earlier export.
 
-    An export that is there already is replaced. ``trial`` and ``libraries`` are for the record.
-    ``check`` sees the finished directory before it takes its place, and may refuse it.
+    ``trial`` and ``libraries`` are recorded. ``check`` gets the finished directory before the
+    rename, and may raise.
 
     Raises:
-        DataError: the directory holds something else.
+        DataError: the directory is not an export.
         ConfigError: the model cannot be exported.
     """
     check_place(place)
@@ -80,10 +80,10 @@ def export(
 
 
 def exported(arm: Arm) -> ExportedProgram:
-    """Return one replica's served part as a program of any batch size.
+    """Return one replica's served part as a program for any batch size.
 
     Raises:
-        ConfigError: the model's own code cannot be exported, or not at every batch size.
+        ConfigError: the custom model cannot be exported, or not for every batch size.
     """
     program = Program(arm)
     size = Dim("examples")
@@ -108,7 +108,7 @@ def exported(arm: Arm) -> ExportedProgram:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep PyTorch from printing the graph of what it cannot export: the error says which line."""
+    """Suppress PyTorch's output about graphs that cannot be exported."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -119,7 +119,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _compare(arm: Arm, program: Program, traced: ExportedProgram) -> None:
-    """Raise ValueError if the trace holds for the traced batch alone."""
+    """Raise ValueError if the trace is valid for the traced batch only."""
     again = traced.module(check_guards=False)
     for examples in _TRIED:
         example = _example(arm, examples)
@@ -128,9 +128,9 @@ def _compare(arm: Arm, program: Program, traced: ExportedProgram) -> None:
 
 
 def _example(arm: Arm, examples: int) -> tuple[torch.Tensor, torch.Tensor, tuple[Bag, ...]]:
-    """Return random inputs of ``Program``; bag feature i has i + 2 ids an example.
+    """Return random inputs of ``Program``; bag feature i has i + 2 ids per example.
 
-    No tensor is there twice: a trace would take two inputs that are one tensor for one input.
+    All tensors are distinct, because a trace would merge equal inputs.
     """
     schema = arm.schema
     generator = torch.Generator().manual_seed(examples)

@@ -1,4 +1,4 @@
-"""Load an exported program and ask it. PyTorch is all that this needs.
+"""Loads and calls an exported program. Needs only PyTorch.
 
 Example::
 
@@ -34,7 +34,7 @@ _VERSION = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableRead:
-    """A table, and the features that read it: a row for each id."""
+    """A table, and the features that read it."""
 
     features: tuple[str, ...]
     rows: int
@@ -43,10 +43,10 @@ class TableRead:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Description:
-    """What ``program.json`` says.
+    """The content of ``program.json``.
 
-    ``schema`` names the inputs and their order; an id is at least 0 and below its feature's
-    cardinality, and 0 stands for a missing or unknown value.
+    ``schema`` has the inputs in order; an id is in [0, cardinality), 0 for a missing or unknown
+    value.
     """
 
     schema: Schema
@@ -62,7 +62,7 @@ class Description:
 
     @property
     def title(self) -> str:
-        """The arm in a few words."""
+        """A short title of the arm."""
         words = [str(self.arm.get("kind")), str(self.arm.get("activation"))]
         if self.arm.get("components") != 1:
             words.append(f"K={self.arm.get('components')}")
@@ -79,7 +79,7 @@ class Description:
         """Return the description in a directory.
 
         Raises:
-            DataError: there is none, or not of this version.
+            DataError: it is missing or of another version.
         """
         path = place / DESCRIPTION
         told = read_json(path, hint="; soloist export writes it")
@@ -103,7 +103,7 @@ Bag = tuple[Tensor, Tensor]
 
 
 class ServedModel:
-    """An exported program that can be called, and ``description``: what it takes."""
+    """A callable exported program, with ``description`` of its inputs."""
 
     def __init__(self, description: Description, program: Callable[..., Tensor]) -> None:
         self.description = description
@@ -115,13 +115,14 @@ class ServedModel:
         """Return the probabilities of B examples, ``(B,)`` float32.
 
         Args:
-            dense: float32 ``(B, D)``, in the order of the schema; ``(B, 0)`` where it has none.
-            sparse: by feature, integers. A single-valued feature has its ids, ``(B,)``. A
-                multi-valued one has a pair: the ids of all examples one after another, ``(n,)``,
-                and where each example's begin, ``(B,)``; the first at 0.
+            dense: float32 ``(B, D)``, in the order of the schema; ``(B, 0)`` without dense
+            features.
+            sparse: integers by feature. A single-valued feature has ids ``(B,)``. A multi-valued
+            one has a pair: the concatenated ids ``(n,)``, and the start of each example's ids
+            ``(B,)``, the first at 0.
 
         Raises:
-            ValueError: a feature is missing, of another shape, or has an id beyond its table.
+            ValueError: a feature is missing, has a wrong shape, or an id outside its table.
         """
         schema = self.description.schema
         if dense.dim() != 2 or dense.shape[1] != len(schema.dense):
@@ -138,7 +139,7 @@ class ServedModel:
             return self._program(dense.float(), self._ids(sparse, examples), bags)
 
     def _ids(self, sparse: Mapping[str, Tensor | Bag], examples: int) -> Tensor:
-        """Return the ids of the single-valued features side by side, int64 ``(B, T)``."""
+        """Return the ids of all single-valued features, int64 ``(B, T)``."""
         columns = []
         for each in self.description.schema.single_valued:
             column = sparse[each.name]
@@ -163,8 +164,8 @@ def load(path: Path | str) -> ServedModel:
     """Return the program that ``soloist export`` wrote to a directory.
 
     Raises:
-        DataError: there is none, it is not what was written, it holds something else than PyTorch
-            operations and raw tensors, or this PyTorch cannot read it.
+        DataError: it is missing or damaged, has more than PyTorch operations and raw tensors, or
+        this PyTorch cannot read it.
     """
     place = Path(path)
     description = Description.read(place)
@@ -176,7 +177,7 @@ def load(path: Path | str) -> ServedModel:
 
 
 def _bag(name: str, found: Tensor | Bag, examples: int, cardinality: int) -> Bag:
-    """Return a multi-valued feature's ids and starts as int64, once they fit together."""
+    """Return a multi-valued feature's ids and starts as int64, validated."""
     if isinstance(found, Tensor) or len(found) != 2:
         raise ValueError(f"{name}: found {_size(found)}, expected a pair: ids, starts")
     ids, starts = (each.to(torch.int64) for each in found)

@@ -1,4 +1,4 @@
-"""The served part of an arm in PyTorch operations alone, so that it can be exported."""
+"""The served part of an arm in PyTorch operations only, for export."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _MODES = {PoolingType.SUM: "sum", PoolingType.MEAN: "mean"}
 
 
 class Program(nn.Module):
-    """Probabilities ``(B,)`` of the served part of one replica, from copies of its weights.
+    """Probabilities ``(B,)`` of the served part of one replica, with a copy of its weights.
 
-    Inputs, in the order of the schema: dense features ``(B, D)`` float32, ids of the single-valued
+    Inputs, in the order of the schema: dense features ``(B, D)`` float32, ids of single-valued
     features ``(B, T)`` int64, and a ``Bag`` for each multi-valued feature.
     """
 
@@ -51,7 +51,7 @@ class Program(nn.Module):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Read:
-    """A table that is read by a feature."""
+    """A table read by a feature."""
 
     columns: range
     """Where its columns belong in what comes out"""
@@ -88,9 +88,9 @@ class _Lookup(nn.Module):
 
 
 class _TablesOfAWidth(nn.Module):
-    """Tables under one another, so that all single-valued features are read by one operation.
+    """Concatenated tables, read with one operation for all single-valued features.
 
-    Returns pieces ``(B, ·)``; ``starts`` tells in which column each belongs.
+    Returns pieces ``(B, ·)``; ``starts`` has the first column of each.
     """
 
     features: Tensor
@@ -120,7 +120,7 @@ class _TablesOfAWidth(nn.Module):
 
 
 def _runs(columns: Sequence[range]) -> list[range]:
-    """Return ranges that follow one another without a gap as one."""
+    """Merge adjacent ranges."""
     runs: list[range] = []
     for one in columns:
         if runs and runs[-1].stop == one.start:
@@ -143,7 +143,7 @@ class _InTurn(nn.Module):
 
 
 def _reads(tables: Sequence[EmbeddingBagConfig], schema: Schema) -> list[_Read]:
-    """Return who reads what, in the order of the tables and of each table's features."""
+    """Return all (table, feature) reads, in the order of tables and of each table's features."""
     singles = [feature.name for feature in schema.single_valued]
     bags = [feature.name for feature in schema.multi_valued]
     first_rows = dict.fromkeys((table.embedding_dim for table in tables), 0)

@@ -1,4 +1,4 @@
-"""What it takes several served models to answer the same requests, in turns."""
+"""Interleaved latency measurement of several served models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from recsys.serving.loader import Bag, Description, ServedModel
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What a served model is asked about B examples."""
+    """A request for B examples."""
 
     dense: Tensor
     """float32 ``(B, D)``"""
@@ -47,7 +47,7 @@ _WARM_UP = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServingCost:
-    """One model at one batch size, and its ratio to the first model on the same requests."""
+    """One model at one batch size, with its ratio to the first model on the same requests."""
 
     batch_size: int
     p50_us: float
@@ -72,11 +72,10 @@ def side_by_side(
     batch_size: int,
     requests: int,
 ) -> list[ServingCost]:
-    """Let models answer requests of ``batch_size`` examples in turns, and return what each took.
+    """Measure the latency of each model on the same requests, interleaved.
 
-    The examples are drawn from ``rows`` of the log with a fixed seed. Every model answers each
-    request, who comes first going round; the first 20 requests warm caches and do not count. A
-    time is from the features in host memory to the probabilities.
+    Examples are drawn from ``rows`` of the log with a fixed seed. The first model rotates, and the
+    first 20 requests are warm-up. A time is from features in host memory to probabilities.
     """
     counters = [LookupCounter() for _ in models]
     tables = [_tables(model.description) for model in models]
@@ -97,7 +96,7 @@ def side_by_side(
 def _answer_in_turns(
     models: Sequence[ServedModel], batch: Batch, log: ClickLog, *, first: int
 ) -> list[float]:
-    """Return the seconds that each model takes for one request."""
+    """Return the seconds of each model for one request."""
     request = request_of(batch, log.schema)
     took = [0.0] * len(models)
     for turn in range(len(models)):
@@ -131,7 +130,7 @@ def _cost(
 
 
 def _tables(description: Description) -> list[EmbeddingBagConfig]:
-    """Return what a program reads, with keys as batches of one replica have them."""
+    """Return the tables of a program, with feature keys of one replica's batches."""
     return [
         EmbeddingBagConfig(
             name=f"table {number}",

@@ -1,4 +1,4 @@
-"""The weights of what one replica serves, and the module that they make again."""
+"""The served weights of one replica, and the module rebuilt from them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _VERSION = 2
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServedWeights:
-    """The served towers of one replica and the tables that they read, on the CPU."""
+    """The served towers and tables of one replica, on the CPU."""
 
     schema: Schema
     tables: Mapping[str, Tensor]
@@ -40,7 +40,7 @@ class ServedWeights:
 
 
 def write_weights(place: Path, weights: ServedWeights) -> None:
-    """Write weights into a directory that nobody reads yet; ``weights.json`` last."""
+    """Write weights into a new directory; ``weights.json`` last."""
     path = place / WEIGHTS
     tensors = {f"tables/{name}": tensor for name, tensor in weights.tables.items()}
     tensors |= {f"towers/{name}": tensor for name, tensor in weights.towers.items()}
@@ -55,7 +55,7 @@ def write_weights(place: Path, weights: ServedWeights) -> None:
 
 
 def has_weights(place: Path) -> bool:
-    """Tell whether a directory has weights."""
+    """Return whether a directory has weights."""
     return (place / WEIGHTS_META).exists()
 
 
@@ -63,7 +63,7 @@ def read_weights(place: Path) -> ServedWeights:
     """Return the weights in a directory.
 
     Raises:
-        DataError: there are none, or they are not what was written.
+        DataError: they are missing or damaged.
     """
     described, path = place / WEIGHTS_META, place / WEIGHTS
     meta = read_json(
@@ -103,13 +103,13 @@ def weights_of(part: Arm, replica: int) -> ServedWeights:
 
 
 def rebuilt(weights: ServedWeights, config: ArmConfig, model: ModelConfig, seeds: Seeds) -> Arm:
-    """Return the served part that weights were taken from, one replica of it, on the CPU.
+    """Return the served part of one replica from its weights, on the CPU.
 
-    Its tables are an unsharded ``EmbeddingBagCollection``: it answers, it does not train.
+    Its tables are an unsharded ``EmbeddingBagCollection``, for inference only.
 
     Raises:
-        DataError: the weights are not those of this arm and model.
-        ConfigError: the model is a user's own and cannot be used.
+        DataError: the weights are not of this arm and model.
+        ConfigError: a custom model cannot be used.
     """
     group = served_group(config, config.layout(model.embedding_dim))
     rows = sum(each.numel() for each in weights.tables.values())

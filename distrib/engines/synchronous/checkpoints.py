@@ -1,11 +1,10 @@
 """Checkpoints: written by torch.distributed.checkpoint (DCP), with checksums of every file.
 
 A checkpoint is a folder ``checkpoint_*`` of a run: a safetensors file of each rank,
-``progress.json`` (what the first rank knows besides the model), and from each rank
-``manifest-RANK.json`` with the checksums of the files that it wrote. It is whole if all manifests
-are there and every file is what they say. It holds tables, towers and optimiser state under names
-that do not tell how they were sharded, so that any number of ranks, and any sharding, can go on
-from it. No file holds a pickle.
+``progress.json`` (the first rank's state besides the model), and ``manifest-RANK.json`` from each
+rank with the checksums of its files. It is complete if all manifests exist and match. Tables,
+towers and optimizer state have names that do not depend on the sharding, so any number of ranks and
+any sharding can resume from it. No file is a pickle.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """What a rank vouches for."""
+    """The files of one rank."""
 
     format: int
     training: str
@@ -64,7 +63,7 @@ class Manifest:
 
 
 class Writer(HuggingFaceStorageWriter):
-    """DCP's writer of safetensors, for tables of which one rank has several parts too."""
+    """DCP's safetensors writer, also for tables with several shards on one rank."""
 
     def _split_by_storage_plan(
         self, storage_plan: dict[str, int] | None, items: list[WriteItem]
@@ -79,7 +78,7 @@ class Writer(HuggingFaceStorageWriter):
 
 
 def write(place: Path, sharded: ShardedArm, progress: MetricsState, training: str) -> None:
-    """Write this rank's part of a checkpoint into a folder, its own or one that all ranks share."""
+    """Write this rank's part of a checkpoint into a folder, its own or shared by all ranks."""
     # Plain tensors may share memory, which safetensors refuses.
     state = {
         name: value if isinstance(value, ShardedTensor) else value.clone()
@@ -105,12 +104,12 @@ def write(place: Path, sharded: ShardedArm, progress: MetricsState, training: st
 def newest(
     run: Path, training: str, *, bring: Callable[[Path], None] = lambda _: None
 ) -> Path | None:
-    """Return the newest whole checkpoint of a run, None where there is none.
+    """Return the newest complete checkpoint of a run, or None.
 
-    ``bring`` has all files of a checkpoint here, of which the first manifest is.
+    ``bring`` downloads all files of a checkpoint, given its first manifest.
 
     Raises:
-        DataError: it is of another training, or was written by another version of this format.
+        DataError: it is of another training, or of another version of this format.
     """
     for place in newest_first(run):
         bring(place)
@@ -124,7 +123,7 @@ def newest(
 
 
 def newest_first(run: Path) -> list[Path]:
-    """Return the checkpoints of a run, but for those without a first manifest."""
+    """Return the checkpoints of a run that have a first manifest."""
     manifests = {}
     for place in filter(Path.is_dir, run.glob(NAMES)):
         try:
@@ -139,14 +138,14 @@ def newest_first(run: Path) -> list[Path]:
 
 
 class Damaged(DataError):
-    """A checkpoint is not what was written."""
+    """A checkpoint was modified or damaged."""
 
 
 def check(place: Path, training: str) -> None:
-    """Refuse a checkpoint that cannot be gone on from.
+    """Raise unless a checkpoint can be resumed from.
 
     Raises:
-        Damaged: a file is missing, cut short or changed.
+        Damaged: a file is missing, truncated or modified.
         DataError: it is of another training, or of another format.
     """
     first = _read_manifest(place, 0)
@@ -166,15 +165,15 @@ def check(place: Path, training: str) -> None:
 
 
 def ranks_of(place: Path) -> int:
-    """Return how many ranks wrote a checkpoint."""
+    """Return the number of ranks that wrote a checkpoint."""
     return _read_manifest(place, 0).ranks
 
 
 def read_progress(place: Path) -> MetricsState:
-    """Return what the first rank knew.
+    """Return the first rank's state.
 
     Raises:
-        DataError: it is not what this version writes.
+        DataError: it has another format.
     """
     path = place / _PROGRESS
     with expecting("what a rank knows", path):
@@ -182,7 +181,7 @@ def read_progress(place: Path) -> MetricsState:
 
 
 def read(place: Path, sharded: ShardedArm, batches: int) -> None:
-    """Read this rank's part of a checkpoint; all ranks have to read it together."""
+    """Read this rank's part of a checkpoint; a collective operation."""
     sharded.prepare_optimizers()
     known = HuggingFaceStorageReader(str(place)).read_metadata().state_dict_metadata
     # A parameter that has had no gradient yet has no state, and then none was written.
@@ -197,10 +196,10 @@ def read(place: Path, sharded: ShardedArm, batches: int) -> None:
 
 
 def read_arm(place: Path, arm: Arm) -> None:
-    """Read the model of a checkpoint into an arm of one process, without its optimiser state.
+    """Read the model of a checkpoint into an arm of one process, without optimizer state.
 
     Raises:
-        DataError: the checkpoint is of other tables or towers.
+        DataError: the checkpoint has other tables or towers.
     """
     bags = arm.embeddings.embedding_bags
     state: dict[str, Tensor] = {
@@ -233,7 +232,7 @@ def tower_key(name: str) -> str:
 
 
 def _state(sharded: ShardedArm) -> dict[str, Distributed]:
-    """Return all tensors of a training by name; they are its own memory."""
+    """Return all tensors of a training by name, not copied."""
     state: dict[str, Distributed] = {}
     for name, table in sharded.tables.items():
         state[table_key(name)] = table.weight

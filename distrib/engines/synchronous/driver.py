@@ -61,7 +61,7 @@ _RAY_TRAIN = {
 
 
 class Fit:
-    """One call of Ray Train, in a thread: here the main thread tells progress, and can stop it."""
+    """One call of Ray Train, in a thread; the main thread reports progress and can stop it."""
 
     def __init__(self, job: Job, resources: Resources, on_progress: Told) -> None:
         self._job = job
@@ -76,7 +76,7 @@ class Fit:
         """Return when the training is done.
 
         Raises:
-            TrialFailed: it cannot be done.
+            TrialFailed: training failed.
         """
         for name, value in _RAY_TRAIN.items():
             os.environ.setdefault(name, value)
@@ -104,7 +104,7 @@ class Fit:
             self._on_progress(new)
 
     def _end(self, thread: threading.Thread) -> None:
-        """Leave no rank behind, whatever ended this."""
+        """Stop all ranks, for any reason of the end."""
         if thread.is_alive():
             self._controller = self._controller or ray.get(self._job.board.news.remote()).controller
         if thread.is_alive() and self._controller is not None:
@@ -159,19 +159,19 @@ def train(
     on_progress: Told = lambda _: None,
     directory: Path | str | None = None,
 ) -> list[TrialResult]:
-    """Train replicas side by side, on ranks that train every batch together.
+    """Train replicas side by side, on ranks that share every batch.
 
-    Checkpoints and scalars go to ``runs/NAME`` in ``engine.storage`` or else ``directory``, NAME
-    being that of the trials; where a whole checkpoint is there, training goes on from it.
+    Checkpoints and scalars go to ``runs/NAME`` in ``engine.storage`` or ``directory``; training
+    resumes from a complete checkpoint there.
 
     Args:
         log: the click log; ranks open it by its path.
         trials: replicas of one recipe.
-        on_progress: called with examples trained; what is trained again is told again.
+        on_progress: called with examples trained, including those trained again.
         directory: a path that all nodes reach, or a URI; None: a temporary directory.
 
     Raises:
-        ConfigError: the trials differ in more than their seeds, or what is asked for cannot work.
+        ConfigError: the trials differ in more than their seeds, or the configuration cannot work.
         DataError: a checkpoint is of another training.
         TrialFailed: a replica diverged, or more ranks were lost than ``max_failures``.
     """
@@ -200,7 +200,7 @@ def train(
 def _fit(
     place: str, log: ClickLog, trials: Sequence[Trial], resources: Resources, on_progress: Told
 ) -> None:
-    """Have ranks train to the end."""
+    """Run the ranks to the end of the training."""
     engine = trials[0].recipe.engine
     assert isinstance(engine, SyncEngine)
     # On this node, whose loss ends the training anyway: Ray would put it on any, spot or not.
@@ -224,15 +224,15 @@ def _fit(
 
 
 def _of_trackers(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what MLflow asks the environment, which Ray hands on to no process on other nodes."""
+    """Return MLflow's environment variables, which Ray does not pass to other nodes."""
     return {name: value for name, value in environment.items() if name.startswith("MLFLOW_")}
 
 
 def refuse(recipe: Recipe, log: ClickLog, trials: Sequence[Trial], device: torch.device) -> None:
-    """Refuse, before any rank starts, what cannot work with any number of ranks asked for.
+    """Raise, before any rank starts, if the configuration cannot work with any number of ranks.
 
     Raises:
-        ConfigError: says what was found and what would work.
+        ConfigError: names what was found and expected.
     """
     assert isinstance(recipe.engine, SyncEngine)
     refuse_unavailable(recipe, device)
@@ -255,10 +255,10 @@ def refuse(recipe: Recipe, log: ClickLog, trials: Sequence[Trial], device: torch
 
 
 def _refuse_too_many(engine: SyncEngine, each: Resources, nodes: Sequence[Resources]) -> None:
-    """Refuse more ranks than a Ray of one node will ever have room for: they would wait for ever.
+    """Raise if a single node will never have room for the ranks, which would wait forever.
 
     Raises:
-        ConfigError: says what there is.
+        ConfigError: names the available resources.
     """
     if may_grow(nodes):
         return
@@ -279,10 +279,10 @@ def _scratch() -> Iterator[Path]:
 
 
 def _place(storage: str | None, directory: Path | str | None, scratch: Path) -> str:
-    """Return the path or the URI where runs are to lie.
+    """Return the path or URI of runs.
 
     Raises:
-        ConfigError: there is none that all nodes reach, or it cannot be used.
+        ConfigError: no path that all nodes reach, or it is not usable.
     """
     place = _absolute(storage) or _absolute(directory)
     if place is None:
@@ -303,14 +303,14 @@ def _place(storage: str | None, directory: Path | str | None, scratch: Path) -> 
 
 
 def _absolute(place: str | Path | None) -> str | None:
-    """Return a path as all processes understand it; a URI is understood by all."""
+    """Return an absolute path; URIs are unchanged."""
     if place is None:
         return None
     return str(place) if is_uri(str(place)) else str(Path(place).resolve())
 
 
 def _is_end(place: Path, log: ClickLog, trials: Sequence[Trial]) -> bool:
-    """Tell whether a checkpoint is of the end of the training."""
+    """Return whether a checkpoint is of the end of the training."""
     progress, recipe = checkpoints.read_progress(place), trials[0].recipe
     stream = Stream(log, "train", recipe.stream, [trial.seeds for trial in trials])
     last = len(recipe.arm.phases) - 1
@@ -320,13 +320,13 @@ def _is_end(place: Path, log: ClickLog, trials: Sequence[Trial]) -> bool:
 def evaluated(
     log: ClickLog, trials: Sequence[Trial], place: Path, device: torch.device
 ) -> list[TrialResult]:
-    """Evaluate the model of a checkpoint as the local engine evaluates its own.
+    """Evaluate the model of a checkpoint as the local engine evaluates its models.
 
-    It may be of the end, or of any batch of the last phase: then costs are of what was trained.
-    ``device`` is what it was trained on; without one here, it is evaluated on the CPU.
+    It may be of any batch of the last phase; costs are those of the training so far. ``device`` is
+    the training device; if it is missing here, the CPU is used.
 
     Raises:
-        DataError: it is no checkpoint of these trials' last phase.
+        DataError: it is not a checkpoint of these trials' last phase.
     """
     recipe = trials[0].recipe
     assert isinstance(recipe.engine, SyncEngine)

@@ -1,4 +1,4 @@
-"""Metrics of a synchronous training: losses, lookups and time, reduced over ranks."""
+"""Metrics of a synchronous training, reduced over ranks, and their logging to trackers."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ MLFLOW_RUN = "mlflow_run_id"
 
 
 class Tracker(Protocol):
-    """Takes named numbers at a number of examples."""
+    """Logs named scalars by number of examples."""
 
     def tell(self, examples: int, scalars: Mapping[str, float]) -> None:
-        """Take what is known after so many examples of a replica."""
+        """Log scalars after ``examples`` examples of a replica."""
         ...
 
     def close(self) -> None:
-        """Write out what was told."""
+        """Flush and close."""
         ...
 
 
 def tracker(recipe: Recipe, run: Path, *, start: int) -> Tracker:
-    """Return the tracker that a recipe asks for, of a run that goes on from ``start`` examples.
+    """Return the recipe's tracker for a run that resumes at ``start`` examples.
 
-    Only the first rank is to ask for one.
+    Only for the first rank.
     """
     assert isinstance(recipe.engine, SyncEngine)
     if recipe.engine.tracking == "mlflow":
@@ -55,12 +55,12 @@ def tracker(recipe: Recipe, run: Path, *, start: int) -> Tracker:
 
 
 def files_of(run: Path) -> list[Path]:
-    """Return what trackers keep in a run's folder, but for databases of their own."""
+    """Return the trackers' files in a run's folder, without databases."""
     return [*(run / _EVENTS).glob("*"), *run.glob(MLFLOW_RUN)]
 
 
 def training_scalars(settled: ReducedMetrics, phase: str, *, served: bool) -> dict[str, float]:
-    """Return what training tells: losses of each replica, and examples of all per second."""
+    """Return training scalars: losses of each replica, and examples per second."""
     replicas = len(settled.losses)
     scalars = {f"speed/{phase}/examples_per_second": settled.examples * replicas / settled.seconds}
     scalars |= _by_replica(f"loss/{phase}/objective", settled.losses / settled.batches)
@@ -71,7 +71,7 @@ def training_scalars(settled: ReducedMetrics, phase: str, *, served: bool) -> di
 
 
 def evaluation_scalars(log: ClickLog, point: EvaluationPoint) -> dict[str, float]:
-    """Return what an evaluation on the way tells, for each replica."""
+    """Return the scalars of an evaluation during training, for each replica."""
     labels = log.label[point.rows]
     predictions = sigmoid(point.logits)
     log_loss = [metrics.log_loss(labels, each) for each in predictions]
@@ -87,7 +87,7 @@ def _by_replica(name: str, values: Iterable[float]) -> dict[str, float]:
 
 
 class NullTracker:
-    """Lets scalars go."""
+    """Discards scalars."""
 
     def tell(self, examples: int, scalars: Mapping[str, float]) -> None:
         pass
@@ -97,9 +97,9 @@ class NullTracker:
 
 
 class _TensorBoard:
-    """Event files in ``RUN/tensorboard``; what a lost try told after ``start`` is taken back.
+    """Event files in ``RUN/tensorboard``; events of a failed attempt after ``start`` are purged.
 
-    What was told less than a second before a process is killed is lost with it.
+    Scalars logged less than a second before a process is killed are lost.
     """
 
     def __init__(self, run: Path, start: int) -> None:
@@ -118,9 +118,9 @@ class _TensorBoard:
 
 
 class _MLflow:
-    """An MLflow run, where ``MLFLOW_TRACKING_URI`` says or in ``RUN/mlflow.db``.
+    """An MLflow run, at ``MLFLOW_TRACKING_URI`` or in ``RUN/mlflow.db``.
 
-    A training that goes on goes on in the same run, whose id is kept in the run's folder.
+    A resumed training continues the same run, whose id is kept in the run's folder.
     """
 
     def __init__(self, recipe: Recipe, run: Path) -> None:
@@ -157,7 +157,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricsState:
-    """An account, to go back to."""
+    """The state of TrainingMetrics, in a checkpoint."""
 
     phase: int
     batches: int
@@ -175,7 +175,7 @@ class MetricsState:
     """Spent in all phases, but on evaluation and checkpoints"""
 
     def lookups(self, examples: int) -> Lookups:
-        """Return the averages over a training on ``examples`` examples of all replicas."""
+        """Return averages over ``examples`` examples of all replicas."""
         return Lookups(
             per_example=self.rows / examples,
             bytes_per_example=self.bytes / examples,
@@ -185,7 +185,7 @@ class MetricsState:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReducedMetrics:
-    """What all ranks saw since they last settled. Losses are float64 ``(R,)``."""
+    """Metrics of all ranks since the last reduction. Losses are float64 ``(R,)``."""
 
     batches: int
     examples: int
@@ -198,7 +198,7 @@ class ReducedMetrics:
 
 
 class TrainingMetrics:
-    """This rank's own since ranks last settled, and the sum of all that was settled."""
+    """This rank's metrics since the last reduction, and the reduced totals."""
 
     def __init__(self, replicas: int, watch: Evaluator, device: torch.device) -> None:
         self.watch = watch
@@ -209,7 +209,7 @@ class TrainingMetrics:
         self._begin()
 
     def add(self, tables: list[EmbeddingBagConfig], part: Part, answer: StepOutput) -> None:
-        """Take what a part of a batch read and got."""
+        """Add the lookups and outputs of a part of a batch."""
         self._losses[0] += answer.served_losses
         self._losses[1] += answer.losses
         self._counter.count(tables, part.batch)
@@ -217,7 +217,7 @@ class TrainingMetrics:
         self._examples += part.batch_examples
 
     def lap(self, began: float) -> float:
-        """Take the time since ``began`` for training, and return the time now."""
+        """Add the time since ``began`` to the training time; return the current time."""
         now = time.perf_counter()
         self._seconds_since += now - began
         return now
@@ -231,7 +231,7 @@ class TrainingMetrics:
         self._unique_rows += rows
 
     def settle(self, *, is_last_phase: bool) -> ReducedMetrics:
-        """Add up what all ranks saw; all ranks have to ask for it."""
+        """Reduce over all ranks; a collective operation."""
         _, _, _, rows, size, _ = self._counter.totals()
         everything = torch.cat([self._losses.flatten(), self._losses.new_tensor([rows, size])])
         dist.all_reduce(everything)
@@ -252,7 +252,7 @@ class TrainingMetrics:
         return settled
 
     def progress(self, phase: int, batches: int, examples: int) -> MetricsState:
-        """Return all that was settled."""
+        """Return the reduced totals."""
         return MetricsState(
             phase=phase,
             batches=batches,
@@ -266,7 +266,7 @@ class TrainingMetrics:
         )
 
     def go_back(self, progress: MetricsState) -> None:
-        """Forget all that came after."""
+        """Restore an earlier state."""
         self.watch.go_back(progress.watch)
         self._rows, self._bytes = progress.rows, progress.bytes
         self._unique_batches = progress.unique_batches

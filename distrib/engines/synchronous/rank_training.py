@@ -1,4 +1,4 @@
-"""What every rank runs under Ray Train: from a checkpoint or from scratch to the last phase."""
+"""The program of every rank under Ray Train, from a checkpoint or scratch to the last phase."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ from recsys.seeds import Seeds
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RankContext:
-    """Where a rank's doings go; progress and scalars are the first rank's to tell."""
+    """A rank's outputs; only the first rank reports progress and scalars."""
 
     checkpoint: Callable[[ShardedArm, MetricsState], None]
     """Keeps the state of a training; called on all ranks at the same batch"""
@@ -64,10 +64,10 @@ class RankContext:
 
 
 class RankTraining:
-    """A training of replicas side by side, as one of the ranks does it.
+    """A training of replicas side by side, on one rank.
 
     Raises:
-        TrialFailed: a replica predicts NaN or infinity; on every rank.
+        TrialFailed: a replica predicts NaN or infinity; raised on every rank.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class RankTraining:
         self._account = TrainingMetrics(len(seeds), watch, ranks.device)
 
     def run(self, start: Path | None) -> None:
-        """Train from a checkpoint, or from nothing, and leave one at the end of each phase."""
+        """Train, optionally from a checkpoint, and write one at the end of each phase."""
         begun = None if start is None else checkpoints.read_progress(start)
         before: ShardedArm | None = None
         for number, phase in enumerate(self._recipe.arm.phases):
@@ -175,7 +175,7 @@ class RankTraining:
         self._around.checkpoint(sharded, progress)
 
     def _examples(self, phase: int, done: int) -> int:
-        """Return how many examples of a replica were trained on, in all phases."""
+        """Return the number of examples of a replica trained so far, in all phases."""
         size = self._recipe.stream.batch_size
         return phase * self._stream.examples + min(done * size, self._stream.examples)
 
@@ -193,7 +193,7 @@ HOPELESS = (ConfigError, DataError, TrialFailed)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """What ranks are to do."""
+    """The job of the ranks."""
 
     log_directory: Path
     trials: Sequence[Trial]
@@ -210,7 +210,7 @@ class Job:
     board: Any
 
     def run(self) -> Run:
-        """Return the run as this machine sees it."""
+        """Return the run on this machine."""
         # The same for all ranks of a node; what a killed one left there, the next one replaces.
         # Elsewhere the same trials are another run.
         elsewhere = hashlib.sha256(self.place.encode()).hexdigest()[:8]
@@ -218,12 +218,12 @@ class Job:
 
 
 def _scratch() -> Path:
-    """Return where this node's ranks keep what lies elsewhere."""
+    """Return this node's directory for files of a remote run."""
     return Path(tempfile.gettempdir(), f"soloist-{os.getuid()}-ranks")
 
 
 def work(job: Job) -> None:
-    """Train as the rank that this process is."""
+    """Train as this process's rank."""
     try:
         _work(job)
     except HOPELESS as error:
@@ -281,7 +281,7 @@ def _ranks() -> RankGroup:
 
 
 def _agreed(job: Job, run: Run, ranks: RankGroup) -> Path | None:
-    """Return the checkpoint that all ranks begin with; the first looks which are whole."""
+    """Return the checkpoint that all ranks resume from; the first rank selects it."""
     chosen: list[Path | None] = [None]
     if ranks.is_first:
         chosen = [run.to_begin_with(job.training)]

@@ -1,4 +1,4 @@
-"""A hook in Ray Train's controller: names placement groups so that others can remove them."""
+"""Hooks into Ray Train: the status actor, the controller's handle, named placement groups."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _INTERVAL_S = 0.5
 
 @dataclass(kw_only=True, slots=True)
 class RunStatus:
-    """What the driver learns."""
+    """The status of a run, for the driver."""
 
     examples: int = 0
     """Trained on by all ranks, in all phases and tries; what is trained again counts once"""
@@ -34,30 +34,30 @@ class RunStatus:
 
 
 class StatusActor:
-    """Holds the news."""
+    """Has the status of a run."""
 
     def __init__(self) -> None:
         self._news = RunStatus()
 
     def trained(self, examples: int) -> None:
-        """Take how many examples are trained on until now."""
+        """Set the number of examples trained so far."""
         self._news.examples = max(self._news.examples, examples)
 
     def failed(self, failure: Exception) -> None:
-        """Take why a training cannot go on; the first reason counts."""
+        """Record why training cannot continue; the first reason is kept."""
         self._news.failure = self._news.failure or failure
 
     def controlled_by(self, controller: Any) -> None:
-        """Take the handle that can end the training."""
+        """Set the handle of the controller, which can stop the training."""
         self._news.controller = controller
 
     def news(self) -> RunStatus:
-        """Return the news."""
+        """Return the status."""
         return self._news
 
 
 class RankProgressReporter:
-    """The first rank's side: called for every batch, it tells twice a second."""
+    """The first rank's reporter: called for every batch, reports twice a second."""
 
     def __init__(self, board: Any, *, start: int) -> None:
         self._board = board
@@ -70,20 +70,20 @@ class RankProgressReporter:
             self.flush()
 
     def flush(self) -> None:
-        """Tell now."""
+        """Report now."""
         self._board.trained.remote(self._examples)
         self._told_at = time.monotonic()
 
 
 def name_placement_groups(run: str) -> None:
-    """Have what Ray Train reserves from now on, in this process, named after a run."""
+    """Name all placement groups that Ray Train creates in this process after a run."""
     from ray.train.v2._internal.execution.worker_group import worker_group
 
     worker_group.placement_group = partial(_named, _prefix(run))  # type: ignore[attr-defined]
 
 
 def remove_placement_groups(run: str) -> None:
-    """Give back what is still reserved for a run of this job, none of whose processes is left."""
+    """Remove the placement groups of a run that has no processes left."""
     for number, each in placement_group_table().items():
         if each["name"].startswith(_prefix(run)) and each["state"] != "REMOVED":
             remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(number))))
@@ -99,10 +99,10 @@ def _prefix(run: str) -> str:
 
 
 class ControllerHook(ControllerCallback):
-    """Tells a board the controller's handle, which Ray Train does not, and names its places.
+    """Passes the controller's handle to the status actor, and names placement groups.
 
     Args:
-        board: handle of the actor.
+        board: handle of the status actor.
         run: the run's name.
     """
 

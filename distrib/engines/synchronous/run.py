@@ -35,16 +35,16 @@ _HOUSEKEEPING = {
 
 
 def run_name(trials: Sequence[Trial]) -> str:
-    """Return the name of the run that trains these trials side by side."""
+    """Return the name of the run of these trials."""
     if len(trials) == 1:
         return trials[0].digest
     return hashlib.sha256(" ".join(each.digest for each in trials).encode()).hexdigest()[:16]
 
 
 def training_digest(trials: Sequence[Trial]) -> str:
-    """Return a hash of all that decides the model, but for how it is placed and watched.
+    """Return a hash of everything that determines the model, without placement and tracking.
 
-    Checkpoints of trainings with one digest can go on from each other.
+    Trainings with equal digests can resume from each other's checkpoints.
     """
     deciding = [each.as_dict() for each in trials]
     for each in deciding:
@@ -59,18 +59,18 @@ def training_digest(trials: Sequence[Trial]) -> str:
 
 
 def is_uri(place: str) -> bool:
-    """Tell whether a place is none of this machine's paths."""
+    """Return whether a place is a URI instead of a path."""
     return "://" in place
 
 
 class Run:
-    """The folder ``runs/NAME`` of a place, as this machine sees it.
+    """The folder ``runs/NAME``, on this machine or at a URI.
 
     Args:
         place: path or URI.
         name: of the run.
-        resume: path or URI of a checkpoint of another run, for a run that has none.
-        scratch: a folder of this machine, for what lies at a URI.
+        resume: path or URI of another run's checkpoint, used if this run has none.
+        scratch: a local folder for files of a URI.
     """
 
     def __init__(self, place: str, name: str, resume: str | None, scratch: Path) -> None:
@@ -87,7 +87,7 @@ class Run:
         return f"{without_credentials(self._place)}/{self._within}"
 
     def newest(self, training: str) -> Path | None:
-        """Return the newest whole checkpoint of this run, all of it here, or None.
+        """Return the newest complete checkpoint of this run, downloaded, or None.
 
         Raises:
             DataError: as ``checkpoints.newest``.
@@ -97,10 +97,10 @@ class Run:
         return checkpoints.newest(self.here, training, bring=self.bring)
 
     def to_begin_with(self, training: str) -> Path | None:
-        """Return the newest whole checkpoint, or else the one of another run, or None.
+        """Return the newest complete checkpoint, or the other run's, or None.
 
         Raises:
-            ConfigError: that of another run is not there.
+            ConfigError: the other run's is missing.
             DataError: as ``checkpoints.newest`` and ``checkpoints.check``.
         """
         found = self.newest(training)
@@ -111,9 +111,9 @@ class Run:
         return found
 
     def drop_all_but(self, count: int) -> None:
-        """Delete all checkpoints but the newest, also what ranks left that died while they wrote.
+        """Delete all checkpoints but the newest, including incomplete ones of crashed ranks.
 
-        Ray Train deletes only those that all ranks reported to it.
+        Ray Train deletes only those that all ranks reported.
         """
         if self.is_far:
             self._bring_manifests()
@@ -123,7 +123,7 @@ class Run:
                 self._folder().delete(name)
 
     def bring(self, checkpoint: Path) -> None:
-        """Have all files of a checkpoint here."""
+        """Download all files of a checkpoint."""
         folder = self._lies_at(checkpoint)
         if folder is not None:
             with suppress(FileNotFoundError):  # it is being deleted, or damaged: that is seen later
@@ -131,24 +131,24 @@ class Run:
                     folder.download(name, checkpoint)
 
     def bring_file(self, name: str) -> None:
-        """Have a file of the run's folder here, if there is one."""
+        """Download a file of the run's folder, if it exists."""
         if self.is_far and name in self._folder().files():
             self._folder().download(name, self.here)
 
     def send(self, *paths: Path) -> None:
-        """Have files of the folder here where the run lies."""
+        """Upload files of the folder."""
         if self.is_far:
             for path in paths:
                 self._folder().write(path.relative_to(self.here).as_posix(), path.read_bytes())
 
     def clear(self) -> None:
-        """Drop what is here of what lies elsewhere."""
+        """Delete local copies of remote files."""
         shutil.rmtree(self._fetched, ignore_errors=True)
         if self.is_far:
             shutil.rmtree(self.here, ignore_errors=True)
 
     def _check_resumed(self, found: Path, training: str) -> None:
-        """Refuse a checkpoint of another run by the field that names it."""
+        """Raise if another run's checkpoint cannot be used, naming the ``resume`` field."""
         assert self._resume is not None
         if not found.exists():
             place = without_credentials(self._resume)
@@ -168,7 +168,7 @@ class Run:
             self._folder().download(each, self.here)
 
     def _lies_at(self, checkpoint: Path) -> Folder | None:
-        """Return where a checkpoint lies, if not here."""
+        """Return the remote folder of a checkpoint, if any."""
         if checkpoint == self._resumed:
             assert self._resume is not None
             return Folder(self._resume) if is_uri(self._resume) else None

@@ -55,14 +55,14 @@ Place = tuple[slice, ...]
 
 @torch.no_grad()
 def fill(target: Distributed, whole: Tensor) -> None:
-    """Copy this rank's part of a tensor from the whole."""
+    """Copy this rank's shards of a tensor from the full tensor."""
     for index, piece in local_parts(target):
         piece.copy_(whole[index])
 
 
 @torch.no_grad()
 def whole(source: Distributed) -> Tensor:
-    """Return a copy of all parts in one tensor, on every rank; all ranks have to ask for it."""
+    """Return the full tensor on every rank; a collective operation."""
     if not isinstance(source, ShardedTensor):
         return source.detach().clone()
     device = dist.distributed_c10d._get_pg_default_device()
@@ -74,7 +74,7 @@ def whole(source: Distributed) -> Tensor:
 
 
 def local_parts(source: Distributed) -> list[tuple[Place, Tensor]]:
-    """Return what of a tensor is here: places in the whole, and the memory of each part."""
+    """Return this rank's shards: offsets in the full tensor, and the memory of each."""
     if not isinstance(source, ShardedTensor):
         return [((slice(None),) * source.dim(), source.detach())]
     parts = []
@@ -95,7 +95,7 @@ _MOMENTS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """A table over all ranks; what the optimiser keeps of it lies as it does."""
+    """A sharded table, with its optimizer state, which is sharded alike."""
 
     weight: Distributed
     """``(rows, columns)``"""
@@ -104,10 +104,10 @@ class Table:
 
 
 class ShardedArm:
-    """One phase's arm on this rank, started from its seeds or taken over from a phase before.
+    """One phase's arm on this rank, initialised from seeds or from the previous phase.
 
     Raises:
-        ConfigError: the sharding cannot be.
+        ConfigError: the sharding is impossible.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class ShardedArm:
         self._initialise()
 
     def take_over(self, before: ShardedArm) -> None:
-        """Go on from the weights of a phase before, for the groups that it trained."""
+        """Copy the weights of the previous phase's groups."""
         for name, table in before.tables.items():
             fill(self.tables[name].weight, whole(table.weight))
         towers = self.arm.dense.towers
@@ -153,7 +153,7 @@ class ShardedArm:
 
     @torch.no_grad()
     def agree(self) -> None:
-        """Average what towers keep of their own batches, such as the statistics of batch norm."""
+        """Average buffers, such as batch-norm statistics, over ranks."""
         parameters = dict(self.arm.dense.named_parameters())
         for name, value in self.arm.dense.state_dict().items():
             if name not in parameters and value.is_floating_point():
@@ -161,7 +161,7 @@ class ShardedArm:
                 value.div_(self.ranks.count)
 
     def tower_states(self) -> dict[str, dict[str, Tensor]]:
-        """Return what the towers' optimiser keeps of each parameter."""
+        """Return the towers' optimizer state of each parameter."""
         kept = self.optimizer.each[0].state
         return {
             name: {key: value for key, value in kept[one].items() if isinstance(value, Tensor)}
@@ -170,7 +170,7 @@ class ShardedArm:
         }
 
     def prepare_optimizers(self) -> None:
-        """Have all state of all optimisers in place, to be read into."""
+        """Create all optimizer state, for loading."""
         for one in self.optimizer.each:
             parameters = [each for group in one.param_groups for each in group["params"]]
             for each in parameters:
@@ -179,19 +179,19 @@ class ShardedArm:
             one.zero_grad(set_to_none=True)
 
     def forget_states(self, towers: Set[str]) -> None:
-        """Drop what the optimiser keeps of some towers' parameters."""
+        """Delete the optimizer state of some towers' parameters."""
         for name, one in self.arm.dense.named_parameters():
             if name in towers:
                 self.optimizer.each[0].state.pop(one, None)
 
     def at_batch(self, number: int) -> None:
-        """Tell FBGEMM's optimisers how many batches they have seen, which Adam asks for."""
+        """Set the step count of FBGEMM's optimizers, which Adam needs."""
         for module in self.model.modules():
             if isinstance(module, SplitTableBatchedEmbeddingBagsCodegen):
                 module.set_optimizer_step(number)
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
-        """Return what steps after the backward pass; FBGEMM's optimisers step inside it."""
+        """Return the optimizers that step after the backward pass (not FBGEMM's)."""
         optimizers = [dense_optimizer(self.arm.dense, self.recipe.optimizer)]
         if self._replicated:
             # DDP averages their gradients, and nobody else applies the tables' optimiser to them.
@@ -237,7 +237,7 @@ class ShardedArm:
 
 
 class Optimizers:
-    """Several optimisers as one, in the form that TorchRec's pipelines want."""
+    """Several optimizers as one, as TorchRec's pipelines expect."""
 
     def __init__(self, head: Head, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         self._head = head
@@ -254,10 +254,10 @@ class Optimizers:
 
 
 def _collection(arm: Arm, recipe: Recipe, by_rows: Set[str]) -> EmbeddingBagCollection:
-    """Return the tables without memory, with their optimiser.
+    """Return the tables on the meta device, with their optimizer.
 
-    Tables sharded by rows add up; the head divides where they are to average. TorchRec would divide
-    too, but what all tables put out: those sharded otherwise have averaged by themselves.
+    Row-wise sharded tables are summed; the head divides for mean pooling. TorchRec would divide the
+    output of all tables, but the others have averaged already.
     """
     tables = [
         replace(table, pooling=PoolingType.SUM) if table.name in by_rows else table
@@ -317,7 +317,7 @@ def _distributed(
 
 
 def _fused_states(model: DistributedModelParallel) -> dict[str, dict[str, Distributed]]:
-    """Return what FBGEMM's optimisers keep, by table and FBGEMM's name of it."""
+    """Return the state of FBGEMM's optimizers, by table and FBGEMM's name."""
     found: dict[str, dict[str, Distributed]] = {}
     for state in model.fused_optimizer.state_dict()["state"].values():
         for key, value in state.items():
@@ -327,7 +327,7 @@ def _fused_states(model: DistributedModelParallel) -> dict[str, dict[str, Distri
 
 
 def _rowwise(state: Tensor) -> Tensor:
-    """Return TorchRec's ``(rows, 1)`` as FBGEMM's ``(rows,)``, the same memory."""
+    """Return TorchRec's ``(rows, 1)`` as FBGEMM's ``(rows,)``, sharing memory."""
     return state.view(-1) if state.shape[1] == 1 else state
 
 

@@ -1,4 +1,4 @@
-"""How tables are sharded over ranks: the requested sharding types, refusals, and the plan."""
+"""Sharding of tables over ranks: requested types, unsupported settings, and the plan."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _BFLOAT16_CAPABILITY = (8, 0)
 
 
 def refuse_unavailable(recipe: Recipe, device: torch.device) -> None:
-    """Refuse a precision, a compiler or a tracker that is not there, and GPUs shared by ranks.
+    """Raise for an unavailable precision, compiler or tracker, and for shared GPUs.
 
-    What a GPU can do is looked at where there is one: on ranks, and on a driver that has one too.
+    GPU capabilities are checked on ranks, and on the driver if it has a GPU.
 
     Raises:
-        ConfigError: names the field, what was found and what would work.
+        ConfigError: names field, found and expected.
     """
     assert isinstance(recipe.engine, SyncEngine)
     _refuse_precision(recipe.engine, device)
@@ -53,10 +53,10 @@ def refuse_unavailable(recipe: Recipe, device: torch.device) -> None:
 
 
 def refuse_lost_scalars(engine: SyncEngine, *, stored_at_uri: bool) -> None:
-    """Refuse MLflow's own database in a run that lies where no database can.
+    """Raise if MLflow's own database would be at a URI, where databases cannot be.
 
     Raises:
-        ConfigError: says what would work.
+        ConfigError: names what would work.
     """
     if engine.tracking == "mlflow" and stored_at_uri and "MLFLOW_TRACKING_URI" not in os.environ:
         raise ConfigError(
@@ -106,7 +106,7 @@ def _refuse_no_compiler(device: torch.device) -> None:
 
 @contextmanager
 def suppress_warnings() -> Iterator[None]:
-    """Have no warnings inside the block: not of each data-parallel table that it has no shards."""
+    """Suppress TorchRec's warnings about data-parallel tables without shards."""
     before = logging.root.manager.disable
     logging.disable(max(before, logging.WARNING))
     try:
@@ -125,13 +125,13 @@ _RESERVED = 0.15  # share of memory for everything but tables, as in TorchRec's 
 
 
 def sharding_kinds(engine: SyncEngine, tables: Sequence[EmbeddingBagConfig]) -> Kinds:
-    """Return the sharding type that is asked for of each table; the last pattern that fits counts.
+    """Return the requested sharding type of each table; the last matching pattern applies.
 
-    A pattern is compared with the table's name within its set, which is its feature's in a built-in
-    model: one pattern holds for the table of every component and replica.
+    Patterns are compared with the table's name within its set (in a built-in model, its feature),
+    so one pattern applies to the table of every component and replica.
 
     Raises:
-        ConfigError: a pattern fits no table.
+        ConfigError: a pattern matches no table.
     """
     short = {table.name: table.name.rsplit("/", 1)[-1] for table in tables}
     for pattern in engine.table_sharding:
@@ -157,7 +157,7 @@ def refuse_sharding(
     optimizer: OptimizerConfig,
     device: torch.device,
 ) -> None:
-    """Refuse what cannot train what one process trains.
+    """Raise for sharding types that would not train what one process trains.
 
     Raises:
         ConfigError: names table, sharding type and what would work.
@@ -193,22 +193,22 @@ def sharding_plan(
     ranks_per_node: int,
     batch_size: int,
 ) -> EmbeddingModuleShardingPlan:
-    """Return where every shard of every table lies.
+    """Return the placement of every shard of every table.
 
-    TorchRec's planner places the tables whose type is ``auto``. The others are placed here, since
-    it offers no row-wise sharding on a CPU.
+    TorchRec's planner places the tables of type ``auto``. The others are placed here, since the
+    planner has no row-wise sharding on CPUs.
 
     Args:
         tables: of one collection.
         kinds: the sharding type of each.
         optimizer: of the tables.
-        device: that the ranks train on.
+        device: of the ranks.
         ranks: number of processes.
-        ranks_per_node: how many of them a node has.
+        ranks_per_node: number of them on a node.
         batch_size: of one rank.
 
     Raises:
-        ConfigError: the planner finds no place for the tables.
+        ConfigError: the planner finds no plan.
     """
     plan = EmbeddingModuleShardingPlan()
     by_kind = [table for table in tables if kinds[table.name] != "auto"]
@@ -234,15 +234,15 @@ def sharding_plan(
 
 
 def column_parts(width: int, ranks: int) -> int:
-    """Return into how many equal parts a row of ``width`` columns is cut for ``ranks`` ranks."""
+    """Return the number of equal parts of a row of ``width`` columns for ``ranks`` ranks."""
     return max(n for n in range(1, ranks + 1) if width % (n * _COLUMNS) == 0)
 
 
 def _placed(tables: Sequence[EmbeddingBagConfig], kinds: Kinds, ranks: int) -> dict[str, Any]:
-    """Return TorchRec's makers of each table's sharding.
+    """Return TorchRec's generators of each table's sharding.
 
-    Whole tables are dealt out in their order, in runs of equal work: a rank's output is then one
-    run of the columns that the towers read, and nothing has to be copied into order.
+    Whole tables are assigned in order, in contiguous runs of equal work, so that a rank's output is
+    a contiguous range of columns and needs no reordering.
     """
     whole = [table for table in tables if kinds[table.name] == "table_wise"]
     rank_of = dict(
@@ -264,9 +264,9 @@ def _placed(tables: Sequence[EmbeddingBagConfig], kinds: Kinds, ranks: int) -> d
 
 
 def runs(work: Sequence[int], ranks: int) -> list[int]:
-    """Return the rank of each piece of work, so that ranks get runs of about equal work.
+    """Return the rank of each item, in contiguous runs of about equal work.
 
-    A piece goes to the rank in whose share of all the work its middle lies.
+    An item goes to the rank whose share of the total work contains its midpoint.
     """
     total = sum(work)
     ends = accumulate(work)
@@ -311,7 +311,7 @@ def _planned(
 def _on_meta(
     tables: Sequence[EmbeddingBagConfig], optimizer: OptimizerConfig
 ) -> EmbeddingBagCollection:
-    """Return the tables without memory; with their optimiser, TorchRec plans fused kernels."""
+    """Return tables on the meta device, with their optimizer: TorchRec plans fused kernels."""
     made = EmbeddingBagCollection(tables=list(tables), device=torch.device("meta"))
     kind, settings = table_optimizer(optimizer)
     _apply_optimizer_in_backward(kind, made.parameters(), settings)

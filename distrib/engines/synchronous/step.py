@@ -1,4 +1,4 @@
-"""What a rank computes for its part of a batch: logits, and the loss whose sum is the batch's."""
+"""A rank's part of a batch: input, logits, and the loss whose sum over ranks is the batch's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from recsys.module import Towers
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RankGroup:
-    """``count`` processes that train together, of which this one is number ``rank``."""
+    """``count`` processes that train together; this one is number ``rank``."""
 
     rank: int
     count: int
@@ -41,8 +41,8 @@ class RankGroup:
 class Part(Pipelineable):  # type: ignore[misc]
     """A rank's part of a batch.
 
-    Collective operations want parts of one length. The last ranks' parts of a batch that does not
-    divide by the ranks are filled up, with examples that read no row and count in no loss.
+    Collective operations need parts of equal length, so the last ranks' parts may be padded with
+    examples that read no row and have no loss.
     """
 
     batch: Batch
@@ -58,11 +58,11 @@ class Part(Pipelineable):  # type: ignore[misc]
         return replace(self, batch=self.batch.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Part:
-        """Return the part in page-locked memory."""
+        """Return the part in pinned memory."""
         return replace(self, batch=self.batch.pin_memory())
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
-        """Keep its memory until what ``stream`` has to do by now is done."""
+        """Keep its memory until the queued work of ``stream`` is done."""
         self.batch.record_stream(stream)
 
 
@@ -79,7 +79,7 @@ def training_parts(stream: Stream, ranks: RankGroup, *, start: int) -> Iterator[
 def evaluation_parts(
     batches: Batches, rows: np.ndarray, batch_size: int, ranks: RankGroup
 ) -> Iterator[Part]:
-    """Yield a rank's part of batches in which every replica sees the same ``rows``."""
+    """Yield a rank's part of batches in which every replica has the same ``rows``."""
     for first in range(0, len(rows), batch_size):
         chunk = rows[first : first + batch_size]
         begin, end = part(0, len(chunk), ranks.rank, ranks.count)
@@ -98,7 +98,7 @@ def _part(batch: Batch, batch_examples: int, ranks: RankGroup, *, progress: floa
 
 
 def filled(batch: Batch, length: int) -> Batch:
-    """Return a batch with examples added at its end that are all zero and have empty bags."""
+    """Return a batch padded with examples of zeros and empty bags."""
     missing = length - batch.examples
     sparse = batch.sparse
     keys = sparse.keys()
@@ -122,7 +122,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepOutput:
-    """What a rank's part of a batch got before it was trained on."""
+    """The outputs for a rank's part of a batch, before its update."""
 
     served: Tensor
     """Logits that would be served, ``(R, examples)``; nothing in a phase without them"""
@@ -134,7 +134,7 @@ class StepOutput:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """The columns that one table puts out for one feature."""
+    """The output columns of one table for one feature."""
 
     name: str
     """TorchRec's"""
@@ -144,7 +144,7 @@ class Run:
 
 
 class Step(nn.Module):
-    """Tables and towers in the form that TorchRec shards, and pipelines: a part in, a loss out."""
+    """Tables and towers in the form that TorchRec shards and pipelines: a part in, a loss out."""
 
     def __init__(self, embeddings: nn.Module, head: Head) -> None:
         super().__init__()
@@ -152,25 +152,25 @@ class Step(nn.Module):
         self.head = head
 
     def forward(self, part: Part) -> tuple[Tensor, StepOutput]:
-        """Return the loss to go backward from, a scalar, and what was answered."""
+        """Return the loss to backpropagate, a scalar, and the outputs."""
         return self.head(part, self.embeddings(part.batch.sparse))
 
 
 class Head(nn.Module):
     """Towers and objective.
 
-    Gradients of ranks are averaged (by DDP, and by TorchRec for the tables), so a rank's loss is
-    its share of the batch's times the number of ranks.
+    Gradients are averaged over ranks (by DDP, and by TorchRec for the tables), so a rank's loss is
+    its share of the batch's multiplied by the number of ranks.
 
     Args:
-        towers: over the columns that the tables put out.
+        towers: over the output columns of the tables.
         arm: whose objective it is.
         phase: its name for the objective.
         runs: the columns that the towers expect, in order.
         engine: precision and compilation.
-        ranks: among which a batch is shared.
-        loss_scale: with float16, against gradients too small for it; taken back where gradients
-            are float32 again, before the tables and before the optimiser (``unscale``).
+        ranks: the ranks that share a batch.
+        loss_scale: for float16 gradients; removed when gradients are float32 again, before the
+        tables and before the optimizer (``unscale``).
     """
 
     def __init__(
@@ -215,7 +215,7 @@ class Head(nn.Module):
         return served, binary_cross_entropy_with_logits(served, labels, reduction="none").sum(1)
 
     def unscale(self) -> None:
-        """Take the loss scale back from the towers' gradients."""
+        """Remove the loss scale from the towers' gradients."""
         if self._loss_scale != 1:
             grads = [each.grad for each in self.towers.parameters() if each.grad is not None]
             torch._foreach_div_(grads, self._loss_scale)
@@ -233,7 +233,7 @@ class Head(nn.Module):
         return {name: each.float() for name, each in logits.items()}
 
     def _arrange(self, embedded: KeyedTensor) -> None:
-        """Let the towers read columns in the order in which the ranks put them out."""
+        """Adapt the towers to the column order of the ranks' output."""
         first = 0
         for name, width in zip(embedded.keys(), embedded.length_per_key(), strict=True):
             self._starts[name] = first
@@ -245,7 +245,7 @@ class Head(nn.Module):
             cast(Columns, each).rearranged(places, embedded.values().device)
 
     def _averaged(self, part: Part, columns: Tensor) -> Tensor:
-        """Divide sums over bags that are to be averages; the sum over an empty bag stays 0."""
+        """Divide sums for mean pooling; the sum over an empty bag stays 0."""
         if not any(run.averages for run in self._runs):
             return columns
         sparse = part.batch.sparse
@@ -271,7 +271,7 @@ class Head(nn.Module):
         return self._arm.objective(logits, labels, phase=self._phase, progress=part.progress)
 
     def _of_all_ranks(self, part: Part, logits: Logits, labels: Tensor) -> tuple[Logits, Tensor]:
-        """Return logits and labels of the whole batch; gradients reach this rank's alone."""
+        """Return logits and labels of the whole batch; gradients flow to this rank's only."""
         return (
             {name: self._gathered(part, each, 2) for name, each in logits.items()},
             self._gathered(part, labels, 1),
@@ -292,6 +292,6 @@ class Head(nn.Module):
 
 
 def _examples_of(part: Part, filled: Logits) -> tuple[Logits, Tensor]:
-    """Return logits and labels without those of what fills a part up."""
+    """Return logits and labels without padding."""
     logits = {name: each[:, :, : part.examples] for name, each in filled.items()}
     return logits, part.batch.labels[:, : part.examples]

@@ -1,1 +1,1 @@
-"""A user's model as a component of any arm."""
+"""Custom models as components of any arm."""

@@ -1,4 +1,4 @@
-"""Components that a user's factory function makes: finding it, its source digest, its blueprint."""
+"""Components made by a custom factory function: import, source digest, blueprint."""
 
 from __future__ import annotations
 
@@ -35,11 +35,10 @@ Factory = Callable[..., Any]
 
 
 def load_factory(name: str) -> Factory:
-    """Return the function that ``package.module:factory`` names.
+    """Return the function named ``package.module:factory``.
 
     Raises:
-        ConfigError: there is no such module or attribute, it cannot be called, or the module is
-            Python's own.
+        ConfigError: module or attribute is missing, not callable, or Python's own.
     """
     module_name, _, path = name.partition(":")
     if module_name.partition(".")[0] in sys.stdlib_module_names:
@@ -62,13 +61,13 @@ def load_factory(name: str) -> Factory:
 def keywords(
     factory: Factory, config: CustomModelConfig, schema: Schema, group: Group
 ) -> dict[str, Any]:
-    """Return what the factory is called with besides the schema.
+    """Return the factory's keyword arguments.
 
-    These are the user's ``options``, and of ``activation``, ``embedding_dim`` and ``heads`` those
-    that the factory takes.
+    They are the custom ``options``, and ``activation``, ``embedding_dim`` and ``heads`` if the
+    factory accepts them.
 
     Raises:
-        ConfigError: it does not take an option, or not what the arm needs.
+        ConfigError: it does not accept an option, or lacks what the arm needs.
     """
     signature = inspect.signature(factory)
     taken = signature.parameters
@@ -112,13 +111,13 @@ def _module(name: str) -> Any:
 
 @cache
 def source_digest(name: str) -> str:
-    """Return a hash of the source that ``package.module:factory`` names.
+    """Return a hash of the source of ``package.module:factory``.
 
-    It covers every Python file of the outermost package that holds the module, or the module's one
-    file where it is in no package. What that imports from elsewhere is not covered.
+    It covers every Python file of the outermost package, or the module's file if it is in no
+    package. Imports from elsewhere are not covered.
 
     Raises:
-        ConfigError: there is no such function, or its module has no file.
+        ConfigError: the function is missing, or its module has no file.
     """
     load_factory(name)
     module_name = name.partition(":")[0]
@@ -146,9 +145,9 @@ _TRIAL_EXAMPLES = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Maker:
-    """Calls the user's function: the same path makes the same weights, and no other draws change.
+    """Calls the factory with seeded draws: equal paths give equal weights.
 
-    The function has to draw from PyTorch's global generator, as all of PyTorch does by default.
+    The factory must draw from PyTorch's global generator, PyTorch's default.
     """
 
     config: CustomModelConfig
@@ -158,10 +157,10 @@ class Maker:
     activation: str
 
     def component(self, path: SeedPath) -> Component:
-        """Return what the function makes, with the arm's activation.
+        """Return the factory's module with the arm's activation.
 
         Raises:
-            ConfigError: it is no component, or its activation cannot be replaced.
+            ConfigError: it is not a component, or its activation cannot be replaced.
         """
         with global_draws(*path, "own"):
             made = self.factory(self.schema, **self.keywords)
@@ -171,7 +170,7 @@ class Maker:
         return component
 
     def network(self, path: SeedPath) -> nn.Module:
-        """Return a component's dense part over columns ``(B, C)`` in place of a KeyedTensor."""
+        """Return a component's dense part, with columns ``(B, C)`` in place of a KeyedTensor."""
         made = self.component(path)
         return _OverColumns(made.dense, made.tables)
 
@@ -189,14 +188,14 @@ class Maker:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CustomBlueprint:
-    """Components that a user's function makes, and how their dense parts run together."""
+    """Components of a custom factory, and how their dense parts run together."""
 
     maker: Maker
     tables: tuple[EmbeddingBagConfig, ...]
     stacking: Stacking
 
     def initial_rows(self, path: SeedPath) -> Iterator[tuple[str, Tensor]]:
-        """Yield rows as the function made them; a table without memory (meta) is made here."""
+        """Yield rows as the factory made them; tables on the meta device are initialised here."""
         made = self.maker.component(path).embeddings.embedding_bags
         for table in self.tables:
             start = made[table.name].weight.detach()
@@ -216,10 +215,10 @@ class CustomBlueprint:
 
 
 def custom_blueprint(config: CustomModelConfig, schema: Schema, group: Group) -> CustomBlueprint:
-    """Return what a component of ``group`` is made of, tried out on a few examples.
+    """Return the blueprint of ``group``, tested on a few examples.
 
     Raises:
-        ConfigError: there is no such function, or what it makes cannot be a component.
+        ConfigError: the function is missing, or its module cannot be a component.
     """
     factory = load_factory(config.name)
     maker = Maker(
@@ -246,7 +245,7 @@ def custom_blueprint(config: CustomModelConfig, schema: Schema, group: Group) ->
 
 
 class _OverColumns(nn.Module):
-    """Hands a dense part its embeddings as the collection over these tables would."""
+    """Passes columns to a dense part as the KeyedTensor of its tables."""
 
     def __init__(self, dense: nn.Module, tables: Sequence[EmbeddingBagConfig]) -> None:
         super().__init__()

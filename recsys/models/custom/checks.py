@@ -1,4 +1,4 @@
-"""Checks of a user's module before training, and how n copies of it run together."""
+"""Checks of a custom module before training, and how n copies of it run together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from recsys.seeds import global_draws
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Component:
-    """A module of the ``.embeddings`` and ``.dense`` form, in its two parts."""
+    """A module with ``.embeddings`` and ``.dense``, as its two parts."""
 
     embeddings: EmbeddingBagCollection
     dense: nn.Module
@@ -33,10 +33,10 @@ class Component:
 
 
 def checked(name: str, made: object, schema: Schema) -> Component:
-    """Return what a user's function made, if it is a component over this schema.
+    """Return the factory's module if it is a component over this schema.
 
     Raises:
-        ConfigError: it is none; says what was found and what is expected.
+        ConfigError: it is not; names found and expected.
     """
     form = "a torch.nn.Module with .embeddings and .dense"
     if not isinstance(made, nn.Module):
@@ -59,10 +59,10 @@ def checked(name: str, made: object, schema: Schema) -> Component:
 
 
 def check_logits(name: str, logits: object, *, examples: int, heads: int) -> None:
-    """Refuse logits of another shape than ``(examples,)`` for one head, ``(examples, heads)``.
+    """Raise unless logits are ``(examples,)`` for one head, or ``(examples, heads)``.
 
     Raises:
-        ConfigError: says which shape was found.
+        ConfigError: names the shape found.
     """
     shapes = [(examples, heads)] if heads > 1 else [(examples,), (examples, 1)]
     expected = " or ".join(map(str, shapes))
@@ -129,10 +129,10 @@ class Stacking:
 def find_stacking(
     name: str, networks: Sequence[nn.Module], dense: Tensor, embedded: Tensor
 ) -> Stacking:
-    """Try networks, which are used up, on a batch ``(B, D)``, ``(B, C)`` each; log if not as one.
+    """Try networks, which are consumed, on a batch ``(B, D)``, ``(B, C)``; log if not vectorised.
 
-    The outcome depends on what the networks are, never on how many will run together, so that a
-    replica is computed alike alone and in company.
+    The result depends on the network only, not on their number, so a replica is computed in the
+    same way alone and stacked.
     """
     batch = tuple(one.expand(len(networks), *one.shape) for one in (dense, embedded))
     draws = _draws_numbers(networks[0], dense, embedded)
@@ -155,7 +155,7 @@ def _draws_numbers(network: nn.Module, dense: Tensor, embedded: Tensor) -> bool:
 
 
 def _why_not_vectorised(stacked: Stacked, dense: Tensor, embedded: Tensor) -> str:
-    """Return what goes wrong, nothing where vectorised is as good as one after another."""
+    """Return why vectorised execution fails or differs; empty if it does not."""
     stacked.eval()
     one_by_one = stacked(dense, embedded)
     stacked.vectorised = True
