@@ -100,7 +100,7 @@ def _settings(
         str | None, Option("--id", metavar="ID", help="What to call it.", show_default=False)
     ] = None,
     no_wait: Annotated[
-        bool, Option("--no-wait", help="Print its ID and leave, once it is submitted.")
+        bool, Option("--no-wait", help="Print the job ID and exit after the submission.")
     ] = False,
     gpus: Annotated[
         float | None,
@@ -108,9 +108,8 @@ def _settings(
             "--gpus",
             metavar="N",
             min=0,
-            help="Run the job's own process on a node with so many free GPUs: for train and "
-            "benchmark, which compute there. What sweep and search start asks for its own. "
-            "[default: on the head, whatever it has]",
+            help="Run the job's process on a node with this many free GPUs, for train and "
+            "benchmark. Trials of sweep and search request their own. [default: on the head]",
             show_default=False,
         ),
     ] = None,
@@ -191,7 +190,9 @@ def show_to_end(client: JobSubmissionClient, job: str) -> None:
         print(_answered(lambda: client.get_job_logs(job), job)[shown:], end="", flush=True)
         ended = _answered(lambda: client.get_job_info(job), job)
     except KeyboardInterrupt:
-        print(f"\n{job} goes on: soloist submit follow {job}, or soloist submit stop {job}")
+        print(
+            f"\n{job} is still running: soloist submit follow {job}, or soloist submit stop {job}"
+        )
         raise SystemExit(INTERRUPTED) from None
     print(f"{job}: {ended.status}", flush=True)
     raise SystemExit(exit_status(ended.status, ended.driver_exit_code))
@@ -229,8 +230,8 @@ def _answered(ask: Callable[[], _Answer], job: str) -> _Answer:
         except OSError as error:
             if time.monotonic() > deadline:
                 print(
-                    f"soloist: the cluster does not answer any more: {_one_line(error)}; {job} may "
-                    f"go on: soloist submit follow {job}",
+                    f"soloist: the cluster does not respond: {_one_line(error)}; {job} may "
+                    f"still be running: soloist submit follow {job}",
                     file=sys.stderr,
                 )
                 raise SystemExit(FAILED) from None

@@ -38,8 +38,8 @@ def check_upload(directory: Path, arguments: Sequence[str]) -> None:
         shown = ", ".join(f"{each.relative_to(root)} ({_mb(sizes[each])})" for each in largest)
         raise ConfigError(
             f"--working-dir {directory}: found {_mb(total)}, expected at most "
-            f"{_mb(DASHBOARD_CLIENT_MAX_SIZE)}, which Ray takes; the largest files are {shown}; "
-            "name what the job does not need in .rayignore"
+            f"{_mb(DASHBOARD_CLIENT_MAX_SIZE)}, Ray's limit; the largest files are {shown}; "
+            "exclude unneeded files in .rayignore"
         )
 
 
@@ -60,8 +60,8 @@ def _refuse_left_out(name: str, named: Path, found: dict[Path, str]) -> None:
     }
     if related and "" not in related:
         raise ConfigError(
-            f"{name}: is not uploaded: {min(related)} leaves it out; "
-            "expected a file that is uploaded, or an absolute path that all nodes reach"
+            f"{name}: is not uploaded because of {min(related)}; expected an uploaded file, or "
+            "an absolute path that all nodes reach"
         )
 
 

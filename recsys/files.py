@@ -99,7 +99,7 @@ def check_sha256(path: Path, expected: object) -> None:
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
     if found != expected:
-        raise DataError(f"{path}: its content is not what was written (checksum)")
+        raise DataError(f"{path}: checksum mismatch")
 
 
 def replaceable(output: Path) -> Path:
@@ -143,8 +143,8 @@ def make_private(directory: Path) -> None:
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise ConfigError(
-            f"{directory}: found a link, or what other users can reach, expected a directory of "
-            "this user alone; remove it, or set TMPDIR"
+            f"{directory}: found a link, or a directory that other users can access, expected "
+            "a private directory; remove it, or set TMPDIR"
         )
 
 

@@ -113,18 +113,18 @@ def library() -> Path:
             if not path.exists():
                 _compile(path)
     except OSError as error:
-        raise NativeError(f"no place to compile it in: {error}") from error
+        raise NativeError(f"no directory for compiling it: {error}") from error
     return path
 
 
 def _compile(path: Path) -> None:
     failed = path.with_suffix(".failed")
     if failed.exists():  # every trial would pay for the same failure again
-        raise NativeError(f"compiling it failed before; {failed} says why, delete it to try again")
+        raise NativeError(f"an earlier compilation failed, see {failed}; delete it to try again")
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         raise NativeError("there is no C++ compiler (g++, clang++ or $CXX)")
-    log.info("compiling SmeLU, once for this machine and PyTorch")
+    log.info("compiling SmeLU, once for this machine and PyTorch version")
     with tempfile.TemporaryDirectory(dir=path.parent) as directory:
         result = Path(directory, path.name)
         command = [compiler, *_arguments(), "-o", str(result)]
@@ -136,7 +136,7 @@ def _compile(path: Path) -> None:
             if error.returncode < 0:  # a signal, which says nothing about the next time
                 raise NativeError(f"{compiler} was killed") from error
             failed.write_text(f"{' '.join(command)}\n{error.stderr}")
-            raise NativeError(f"{compiler} fails; {failed} says why") from error
+            raise NativeError(f"{compiler} failed, see {failed}") from error
         except subprocess.TimeoutExpired as error:
             raise NativeError(f"{compiler} took more than {_COMPILE_SECONDS} s") from error
         result.replace(path)

@@ -110,8 +110,7 @@ def replace_activations(module: nn.Module, old: Old | tuple[Old, ...], new: New)
     target = _Target.of(old)
     if target.holds(module):
         raise ActivationError(
-            f"the module to search is itself a {type(module).__name__}; "
-            "replace it where you hold it"
+            f"the module to search is itself a {type(module).__name__}; replace it in its parent"
         )
     make = _maker(new)
     unseen = unseen_activations(module, old)
@@ -127,7 +126,7 @@ def replace_activations(module: nn.Module, old: Old | tuple[Old, ...], new: New)
     if unseen:
         lines = "\n".join(f"  {one}" for one in unseen)
         warnings.warn(
-            f"not replaced, since no module holds them ({len(unseen)}):\n{lines}",
+            f"not replaced, because they are not attributes of a module ({len(unseen)}):\n{lines}",
             UnseenActivationWarning,
             stacklevel=2,
         )

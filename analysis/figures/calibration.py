@@ -45,7 +45,7 @@ def calibration(sweep: SweepResults, first: Collection[str] = ()) -> Figure | Ab
         return Absent(title=title, reason="no trial is finished")
     found = {name: each for name, each in found.items() if np.isfinite(each.predicted).all()}
     if not found:
-        return Absent(title=title, reason="every arm has a replica that predicts NaN")
+        return Absent(title=title, reason="every arm has a replica with NaN predictions")
     names = distinct_first(found, first)
     top = 1.05 * max(max(each.predicted.max(), each.observed.max()) for each in found.values())
     facts = [

@@ -45,12 +45,12 @@ def pd_progress(sweep: SweepResults, first: Collection[str] = ()) -> Figure | Ab
     curves = [curve for arm in sweep.arms if (curve := pd_curve(arm)) is not None]
     if not curves:
         return Absent(
-            title=title, reason="no arm has two finished replicas that kept predictions on the way"
+            title=title, reason="no arm has two finished replicas with predictions during training"
         )
     return line_figure(
         "pd_progress",
         title,
-        "Of those evaluation examples that were predicted during training, a part of all.",
+        "On the subset of evaluation examples that is predicted during training.",
         [
             Mark(
                 arm=curve.name,
@@ -101,8 +101,7 @@ def staleness(sweep: SweepResults, first: Collection[str] = ()) -> Figure | Abse
     if not found:
         return Absent(
             title=title,
-            reason="no arm was trained by an asynchronous engine, the only ones in which parameters"
-            " can be stale",
+            reason="no arm was trained by an asynchronous engine; other engines have no staleness",
         )
     marks = []
     for name, histogram in found.items():
@@ -147,7 +146,7 @@ def _log_loss(
         for examples, loss in zip(table["examples"], table[column], strict=True)
     ]
     if not marks:
-        return Absent(title=title, reason="no finished trial kept its progress")
+        return Absent(title=title, reason="no finished trial has its progress")
     y = alt.Y("y:Q", title="log loss, nats", scale=alt.Scale(zero=False))
     return line_figure(column, title, text, marks, x=_examples_axis(), y=y, first=first)
 

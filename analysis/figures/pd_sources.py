@@ -29,7 +29,7 @@ def by_source(summary: Summary) -> Figure | Absent:
     if not measured:
         return Absent(
             title=title,
-            reason=f"no source was measured alone; the experiment's field sources:"
+            reason=f"no single source was measured; the experiment's field sources:"
             f" [{', '.join(SOURCES)}] names those to measure",
         )
     baseline = summary.sweep.baseline
@@ -63,7 +63,7 @@ def by_source(summary: Summary) -> Figure | Absent:
     return Figure(
         name="pd_source",
         title=title,
-        text=f"{baseline.name}, trained again with one source varied and all others held fixed"
+        text=f"{baseline.name}, trained again with one source varied and all others fixed"
         f" ({meanings}).{unmeasured}",
         chart=(bars + points).properties(width=WIDTH, height=45 * len(rows), title=title),
         facts=tuple(mark.facts for mark in marks),

@@ -99,8 +99,8 @@ def pd_accuracy(summary: Summary) -> Figure | Absent:
         name="pd_accuracy",
         title=title,
         text="Each mark is an arm with its 95 % intervals; further down its replicas agree more,"
-        " further left it ranks better. The broad steps are the Pareto front: no other arm is"
-        " better in both. Thin lines join arms that differ in β alone. Changes are from the"
+        " further left it ranks better. The broad steps are the Pareto front: no other arm is "
+        "better in both. Thin lines connect arms that differ only in β. Changes are from the"
         f" baseline {summary.sweep.baseline.name}, whose mark is hollow.",
     )
 
@@ -130,7 +130,8 @@ def pd_lookups(summary: Summary) -> Figure | Absent:
         name="pd_lookups",
         title=title,
         text="What a served prediction costs in embedding lookups, which are counted and have no"
-        " interval. Arms of equal cost are set side by side. The baseline's mark is hollow.",
+        " interval. Arms of equal cost are drawn next to each other. The baseline's mark is "
+        "hollow.",
     )
 
 

@@ -139,7 +139,7 @@ def _spill(file: PredictionFile, number: int, directory: Path, parts: int) -> _T
                     for part in range(parts)
                 ]
             elif table.schema != schema:
-                raise ResultsError(f"{file.path}: its columns change their type on the way")
+                raise ResultsError(f"{file.path}: its columns change type within the file")
             for writer, piece in zip(writers, _pieces(table, parts), strict=True):
                 if len(piece):
                     writer.write_table(piece)
@@ -211,8 +211,8 @@ def _refuse_duplicates(file: PredictionFile, table: pa.Table) -> None:
         index = int(np.argmax(same))
         earlier, later = sorted(table.column("row").slice(index, 2).to_pylist())
         raise ResultsError(
-            f"{file.place(later)}: {_name(table, index)} is there twice, first in"
-            f" {file.place(earlier).rpartition(': ')[2]}; expected one row an example"
+            f"{file.place(later)}: {_name(table, index)} occurs twice, first in"
+            f" {file.place(earlier).rpartition(': ')[2]}; expected one row per example"
         )
 
 

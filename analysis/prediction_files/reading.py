@@ -70,7 +70,7 @@ class PredictionFile:
         except (pa.ArrowException, OSError) as error:
             raise ResultsError(f"{self.path}: {_first_line(error)}") from None
         if start == 0:
-            raise ResultsError(f"{self.path}: has no rows, expected one an example")
+            raise ResultsError(f"{self.path}: has no rows, expected one per example")
 
     def _raw_batches(self) -> Iterator[pa.RecordBatch]:
         if _is_csv(self.path):

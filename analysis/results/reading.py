@@ -69,7 +69,7 @@ class Trial:
             return read(self.directory / name)
         except FileNotFoundError:
             path = self.directory / name
-            raise ResultsError(f"{path}: not there, though the trial is marked {DONE}") from None
+            raise ResultsError(f"{path}: missing, although the trial is marked {DONE}") from None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -263,7 +263,7 @@ def read_sweep(directory: Path | str) -> SweepResults:
     if baseline is None:
         found = shortened(repr(manifest.baseline), 60)
         names = listed(arm.name for arm in arms)
-        raise ResultsError(f"{path}: baseline {found} is no arm, expected one of {names}")
+        raise ResultsError(f"{path}: baseline {found} is not an arm, expected one of {names}")
     return SweepResults(
         directory=directory,
         experiment=manifest.experiment,
@@ -311,6 +311,6 @@ def _refuse_the_same(trials: tuple[Trial, ...]) -> None:
         other = first.setdefault(json.dumps(told, sort_keys=True), trial)
         if other is not trial:
             raise ResultsError(
-                f"{trial.directory}: found the same trial as {other.directory}, expected replicas"
-                " that differ in a seed"
+                f"{trial.directory}: found the same trial as {other.directory}, expected "
+                "replicas with different seeds"
             )

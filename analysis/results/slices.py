@@ -122,8 +122,8 @@ def _slicings(directory: Path, reference: Predictions) -> Iterator[Slicing | Mis
     path = directory / SLICES
     if not path.exists():
         reason = (
-            f"this sweep has no {SLICES}, which a sweep writes of the click log; the same"
-            " `soloist sweep` command adds it and trains no trial twice"
+            f"this sweep has no {SLICES}, which a sweep writes; run the same `soloist sweep` "
+            "command again, it trains no trial twice"
         )
         yield Missing(title="activity of the user", reason=reason)
         yield Missing(title="popularity of the item", reason=reason)
@@ -146,7 +146,7 @@ def _read(path: Path, examples: Integers, counts: tuple[str, ...]) -> pd.DataFra
     """Return the count columns, a row for each of ``examples``."""
     table = read_table(path, ("example", *counts)).set_index("example")
     if not np.isin(examples, table.index).all():
-        raise ResultsError(f"{path}: example: lacks examples that the trials were evaluated on")
+        raise ResultsError(f"{path}: example: lacks examples of the trials' evaluation")
     return table.loc[examples]
 
 

@@ -188,7 +188,7 @@ def _spent(arm: str, trials: int, told: Sequence[Usage], prices: Prices) -> Spen
         core_seconds=math.fsum(each.core_seconds for each in told) if whole else math.nan,
         gpu_seconds=math.fsum(each.gpu_seconds for each in told) if whole else math.nan,
     )
-    basis = "measured" if whole else f"{trials - len(told)} trials do not tell"
+    basis = "measured" if whole else f"{trials - len(told)} trials without a record"
     return spent(arm, trials, used, prices, basis)
 
 

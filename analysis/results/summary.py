@@ -230,7 +230,7 @@ def _speed(arm: ArmResults, column: str) -> Interval:
     timings = _costs(arm, column).unique()
     if not len(timings):
         return intervals.undefined("no trial is finished", replicas=0)
-    return intervals.of_mean(timings, "one process was timed: no spread is known")
+    return intervals.of_mean(timings, "only one process was timed, so the spread is unknown")
 
 
 def _counted(arm: ArmResults) -> Counted:
@@ -262,5 +262,5 @@ def _same_evaluation(
     ):
         raise ResultsError(
             f"{arm.name} was evaluated on other examples than the baseline {baseline.name};"
-            " arms can be compared on the same examples only"
+            " expected the same examples"
         )

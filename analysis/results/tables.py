@@ -254,7 +254,7 @@ def _notes(summary: Summary) -> Iterator[str]:
     replicas = "–".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
     varied = ", ".join(sweep.varied) or "nothing"
     yield (
-        f"{replicas} replicas an arm, varied: {varied}. 95 % intervals over examples, clustered by"
+        f"{replicas} replicas per arm, varied: {varied}. 95 % intervals over examples, clustered by"
         " group, and over replicas. Lookups per example: train/serve."
     )
     for source in summary.sources:
@@ -265,7 +265,7 @@ def _notes(summary: Summary) -> Iterator[str]:
     few = [each.arm.name for each in summary.arms if 0 < len(each.arm.done) < FEWEST_REPLICAS]
     if few:
         yield (
-            f"Fewer than {FEWEST_REPLICAS} replicas, intervals cover examples alone:"
+            f"Fewer than {FEWEST_REPLICAS} replicas, intervals cover examples only:"
             f" {', '.join(few)}."
         )
     yield from _open(summary)
@@ -275,7 +275,7 @@ def _notes(summary: Summary) -> Iterator[str]:
 def _floor(source: SourceSummary) -> str:
     found = source.relative_pd
     if math.isnan(found.value):
-        return f"its relative PD is not known, {found.reason}"
+        return f"its relative PD is unknown, {found.reason}"
     meaning = ", caused by floating-point order alone" if source.source == ARITHMETIC else ""
     return f"relative PD {percent(found, 3)}{meaning}"
 
@@ -293,8 +293,8 @@ def _devices(summary: Summary) -> Iterator[str]:
     devices = sorted({device for each in every for device in each.devices})
     if len(devices) > 1:
         yield (
-            f"Trained on {' and '.join(devices)}: rounding differs between them, and counts as"
-            " prediction difference; engine.device names one for all."
+            f"Trained on {' and '.join(devices)}: they round differently, which adds to the "
+            "prediction difference; set engine.device for all."
         )
 
 
@@ -310,7 +310,7 @@ def _damping(summary: Summary) -> Iterator[str]:
         )
     if summary.never_damped:
         yield (
-            "No damped arm was trained: whether delta_scale is needed is not known of"
+            "No damped arm was trained, so it is unknown whether delta_scale is needed for"
             f" {', '.join(arm.name for arm in summary.never_damped)}."
         )
 
@@ -319,7 +319,7 @@ def _meaning(log_loss: Comparison) -> str:
     verdict = verdict_of(log_loss, none=0.0)
     meanings = {
         Verdict.BETTER: " Damping is needed here.",
-        Verdict.WORSE: " Damping costs accuracy here.",
+        Verdict.WORSE: " Damping reduces accuracy here.",
     }
     return meanings.get(verdict, "")
 
@@ -344,11 +344,9 @@ def _open(summary: Summary) -> Iterator[str]:
                     f"{each.arm.name} {comparison.more_replicas}"
                 )
             elif comparison.interval.covers_replicas:
-                arms[f"Open in {quantity}; more replicas alone would not settle"].append(
-                    each.arm.name
-                )
+                arms[f"Open in {quantity}; more replicas would not settle"].append(each.arm.name)
             else:
-                arms[f"Open in {quantity}; too few replicas to say how many more"].append(
+                arms[f"Open in {quantity}; too few replicas to estimate how many more"].append(
                     each.arm.name
                 )
     for answer, names in arms.items():

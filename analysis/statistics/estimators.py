@@ -134,7 +134,7 @@ def ranking_loss(sample: Sample) -> Units:
 def relative_pd(sample: Sample) -> Units:
     """Return the relative PD of each pair of models."""
     if len(sample.predictions) < 2:
-        return _undefined(sample, 2, "one replica has nothing to differ from")
+        return _undefined(sample, 2, "needs at least two replicas")
     differences = np.stack(
         [
             _per_group(sample, relative_difference(p, q))
@@ -147,7 +147,7 @@ def relative_pd(sample: Sample) -> Units:
 def swap_rate(sample: Sample) -> Units:
     """Return the swap rate of each pair of models."""
     if len(sample.predictions) < 2:
-        return _undefined(sample, 2, "one replica has nothing to differ from")
+        return _undefined(sample, 2, "needs at least two replicas")
     ones = np.ones(len(sample.labels))
     swapped, pairs = group_swaps(sample.predictions, ones, sample.codes, sample.groups)
     if not pairs.any():

@@ -42,7 +42,7 @@ FEWEST_REPLICAS = 3
 MOST_REPLICAS = 1000
 #: A few uneven groups leave so few degrees of freedom that the bound would overflow.
 LARGEST_EXPONENT = 300.0
-SINGLE_GROUP = "a single group of examples shows no spread"
+SINGLE_GROUP = "a single group of examples has no spread"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

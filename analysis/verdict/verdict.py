@@ -79,7 +79,7 @@ def in_words(found: Sequence[Replacement], title: dict[str, str], today: str) ->
     """Return the verdict on an incumbent called ``today``; ``title`` maps arms to their titles."""
     chosen = choose(found)
     if chosen is None:
-        return f"This sweep has no single SmeLU model that could replace {today}."
+        return f"This sweep has no single SmeLU model to replace {today}."
     name = title[chosen.candidate]
     facts = _facts(chosen)
     if chosen.outcome is Outcome.REPLACES:
@@ -98,8 +98,8 @@ def in_words(found: Sequence[Replacement], title: dict[str, str], today: str) ->
             f" {_failure(chosen)}."
         )
     if chosen.outcome is Outcome.UNDEFINED:
-        return f"Whether {name} replaces {today} cannot be told: {_reason(chosen)}."
-    return f"Whether {name} replaces {today} is not known yet: {facts}. {_needed(chosen)}."
+        return f"Whether {name} replaces {today} cannot be decided: {_reason(chosen)}."
+    return f"Whether {name} replaces {today} is not decided yet: {facts}. {_needed(chosen)}."
 
 
 def titles(arms: Iterable[ArmResults]) -> dict[str, str]:
@@ -147,16 +147,16 @@ def _needed(found: Replacement) -> str:
     if not all(each.interval.covers_replicas for each in found.open):
         more = FEWEST_REPLICAS - replicas
         return (
-            f"{replicas} replicas are too few to tell:"
-            f" at least {more} more of each arm {'is' if more == 1 else 'are'} needed"
+            f"{replicas} replicas are too few: at least {more} more of each arm "
+            f"{'is' if more == 1 else 'are'} needed"
         )
     needed = [each.more_replicas for each in found.open if each.more_replicas is not None]
     if len(needed) < len(found.open):
-        return "More replicas alone would not tell: more evaluation examples are needed"
+        return "More replicas would not decide it; more evaluation examples are needed"
     more = max(needed)
     return (
-        f"{more} more {'replica' if more == 1 else 'replicas'} of each arm, {replicas + more} in"
-        " all, would tell if the values stay as they are"
+        f"{more} more {'replica' if more == 1 else 'replicas'} of each arm, {replicas + more} "
+        "in total, would decide it if the values stay the same"
     )
 
 

@@ -19,13 +19,15 @@ from recsys.errors import ConfigError
 
 Workers = Annotated[int, Option("--workers", min=1, help="Most nodes of a kind.")]
 Cpus = Annotated[float, Option("--cpus", min=1, help="CPUs that Ray counts on each node.")]
-Idle = Annotated[float, Option("--idle", min=1, help="Seconds after which an idle node goes.")]
+Idle = Annotated[float, Option("--idle", min=1, help="Seconds after which an idle node stops.")]
 
 
 def up(workers: Workers = 3, cpus: Cpus = 1, idle: Idle = 60) -> None:
     """Start a cluster without nodes; print the environment variables to use it."""
     if _note().exists():
-        raise ConfigError("a cluster is up already; end it with: python -m cluster.local down")
+        raise ConfigError(
+            "a cluster is running already; stop it with: python -m cluster.local down"
+        )
     cluster = _started(workers, cpus, idle)
     _note().parent.mkdir(parents=True, exist_ok=True)
     _note().write_text(json.dumps(asdict(cluster), default=str))
@@ -55,7 +57,7 @@ def down() -> None:
     """Stop the running cluster with all its processes."""
     cluster = _noted()
     if cluster is None:
-        raise ConfigError("no cluster is up; start one with: python -m cluster.local up")
+        raise ConfigError("no cluster is running; start one with: python -m cluster.local up")
     cluster.stop()
     _note().unlink()
 

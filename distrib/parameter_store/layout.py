@@ -106,8 +106,8 @@ def refuse_buffers(dense: nn.Module) -> None:
     kept = sorted(set(dense.state_dict()) - parameters)
     if kept:
         raise ConfigError(
-            f"model: found the buffer {kept[0]}, which no optimiser updates, so that asynchronous "
-            "workers cannot share it; expected parameters alone (layer norm, not batch norm)"
+            f"model: found the buffer {kept[0]}, which no optimizer updates, so asynchronous "
+            "workers cannot share it; expected parameters only (layer norm, not batch norm)"
         )
 
 

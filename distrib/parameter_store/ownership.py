@@ -90,16 +90,16 @@ class Ownership:
             if self._lives(found):
                 raise DataError(
                     f"{self._folder}: found {found} writing its snapshots there, "
-                    "expected one run in one place"
+                    "expected one run per folder"
                 )
-            _log.warning("%s: taking over from %s, which has ended", self._folder, found)
+            _log.warning("%s: taking over from %s, which has exited", self._folder, found)
         self._write()
         time.sleep(self._heartbeat_s / 4)
         now = self._read()
         if now is None or now.run != self._me.run:
             raise DataError(
                 f"{self._folder}: found {now or 'another run'} claiming it at the same moment, "
-                "expected one run in one place"
+                "expected one run per folder"
             )
         self._beating.start()
 
@@ -113,7 +113,7 @@ class Ownership:
         if found is not None and found.run != self._me.run:
             raise DataError(
                 f"{self._folder}: found that {found} took it over from run {self._me.run}, "
-                "expected one run in one place"
+                "expected one run per folder"
             )
 
     def release(self) -> None:
@@ -166,7 +166,7 @@ class Ownership:
         except FileNotFoundError:
             return None
         file = f"{self._folder}/{_FILE}"
-        with expecting("an owner's; delete it if no run writes there", file):
+        with expecting("an owner's; delete it if no run uses the folder", file):
             return from_json(Owner, parse_json(content, file))
 
     def _write(self) -> None:

@@ -106,7 +106,7 @@ class Journal:
         if windows.batches > _MOST_UPDATES:
             raise ConfigError(
                 f"stream.batch_size: found {windows.batches} batches, expected at most "
-                f"{_MOST_UPDATES} with store: shared_memory; larger ones are fewer"
+                f"{_MOST_UPDATES} with store: shared_memory; use larger batches"
             )
         longest = min(windows.length, windows.batches)
         if longest > _MOST_DONE:

@@ -118,8 +118,8 @@ class Segment:
             fd = os.open(where, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
             raise TrialFailed(
-                f"{where}: no shared memory to be reached ({error.strerror}); expected a worker "
-                "on the machine, in the container and of the user of the process it works for"
+                f"{where}: shared memory is not accessible ({error.strerror}); expected a "
+                "worker on the driver's machine, in its container and with its user"
             ) from None
         header = os.pread(fd, _HEADER, 0)
         expected = _MAGIC + address.run.encode()
@@ -166,7 +166,7 @@ def _refuse_without_memory(size_bytes: int) -> None:
         raise ConfigError(
             f"engine.store: shared_memory needs {_size(size_bytes)} for tables, optimiser "
             f"state and towers, found {_size(free)} of memory available; expected as much, "
-            "or store: server, whose shards may lie on many nodes"
+            "or store: server, whose shards may be on several nodes"
         )
 
 

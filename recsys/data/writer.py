@@ -81,7 +81,7 @@ class ClickLogWriter:
     def __enter__(self) -> Self:
         """Create the hidden directory, empty.
 
-        Raises DataError if the output exists and must not be replaced, or if another preparation is
+        Raises DataError if the output exists and must not be replaced, or if another process is
         writing it.
         """
         try:
@@ -96,7 +96,7 @@ class ClickLogWriter:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise DataError(f"{self._directory}: another preparation is writing it") from None
+                raise DataError(f"{self._directory}: another process is writing it") from None
             stack.callback(self._clear)
             self._restore_replaced()
             check_free(self._directory, replace=self._replace)
@@ -293,9 +293,9 @@ def check_free(directory: Path, *, replace: bool) -> None:
     except OSError as error:
         raise DataError(f"{directory}: {error.strerror}") from None
     if not is_click_log(place):
-        raise DataError(f"{directory}: exists and is not a click log; it is left as it is")
+        raise DataError(f"{directory}: exists and is not a click log; it is unchanged")
     if not replace:
-        raise DataError(f"{directory}: a click log is there already; --replace writes it anew")
+        raise DataError(f"{directory}: a click log exists already; --replace overwrites it")
 
 
 def _partial(place: Path) -> Path:

@@ -37,7 +37,7 @@ def check_place(place: Path) -> None:
     if not place.exists() or (place / DESCRIPTION).exists():
         return
     if not place.is_dir() or any(place.iterdir()):
-        raise DataError(f"{place}: exists and is no exported program; it is left as it is")
+        raise DataError(f"{place}: exists and is not an exported program; it is unchanged")
 
 
 def export(

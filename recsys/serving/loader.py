@@ -85,8 +85,7 @@ class Description:
         told = read_json(path, hint="; soloist export writes it")
         if (told.pop("format", None), told.pop("version", None)) != (_FORMAT, _VERSION):
             raise DataError(
-                f"{path}: not the description of a program in version {_VERSION}; "
-                "export the trial again"
+                f"{path}: not a program description of version {_VERSION}; export the trial again"
             )
         with expecting("a whole description", path):
             told["schema"] = Schema.from_json(told["schema"])
@@ -129,7 +128,7 @@ class ServedModel:
             raise ValueError(f"dense: found {_size(dense)}, expected (B, {len(schema.dense)})")
         missing = [each.name for each in schema.sparse if each.name not in sparse]
         if missing:
-            raise ValueError(f"sparse: found no {missing[0]}, which the program takes")
+            raise ValueError(f"sparse: found no {missing[0]}, which the program needs")
         examples = len(dense)
         bags = tuple(
             _bag(each.name, sparse[each.name], examples, each.cardinality)
@@ -188,7 +187,7 @@ def _bag(name: str, found: Tensor | Bag, examples: int, cardinality: int) -> Bag
         )
     ends = torch.cat((starts, starts.new_tensor([len(ids)])))
     if ends[0] != 0 or (ends.diff() < 0).any():
-        raise ValueError(f"{name}: expected starts from 0 that never fall, up to {len(ids)} ids")
+        raise ValueError(f"{name}: expected non-decreasing starts from 0 up to {len(ids)} ids")
     beyond = (ids < 0) | (ids >= cardinality)
     if beyond.any():
         raise ValueError(_beyond(name, int(ids[beyond][0]), cardinality))

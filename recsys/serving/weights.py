@@ -68,11 +68,10 @@ def read_weights(place: Path) -> ServedWeights:
     described, path = place / WEIGHTS_META, place / WEIGHTS
     meta = read_json(
         described,
-        hint="; the weights of a trial are kept where --keep-weights asks for it: "
-        "soloist sweep EXPERIMENT --keep-weights",
+        hint="; trials keep weights with --keep-weights: soloist sweep EXPERIMENT --keep-weights",
     )
     if (meta.get("format"), meta.get("version")) != (_FORMAT, _VERSION):
-        raise DataError(f"{described}: not the description of weights in version {_VERSION}")
+        raise DataError(f"{described}: not a weights description of version {_VERSION}")
     with expecting("a whole description", described):
         schema, expected = Schema.from_json(meta["schema"]), meta["sha256"]
     check_sha256(path, expected)
@@ -127,7 +126,7 @@ def rebuilt(weights: ServedWeights, config: ArmConfig, model: ModelConfig, seeds
     try:
         arm = Arm(config, model, weights.schema, [seeds], make_embeddings, groups=[group])
     except (MemoryError, RuntimeError) as error:
-        raise DataError(f"model {model.name}: cannot be made: {first_line(error)}") from None
+        raise DataError(f"model {model.name}: cannot be created: {first_line(error)}") from None
     tables = {
         _table_key(table_set, name): rows
         for table_set in range(group.table_sets)
@@ -153,7 +152,7 @@ def _fill(targets: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
         if expected != there:
             raise DataError(
                 f"weights: found {name} {there}, expected {expected}: "
-                "they are of another arm or model, or its code has changed"
+                "they are of another arm, model or code version"
             )
         targets[name].copy_(found[name])
 

@@ -129,7 +129,7 @@ def test_the_arithmetic_floor_stands_below_the_table(directory):
 def test_a_floor_that_is_not_known_says_why(tmp_path):
     floor = SyntheticArm(name="floor", noise=0.001, replicas=2, unfinished=(0,))
     text = shown(write_sweep(tmp_path, floor=floor))
-    assert "its relative PD is not known, one replica has nothing to differ from." in text
+    assert "its relative PD is unknown, needs at least two replicas." in text
 
 
 def test_missing_trials_are_counted_and_an_arm_without_any_is_nan(tmp_path):
@@ -153,8 +153,8 @@ def test_two_replicas_cover_examples_alone_and_settle_nothing(tmp_path):
         for name, noise in (("relu", 0.9), ("smelu", 0.1))
     )
     text = shown(write_sweep(tmp_path, arms))
-    assert "Fewer than 3 replicas, intervals cover examples alone: relu, smelu." in text
-    assert "Open in PD; too few replicas to say how many more: smelu." in text
+    assert "Fewer than 3 replicas, intervals cover examples only: relu, smelu." in text
+    assert "Open in PD; too few replicas to estimate how many more: smelu." in text
 
 
 def test_an_open_comparison_says_how_many_more_replicas_it_needs(tmp_path):

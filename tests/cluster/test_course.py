@@ -213,7 +213,7 @@ def test_a_job_gets_the_working_directory_without_data_and_goes_on_unfollowed(
     assert files == "kept.csv\n"
     assert left.status == 130
     assert left.lines[-1] == (
-        f"{job} goes on: soloist submit follow {job}, or soloist submit stop {job}"
+        f"{job} is still running: soloist submit follow {job}, or soloist submit stop {job}"
     )
     assert followed.status == status
     assert "kept.csv" in followed.lines

@@ -209,8 +209,8 @@ def test_where_the_connection_stays_broken_it_is_said_that_the_job_may_go_on(cap
 
     assert ended.value.code == 1
     assert capsys.readouterr().err == (
-        "soloist: the cluster does not answer any more: refused; job may go on: soloist submit"
-        " follow job\n"
+        "soloist: the cluster does not respond: refused; job may still be running: soloist "
+        "submit follow job\n"
     )
 
 

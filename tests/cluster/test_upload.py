@@ -84,7 +84,7 @@ def test_a_folder_that_is_too_large_is_refused_with_its_largest_files(tmp_path):
         check_upload(directory, ["sweep", "b.yaml"])
 
     assert str(refused.value).startswith(
-        f"--working-dir {directory}: found 150 MiB, expected at most 100 MiB, which Ray takes; "
-        "the largest files are own/b.bin (90 MiB), a.bin (60 MiB), "
+        f"--working-dir {directory}: found 150 MiB, expected at most 100 MiB, Ray's limit; the "
+        "largest files are own/b.bin (90 MiB), a.bin (60 MiB), "
     )
-    assert str(refused.value).endswith("; name what the job does not need in .rayignore")
+    assert str(refused.value).endswith("; exclude unneeded files in .rayignore")

@@ -176,8 +176,8 @@ def test_an_example_that_is_there_twice_is_named(tmp_path, capsys):
     example, group = tables[0].loc[6, ["example", "group"]].astype(int)
     paths = write_all(tmp_path, tables)
     assert refusal(capsys, paths) == (
-        f"soloist: {paths[1]}: row 401: example {example} of group {group} is there twice,"
-        " first in row 7; expected one row an example"
+        f"soloist: {paths[1]}: row 401: example {example} of group {group} occurs twice, first "
+        "in row 7; expected one row per example"
     )
 
 

@@ -78,7 +78,7 @@ def test_a_place_that_cannot_be_written_is_refused_by_its_option_before_any_read
         ("/proc", "/proc: found a mount point, which cannot be replaced"),
         (".", ".: found the working directory, or one above it, which cannot be replaced"),
         ("planted", ".planted.partial: found a link or a file, expected no such name"),
-        ("circle", "circle: exists and is not a click log; it is left as it is"),
+        ("circle", "circle: exists and is not a click log; it is unchanged"),
         ("x" * 300, f"{'x' * 300}: File name too long"),
         ("x" * 250, f"{'x' * 250}: File name too long"),
     ],

@@ -109,7 +109,7 @@ def test_a_relu_in_code_is_named_with_module_and_line(kind: type[nn.Module]) -> 
 
     assert count == 1
     (message,) = [str(one.message) for one in caught]
-    assert message.startswith("not replaced, since no module holds them (1):")
+    assert message.startswith("not replaced, because they are not attributes of a module (1):")
     assert "tower.1: " in message
     assert "relu" in message.lower()
     assert f"{__file__}:" in message

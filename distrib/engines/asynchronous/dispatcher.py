@@ -26,11 +26,11 @@ class RayMetrics:
         self._pulled = Counter("soloist_pulled_bytes_total", "Bytes that workers pulled", keys)
         self._pushed = Counter("soloist_pushed_bytes_total", "Bytes that workers pushed", keys)
         self._workers = Gauge(
-            "soloist_workers", "Workers that were heard of within the last lease_s", keys
+            "soloist_workers", "Workers with a heartbeat within the last lease_s", keys
         )
         self._staleness = Histogram(
             "soloist_staleness_windows",
-            "Windows of others between a pull and its push",
+            "Windows of other workers between a pull and its push",
             _STALENESS,
             keys,
         )
@@ -62,7 +62,7 @@ class RayMetrics:
 
 
 MOST_DEATHS = 8
-"""A window whose holders died or fell silent this often is taken for the cause."""
+"""A window whose holders crashed or stopped responding this often is taken for the cause."""
 
 
 class Dispatcher:
@@ -155,6 +155,6 @@ class Dispatcher:
             self._losses[lease.window] = losses
             if losses >= MOST_DEATHS and self._failure is None:
                 self._failure = (
-                    f"window {lease.window}: {losses} workers died or fell silent while they held "
-                    "it, expected it to be trained"
+                    f"window {lease.window}: {losses} workers crashed or stopped responding "
+                    "during it, expected it to be trained"
                 )

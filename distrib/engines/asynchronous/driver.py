@@ -206,7 +206,8 @@ def _result(
     torn = sum(each.seen.torn_batches for each in passed)
     if torn:
         _log.warning(
-            "trial %s: of %d batches a worker was killed in the update, which may be there in part",
+            "trial %s: a worker was killed during the update of %d batches, which may be "
+            "partially applied",
             trial.digest,
             torn,
         )

@@ -219,7 +219,7 @@ class PhaseRunner:
                 self._losses += 1
                 if self._losses >= MOST_LOSSES:
                     raise TrialFailed(
-                        f"dispatcher or a shard was lost {self._losses} times in a row: {error}"
+                        f"dispatcher or a shard crashed {self._losses} times in a row: {error}"
                     ) from error
             else:
                 return PhaseResult(seen=seen, train_seconds=self._seconds, orders=tuple(orders))
@@ -242,8 +242,8 @@ class PhaseRunner:
         if newest is None or newest.manifest.phase != self._phase:
             if self._is_resumed:
                 raise DataError(
-                    f"{place}: found no whole snapshot of phase {self._phase}, expected the one "
-                    "that training goes on from, which alone has the weights of the phases before"
+                    f"{place}: found no complete snapshot of phase {self._phase}, expected the "
+                    "one to resume from, which has the weights of earlier phases"
                 )
             if self._watch is not None and self._unwatched is not None:
                 self._watch.go_back(self._unwatched)
@@ -272,7 +272,7 @@ class PhaseRunner:
         while True:
             dead, servers_lost = crew.reap(self._phase, generation.servers)
             if servers_lost:
-                raise ServersLost("a worker found its dispatcher or a shard gone")
+                raise ServersLost("a worker lost its dispatcher or a shard")
             generation.mark_dead(dead)
             status = generation.status()
             self._has_begun |= status.leases > 0

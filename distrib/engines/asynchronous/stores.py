@@ -212,7 +212,7 @@ class ServerStore:
                 self._signs[number] = shard.version.remote()
                 self._overdue_at[number] = now + _SILENT_LEASES * self._engine.lease_s
             elif now > self._overdue_at[number]:
-                raise ServersLost(f"shard {number} gives no sign of life")
+                raise ServersLost(f"shard {number} sends no heartbeat")
 
     def arm(self) -> Arm:
         assert self._arm is not None
@@ -259,7 +259,8 @@ class ServerStore:
         free = available_bytes()
         if _COPIES * one > free:
             raise ConfigError(
-                f"engine.store: server needs {_COPIES * one / 1e9:.3g} GB where the driver is, for "
+                f"engine.store: server needs {_COPIES * one / 1e9:.3g} GB on the driver's "
+                "node, for "
                 f"{_COPIES} copies of tables, optimiser state and towers, to start from and to "
                 f"evaluate; found {free / 1e9:.3g} GB of memory available, expected as much, or "
                 "smaller tables"
@@ -296,7 +297,7 @@ class SharedMemoryStore:
         self._start: ResumePoint | None = None
         """What the phase started from, here"""
         plans = [self._plan(phase).size_bytes for phase in trial.recipe.arm.phases]
-        # A phase begins while the one before, whose weights it takes over, is still there.
+        # A phase begins while the one before, whose weights it takes over, still exists.
         refuse_without_room(max(before + here for before, here in pairwise([0, *plans])))
 
     def worker_options(self) -> dict[str, Any]:
@@ -365,8 +366,9 @@ class SharedMemoryStore:
         process = self._here.journal.process(place)
         if process is not None and not end(process, _DEATH_S):
             raise TrialFailed(
-                f"worker process {process.pid}: still there {_DEATH_S:g} s after SIGKILL, expected "
-                "it to end; it hangs in the kernel, and could still change shared memory"
+                f"worker process {process.pid}: still running {_DEATH_S:g} s after SIGKILL, "
+                "expected it to exit; it hangs in the kernel, and could still change shared "
+                "memory"
             )
 
     def stop(self) -> None:

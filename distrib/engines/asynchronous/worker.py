@@ -278,7 +278,7 @@ class BaseWorker(ABC):
         self.engine = trial.recipe.engine
         self.log = ClickLog.open(log_directory)
         if self.log.fingerprint != trial.data_fingerprint:
-            raise DataError(f"{log_directory}: not the click log that the trial was planned with")
+            raise DataError(f"{log_directory}: not the click log of the trial's plan")
         self.device = set_arithmetic(trial.recipe)
         self.stream = Stream(self.log, "train", trial.recipe.stream, [trial.seeds])
         self.windows = Windows(self.stream.batch_count, self.engine.window)

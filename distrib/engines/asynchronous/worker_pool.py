@@ -131,8 +131,8 @@ class WorkerPool:
         self._deaths += 1
         if self._deaths >= MAX_CRASHES * len(self._members):
             raise TrialFailed(
-                f"{self._deaths} workers died one after another, expected a window to be trained; "
-                f"the last: {reason(error)}"
+                f"{self._deaths} workers crashed in a row, expected a trained window; the "
+                f"last: {reason(error)}"
             ) from error
 
     def _replace(self, place: int, why: str) -> _Member:

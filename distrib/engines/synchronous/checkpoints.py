@@ -116,7 +116,7 @@ def newest(
         try:
             check(place, training)
         except Damaged as error:
-            log.warning("%s; going on from the checkpoint before it", error)
+            log.warning("%s; resuming from the previous checkpoint", error)
             continue
         return place
     return None
@@ -155,7 +155,7 @@ def check(place: Path, training: str) -> None:
         raise DataError(
             f"{place}: a checkpoint of another training (other data, seeds, code, libraries, arm, "
             f"model, optimiser, stream or precision: found {first.training}, expected {training}); "
-            "only the number of ranks, sharding, and what is reported and when may differ"
+            "only the number of ranks, sharding, tracking and intervals may differ"
         )
     for rank in range(first.ranks):
         for name, expected in _read_manifest(place, rank).files.items():

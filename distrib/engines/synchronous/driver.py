@@ -193,7 +193,7 @@ def train(
             run.drop_all_but(recipe.engine.checkpoints_kept)
             found = run.newest(training_digest(trials))
         if found is None or not _is_end(found, log, trials):
-            raise TrialFailed(f"{run}: Ray Train ended, but left no whole checkpoint of the end")
+            raise TrialFailed(f"{run}: Ray Train ended without a complete final checkpoint")
         return evaluated(log, trials, found, device)
 
 
@@ -268,7 +268,7 @@ def _refuse_too_many(engine: SyncEngine, each: Resources, nodes: Sequence[Resour
         if least * amount > there:
             raise ConfigError(
                 f"engine.workers: found {least} ranks of {amount:g} {name} each, "
-                f"expected at most {there:g} {name} together, all that Ray has"
+                f"expected at most {there:g} {name} in total, which is all that Ray has"
             )
 
 

@@ -239,7 +239,7 @@ def _work(job: Job) -> None:
     refuse_unavailable(recipe, ranks.device)
     log = ClickLog.open(job.log_directory)
     if log.fingerprint != job.trials[0].data_fingerprint:
-        raise DataError(f"{job.log_directory}: not the click log that the trial was planned with")
+        raise DataError(f"{job.log_directory}: not the click log of the trial's plan")
     os.environ.update(job.environment)
     run = job.run()
     make_private(_scratch())

@@ -60,15 +60,15 @@ def refuse_lost_scalars(engine: SyncEngine, *, stored_at_uri: bool) -> None:
     """
     if engine.tracking == "mlflow" and stored_at_uri and "MLFLOW_TRACKING_URI" not in os.environ:
         raise ConfigError(
-            "engine.tracking: found mlflow with checkpoints at a URI, where its database cannot "
-            "lie; expected a server in MLFLOW_TRACKING_URI, or tensorboard"
+            "engine.tracking: found mlflow with checkpoints at a URI, where its database "
+            "cannot be; expected a server in MLFLOW_TRACKING_URI, or tensorboard"
         )
 
 
 def _refuse_precision(engine: SyncEngine, device: torch.device) -> None:
     if engine.precision == "float16" and device.type == "cpu":
         raise ConfigError(
-            "engine.precision: found float16 on a CPU, where its products are emulated; "
+            "engine.precision: found float16 on a CPU, where matmuls are emulated; "
             "expected float32 or bfloat16"
         )
     if engine.precision == "bfloat16" and device.type == "cuda" and torch.cuda.is_available():
@@ -84,8 +84,8 @@ def _refuse_shared_gpus(engine: SyncEngine) -> None:
     found, (_, most) = engine.resources.num_gpus, engine.worker_range
     if found is not None and 0 < found < 1 < most:
         raise ConfigError(
-            f"engine.resources.num_gpus: found {found:g} for each of {most} ranks, but NCCL takes "
-            "no two on one GPU; expected 1, or workers: 1"
+            f"engine.resources.num_gpus: found {found:g} for each of {most} ranks, but NCCL "
+            "allows one rank per GPU; expected 1, or workers: 1"
         )
 
 
@@ -137,7 +137,9 @@ def sharding_kinds(engine: SyncEngine, tables: Sequence[EmbeddingBagConfig]) -> 
     for pattern in engine.table_sharding:
         if not any(fnmatchcase(name, pattern) for name in short.values()):
             known = ", ".join(dict.fromkeys(short.values()))
-            raise ConfigError(f"engine.table_sharding.{pattern}: fits no table; there are {known}")
+            raise ConfigError(
+                f"engine.table_sharding.{pattern}: matches no table; there are {known}"
+            )
     return {
         name: next(
             (
@@ -172,13 +174,14 @@ def refuse_sharding(
         if kind == "column_wise" and optimizer.sparse == "rowwise_adagrad":
             raise ConfigError(
                 f"engine.sharding: found column_wise for table {table.name} with rowwise_adagrad, "
-                "which keeps one number for a whole row, and each rank has a part of it; expected "
+                "which has one number for a whole row, split over ranks here; expected "
                 "table_wise or row_wise, or optimizer.sparse adagrad or sgd"
             )
         if kind == "data_parallel" and optimizer.sparse == "adam":
             raise ConfigError(
                 f"engine.sharding: found data_parallel for table {table.name} with adam, which "
-                "would move the rows that no example reads too; expected table_wise, row_wise or "
+                "would also update rows that no example reads; expected table_wise, row_wise "
+                "or "
                 "column_wise, or optimizer.sparse rowwise_adagrad, adagrad or sgd"
             )
 
@@ -300,7 +303,7 @@ def _planned(
     except PlannerError as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(
-            f"engine.sharding: TorchRec's planner found no place for {len(tables)} tables on "
+            f"engine.sharding: TorchRec's planner found no plan for {len(tables)} tables on "
             f"{topology.world_size} ranks ({reason}); expected more ranks, smaller tables, or "
             "table_wise, row_wise, column_wise or data_parallel by engine.table_sharding"
         ) from None

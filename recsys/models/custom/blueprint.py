@@ -43,7 +43,7 @@ def load_factory(name: str) -> Factory:
     module_name, _, path = name.partition(":")
     if module_name.partition(".")[0] in sys.stdlib_module_names:
         raise ConfigError(
-            f"model.name: found {name}, a module of Python itself, expected one of yours"
+            f"model.name: found {name}, a module of Python itself, expected a custom module"
         )
     found: Any = _module(module_name)
     for attribute in path.split("."):
@@ -53,7 +53,8 @@ def load_factory(name: str) -> Factory:
         found = getattr(found, attribute)
     if not callable(found):
         raise ConfigError(
-            f"model.name: {name} is a {type(found).__name__}, expected a function of the schema"
+            f"model.name: {name} is a {type(found).__name__}, expected a function that takes "
+            "the schema"
         )
     return found
 
@@ -77,7 +78,7 @@ def keywords(
         offered["embedding_dim"] = group.embedding_dim
     for option in config.options.keys() & {*offered, "embedding_dim"}:
         raise ConfigError(
-            f"model.options: {option} is not for the options to say; expected "
+            f"model.options: {option} cannot be set in options; expected "
             f"{'model.embedding_dim' if option == 'embedding_dim' else f'{option} of the arm'}"
         )
     given = {name: value for name, value in offered.items() if takes_any or name in taken}
@@ -85,7 +86,7 @@ def keywords(
         if needed and name not in given:
             raise ConfigError(
                 f"model {config.name}: {name} is {offered[name]}, "
-                f"and the function takes no {name}; it takes {', '.join(taken)}"
+                f"and the factory does not accept {name}; it takes {', '.join(taken)}"
             )
     given |= config.options
     try:
@@ -104,8 +105,8 @@ def _module(name: str) -> Any:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise  # the module is there, and itself imports one that is not
         raise ConfigError(
-            f"model.name: no module {error.name!r} to import; it has to be installed, "
-            "or its folder in PYTHONPATH"
+            f"model.name: no module {error.name!r} to import; install it, or add its folder to "
+            "PYTHONPATH"
         ) from None
 
 
@@ -179,7 +180,7 @@ class Maker:
         unseen = unseen_activations(dense, old)
         if not unseen and replace_activations(dense, old, self.activation):
             return
-        what = f"cannot replace {unseen[0]}" if unseen else f"finds no {old} in .dense to replace"
+        what = f"cannot replace {unseen[0]}" if unseen else f"found no {old} in .dense to replace"
         raise ConfigError(
             f"model {self.config.name}: activation {self.activation} {what}; expected modules of "
             "it (model.replaces says of which), or a function that takes activation"

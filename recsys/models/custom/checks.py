@@ -48,7 +48,7 @@ def checked(name: str, made: object, schema: Schema) -> Component:
             "expected a torchrec EmbeddingBagCollection"
         )
     if embeddings.is_weighted():
-        raise ConfigError(f"model {name}: .embeddings is weighted, and examples have no weights")
+        raise ConfigError(f"model {name}: .embeddings is weighted, but examples have no weights")
     if not isinstance(dense, nn.Module):
         raise ConfigError(f"model {name}: .dense is {_kind(dense)}, expected a torch.nn.Module")
     component = Component(embeddings=embeddings, dense=dense)
@@ -106,7 +106,7 @@ def _check_parameters(where: str, dense: nn.Module) -> None:
             raise ConfigError(f"{where}: {name} has no shape yet, expected no lazy modules")
         if one.device.type != "cpu":
             raise ConfigError(
-                f"{where}: {name} is on {one.device}, expected cpu: it is moved after it is made"
+                f"{where}: {name} is on {one.device}, expected cpu: it is moved after its creation"
             )
 
 
@@ -137,7 +137,7 @@ def find_stacking(
     batch = tuple(one.expand(len(networks), *one.shape) for one in (dense, embedded))
     draws = _draws_numbers(networks[0], dense, embedded)
     reason = (
-        "it draws random numbers, each tower its own"
+        "it draws random numbers, separately for each tower"
         if draws
         else _why_not_vectorised(Stacked(networks, vectorised=False), *batch)
     )
@@ -166,7 +166,7 @@ def _why_not_vectorised(stacked: Stacked, dense: Tensor, embedded: Tensor) -> st
         # Whatever it is that torch.func or the model's own code objects to, there is another way.
         return f"torch.func.vmap fails ({_first_sentence(error)})"
     if not torch.allclose(together, one_by_one, rtol=1e-3, atol=1e-4, equal_nan=True):
-        return "torch.func.vmap gives other logits"
+        return "torch.func.vmap gives different logits"
     return ""
 
 

@@ -169,16 +169,15 @@ def test_what_cannot_be_shown_is_named_with_the_reason(tmp_path):
             "fewer than two arms have two finished replicas"
         ),
         "Prediction difference by source of irreproducibility": (
-            "no source was measured alone; the experiment's field sources: [init, shuffle, async,"
+            "no single source was measured; the experiment's field sources: [init, shuffle, async,"
             " components, arithmetic] names those to measure"
         ),
         "By slices": "no arm has two finished replicas",
         "Prediction difference during training": (
-            "no arm has two finished replicas that kept predictions on the way"
+            "no arm has two finished replicas with predictions during training"
         ),
         "Staleness": (
-            "no arm was trained by an asynchronous engine, the only ones in which parameters can be"
-            " stale"
+            "no arm was trained by an asynchronous engine; other engines have no staleness"
         ),
     }
 
@@ -187,7 +186,7 @@ def test_a_sweep_of_which_nothing_is_finished_has_a_page(tmp_path):
     arms = (SyntheticArm(name="relu", noise=0.5, unfinished=(0, 1, 2, 3)),)
     page = rendered(summarize(read_sweep(write_sweep(tmp_path, arms))))
 
-    assert "This sweep has no single SmeLU model that could replace ReLU." in page
+    assert "This sweep has no single SmeLU model to replace ReLU." in page
     assert "Missing trials: relu 4 of 4." in page
     assert page.count("Not shown: no trial is finished.") == 4
 

@@ -85,7 +85,7 @@ def test_a_broken_manifest_is_refused(tmp_path, contents, message):
 
 def test_a_baseline_that_is_no_arm_is_refused(tmp_path):
     write_sweep(tmp_path, baseline="gelu")
-    with pytest.raises(ResultsError, match="baseline 'gelu' is no arm, expected one of relu"):
+    with pytest.raises(ResultsError, match="baseline 'gelu' is not an arm, expected one of relu"):
         read_sweep(tmp_path)
 
 
@@ -116,7 +116,7 @@ def test_a_missing_column_is_named(tmp_path):
 def test_a_done_trial_without_its_files_is_refused(tmp_path):
     write_sweep(tmp_path)
     (tmp_path / "trials/relu0/predictions.parquet").unlink()
-    with pytest.raises(ResultsError, match=f"not there, though the trial is marked {DONE}"):
+    with pytest.raises(ResultsError, match=f"missing, although the trial is marked {DONE}"):
         read_sweep(tmp_path).baseline.read_predictions()
 
 

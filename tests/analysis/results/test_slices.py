@@ -102,7 +102,7 @@ def test_counts_of_other_examples_are_refused(tmp_path):
     directory = write_sweep(tmp_path)
     pq.write_table(pa.table({"example": np.arange(10)}), directory / SLICES)
 
-    with pytest.raises(ResultsError, match="lacks examples that the trials were evaluated on"):
+    with pytest.raises(ResultsError, match="lacks examples of the trials' evaluation"):
         slice_sweep(read_sweep(directory))
 
 

@@ -92,7 +92,7 @@ def test_trials_that_do_not_tell_leave_the_hours_unknown_and_are_named(tmp_path)
 
     rows = actual(sweep.arms, Prices(per_core_hour=1.0))
 
-    assert {row.basis for row in rows} == {"4 trials do not tell"}
+    assert {row.basis for row in rows} == {"4 trials without a record"}
     assert math.isnan(total(rows).core_hours)
     assert math.isnan(total(rows).money)
 

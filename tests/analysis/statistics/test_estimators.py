@@ -95,8 +95,8 @@ def test_the_effective_number_of_clusters_counts_equal_groups_fully_and_unequal_
         (estimators.gauc, [0, 1], [0, 1], 2, "no group has both labels"),
         (estimators.ranking_loss, [0, 1], [0, 1], 2, "no group has both labels"),
         (estimators.swap_rate, [0, 1], [0, 1], 2, "no group has two examples"),
-        (estimators.relative_pd, [0, 1], [0, 1], 1, "one replica has nothing to differ from"),
-        (estimators.swap_rate, [0, 1], [0, 1], 1, "one replica has nothing to differ from"),
+        (estimators.relative_pd, [0, 1], [0, 1], 1, "needs at least two replicas"),
+        (estimators.swap_rate, [0, 1], [0, 1], 1, "needs at least two replicas"),
     ],
 )
 def test_what_is_undefined_is_nan_with_the_reason(estimator, labels, groups, models, reason):

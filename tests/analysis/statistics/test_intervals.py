@@ -158,7 +158,7 @@ def test_one_group_alone_has_no_bounds_and_says_why():
     interval = intervals.estimate(estimators.log_loss(sample))
     assert interval.value > 0
     assert math.isnan(interval.low)
-    assert interval.reason == "a single group of examples shows no spread"
+    assert interval.reason == "a single group of examples has no spread"
 
 
 def scattered(scatter: float, value: float = 1.0, seed: int = 0) -> Units:

@@ -19,7 +19,7 @@ from analysis.verdict.replacement import Margins
 from analysis.verdict.verdict import verdicts
 from tests.support.results import SyntheticArm, write_sweep
 
-UNKNOWN = "No damped arm was trained: whether delta_scale is needed is not known of"
+UNKNOWN = "No damped arm was trained, so it is unknown whether delta_scale is needed for"
 
 
 def stale(name: str, scale: float, noise: float = 0.5, wrong: float = 0.3) -> SyntheticArm:
@@ -165,7 +165,7 @@ def test_one_worker_and_engines_without_staleness_are_no_cause_for_a_note(tmp_pa
 def test_a_single_replica_leaves_pd_unknown_with_its_reason(tmp_path):
     (line,) = notes(tmp_path, replace(WHOLE, replicas=1), replace(DAMPED, replicas=1))
 
-    assert "PD not known, one replica has nothing to differ from" in line
+    assert "PD not known, needs at least two replicas" in line
 
 
 def test_the_page_tells_the_same(tmp_path):

@@ -76,7 +76,7 @@ LOWER_PD, HIGHER_PD = pd(0.5, 0.6, 0.7), pd(1.1, 1.2, 1.3)
 LOWER_LOSS, HIGHER_LOSS = loss(-0.004, -0.003, -0.002), loss(0.002, 0.003, 0.004)
 OPEN_PD = pd(0.9, 1.0, 1.1, more=4)
 NO_PD = Comparison(
-    interval=intervals.undefined("one replica has nothing to differ from", replicas=1),
+    interval=intervals.undefined("needs at least two replicas", replicas=1),
     settled=False,
     more_replicas=None,
 )
@@ -119,40 +119,40 @@ NO_PD = Comparison(
             OPEN_PD,
             LOWER_LOSS,
             1 / 3,
-            "Whether SmeLU β=1 replaces the 3-component ReLU ensemble is not known yet: PD 0 %"
+            "Whether SmeLU β=1 replaces the 3-component ReLU ensemble is not decided yet: PD 0 %"
             " [−10, +10], log loss −0.0030 [−0.0040, −0.0020], lookups −67 %. 4 more replicas of"
-            " each arm, 10 in all, would tell if the values stay as they are.",
+            " each arm, 10 in total, would decide it if the values stay the same.",
         ),
         (
             OPEN_PD,
             loss(-0.01, 0.0, 0.01, more=9),
             1 / 3,
-            "Whether SmeLU β=1 replaces the 3-component ReLU ensemble is not known yet: PD 0 %"
+            "Whether SmeLU β=1 replaces the 3-component ReLU ensemble is not decided yet: PD 0 %"
             " [−10, +10], log loss 0.0000 [−0.0100, +0.0100], lookups −67 %. 9 more replicas of"
-            " each arm, 15 in all, would tell if the values stay as they are.",
+            " each arm, 15 in total, would decide it if the values stay the same.",
         ),
         (
             OPEN_PD,
             loss(-0.01, 0.0, 0.01, more=None),
             1 / 3,
-            "Whether SmeLU β=1 replaces the 3-component ReLU ensemble is not known yet: PD 0 %"
-            " [−10, +10], log loss 0.0000 [−0.0100, +0.0100], lookups −67 %. More replicas alone"
-            " would not tell: more evaluation examples are needed.",
+            "Whether SmeLU β=1 replaces the 3-component ReLU ensemble is not decided yet: PD 0 %"
+            " [−10, +10], log loss 0.0000 [−0.0100, +0.0100], lookups −67 %. More replicas "
+            "would not decide it; more evaluation examples are needed.",
         ),
         (
             pd(0.5, 0.6, 0.7, replicas=2),
             loss(-0.004, -0.003, -0.002, replicas=2),
             1 / 3,
-            "Whether SmeLU β=1 replaces the 3-component ReLU ensemble is not known yet: PD −40 %"
-            " [−50, −30], log loss −0.0030 [−0.0040, −0.0020], lookups −67 %. 2 replicas are too"
-            " few to tell: at least 1 more of each arm is needed.",
+            "Whether SmeLU β=1 replaces the 3-component ReLU ensemble is not decided yet: PD −40 %"
+            " [−50, −30], log loss −0.0030 [−0.0040, −0.0020], lookups −67 %. 2 replicas are "
+            "too few: at least 1 more of each arm is needed.",
         ),
         (
             NO_PD,
             LOWER_LOSS,
             1 / 3,
-            "Whether SmeLU β=1 replaces the 3-component ReLU ensemble cannot be told: one replica"
-            " has nothing to differ from.",
+            "Whether SmeLU β=1 replaces the 3-component ReLU ensemble cannot be decided: needs "
+            "at least two replicas.",
         ),
         (
             NO_PD,
@@ -172,7 +172,7 @@ def test_the_verdict_on_one_candidate(relative_pd, log_loss, lookups, words):
 
 def test_without_a_candidate_the_verdict_says_so():
     assert in_words([], TITLES, TODAY) == (
-        "This sweep has no single SmeLU model that could replace the 3-component ReLU ensemble."
+        "This sweep has no single SmeLU model to replace the 3-component ReLU ensemble."
     )
 
 
@@ -341,7 +341,7 @@ def test_a_sweep_of_which_nothing_is_finished_has_a_verdict_with_the_reason(tmp_
     (first, *_) = verdicts(summarize(read_sweep(write_sweep(tmp_path, arms))), MARGINS)
 
     assert first.outcome is Outcome.UNDEFINED
-    assert first.words.endswith("cannot be told: no trial is finished.")
+    assert first.words.endswith("cannot be decided: no trial is finished.")
 
 
 def test_a_comparison_with_a_margin_is_settled_by_the_margin_and_says_how_many_would_settle_it():

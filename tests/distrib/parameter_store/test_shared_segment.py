@@ -79,7 +79,7 @@ def test_nobody_attaches_once_it_is_closed(segment) -> None:
     address = segment.address
     segment.close()
 
-    with pytest.raises(TrialFailed, match="no shared memory to be reached"):
+    with pytest.raises(TrialFailed, match="shared memory is not accessible"):
         Segment.attach(address, PLAN)
 
 

@@ -315,7 +315,7 @@ def claim_and_leave(root: object, run: str) -> None:
 
 
 def test_two_runs_in_one_place_are_noticed_at_the_start(tmp_path) -> None:
-    one_place = r"found run first .* expected one run in one place"
+    one_place = r"found run first .* expected one run per folder"
 
     with claimed(str(tmp_path), trial(), "first"), pytest.raises(DataError, match=one_place):
         claim_and_leave(tmp_path, "second")

@@ -304,7 +304,7 @@ def test_two_preparations_of_one_output_do_not_mix(tmp_path):
     with ClickLogWriter(tmp_path / "log", SCHEMA) as first:
         first.append("train", random_rows(4))
         with (
-            pytest.raises(DataError, match="another preparation is writing it"),
+            pytest.raises(DataError, match="another process is writing it"),
             ClickLogWriter(tmp_path / "log", SCHEMA),
         ):
             pass

@@ -167,7 +167,7 @@ def test_a_feature_that_is_missing_and_dense_features_of_another_number_are_refu
         (
             "program.json",
             json.dumps({"format": "soloist program", "version": 1}),
-            "not the description of a program in version 2",
+            "not a program description of version 2",
         ),
         ("program.json", "[" * 100_000, "not valid JSON"),
         ("program.json", '{"a":' * 100_000, "not valid JSON"),

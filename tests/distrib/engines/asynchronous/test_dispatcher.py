@@ -76,7 +76,7 @@ def test_a_window_whose_holders_die_one_after_another_fails_the_trial(dispatcher
         failures.append(dispatcher.status().failure)
 
     assert failures[:-1] == [None] * (MOST_DEATHS - 1)
-    assert failures[-1].startswith(f"window 0: {MOST_DEATHS} workers died or fell silent")
+    assert failures[-1].startswith(f"window 0: {MOST_DEATHS} workers crashed or stopped responding")
 
 
 def test_a_window_that_hangs_its_holders_fails_the_trial(dispatcher, clock) -> None:
@@ -88,7 +88,7 @@ def test_a_window_that_hangs_its_holders_fails_the_trial(dispatcher, clock) -> N
         dispatcher.mark_dead([f"worker-{number}"])
 
     assert failures[:-1] == [None] * (MOST_DEATHS - 1)
-    assert failures[-1].startswith(f"window 0: {MOST_DEATHS} workers died or fell silent")
+    assert failures[-1].startswith(f"window 0: {MOST_DEATHS} workers crashed or stopped responding")
 
 
 def test_a_holder_that_is_silent_until_it_is_ended_counts_once(clock, meters) -> None:

@@ -143,7 +143,7 @@ def test_a_later_phase_is_not_begun_on_phases_that_only_a_lost_snapshot_had(
 ) -> None:
     one_pass = PhaseRunner(training(newest), 1, None, (BEFORE,), is_resumed=True)
 
-    with pytest.raises(DataError, match=r"^place: found no whole snapshot of phase 1, expected"):
+    with pytest.raises(DataError, match=r"^place: found no complete snapshot of phase 1, expected"):
         one_pass.run()
 
     assert generations.started_with == []

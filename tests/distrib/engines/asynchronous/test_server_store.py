@@ -56,5 +56,5 @@ def test_one_of_which_it_cannot_is_refused_by_its_largest_phase(
 ) -> None:
     monkeypatch.setattr(stores, "available_bytes", lambda: 5 * largest - 1)
 
-    with pytest.raises(ConfigError, match=r"store: server needs .* GB where the driver is, for 5"):
+    with pytest.raises(ConfigError, match=r"store: server needs .* GB on the driver's node, for 5"):
         begun(log, trial, 0)

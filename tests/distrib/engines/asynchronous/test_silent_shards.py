@@ -82,7 +82,7 @@ def test_a_shard_that_hangs_is_taken_for_lost(ray, store) -> None:
     store.check()
 
     ray.now += 0.1
-    with pytest.raises(ServersLost, match="shard 1 gives no sign of life"):
+    with pytest.raises(ServersLost, match="shard 1 sends no heartbeat"):
         store.check()
 
 

@@ -120,7 +120,7 @@ def test_workers_that_die_now_and_then_are_replaced_as_long_as_windows_are_appli
 @pytest.mark.parametrize(
     ("cause", "told"),
     [
-        (TrialFailed("no shared memory to be reached"), "no shared memory to be reached"),
+        (TrialFailed("shared memory is not accessible"), "shared memory is not accessible"),
         (KeyError("row"), "KeyError: 'row'"),
     ],
     ids=["told", "unforeseen"],

@@ -77,7 +77,7 @@ def test_a_module_that_fails_to_import_another_shows_the_users_own_error(
     [
         ("returns_nothing", "returned None, expected a torch.nn.Module with .embeddings and"),
         ("lacks_tables", ".embeddings is None, expected a torchrec EmbeddingBagCollection"),
-        ("weighted", ".embeddings is weighted, and examples have no weights"),
+        ("weighted", ".embeddings is weighted, but examples have no weights"),
         ("lacks_network", ".dense is None, expected a torch.nn.Module"),
         ("misspells_feature", "table 't': the data has no sparse feature 'userx', did you mean"),
         ("too_few_rows", "table 't': 3 rows for feature 'user', expected at least its cardin"),
@@ -115,12 +115,14 @@ def test_options_that_the_function_cannot_be_given_are_refused(fields, message) 
 
 
 def test_an_embedding_dim_needs_a_function_that_takes_it() -> None:
-    with pytest.raises(ConfigError, match="embedding_dim is 8, and the function takes no embedd"):
+    with pytest.raises(
+        ConfigError, match=("embedding_dim is 8, and the factory does not accept embedd")
+    ):
         _blueprint("moody", embedding_dim=8)
 
 
 def test_two_heads_need_a_function_that_takes_heads() -> None:
-    with pytest.raises(ConfigError, match="heads is 2, and the function takes no heads"):
+    with pytest.raises(ConfigError, match="heads is 2, and the factory does not accept heads"):
         _blueprint("small", dataclasses.replace(GROUP, heads=2))
 
 
