@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
@@ -46,8 +45,7 @@ _WARM_UP = 5
 _GPU_REPEATS = 20
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Comparison:
+class Comparison(NamedTuple):
     """Time of forward and backward, ``ratio`` to ReLU's with its quartiles ``low`` and ``high``."""
 
     time_us: float
@@ -66,9 +64,8 @@ def activations(
     torch.set_num_threads(threads)
     try:
         console = Console()
-        console.print(
-            f"SmeLU is {smelu_implementation()}; {threads} thread(s); PyTorch {torch.__version__}"
-        )
+        smelu = smelu_implementation()
+        console.print(f"SmeLU is {smelu}; {threads} thread(s); PyTorch {torch.__version__}")
         print_all(console, comparisons(CPU, seconds=seconds, seed=seed))
     finally:
         torch.set_num_threads(before)
@@ -125,5 +122,4 @@ def compare_with_relu(
         pairs.append((run(relu), run(module)))
     of_relu, of_module = np.array(pairs).T
     low, ratio, high = map(float, np.quantile(of_module / of_relu, (0.25, 0.5, 0.75)))
-    time_us = 1e6 * float(np.median(of_module))
-    return Comparison(time_us=time_us, ratio=ratio, low=low, high=high)
+    return Comparison(1e6 * float(np.median(of_module)), ratio, low, high)

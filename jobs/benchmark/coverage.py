@@ -10,7 +10,7 @@ for every group.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,17 +50,7 @@ WORLDS = {
 predictions, as real ones do; and by far more of both"""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Examples:
-    """True logits, labels and groups of examples, ``(N,)`` each."""
-
-    truth: Floats
-    labels: Floats
-    group: Integers
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Coverage:
+class Coverage(NamedTuple):
     """How often the intervals of one quantity contain ``truth``, and their mean width."""
 
     quantity: str
@@ -116,12 +106,10 @@ def _study(
 ) -> dict[str, Interval]:
     """Return the intervals that one study of two arms would print."""
     sizes = rng.choice(SIZES, groups, p=SIZE_SHARES)
-    examples = _draw_examples(rng, np.repeat(np.arange(groups), sizes))
-    one_set = np.zeros(len(examples.truth), np.int64)
-    noisy, smooth = (
-        estimators.sample(examples.labels, predictions, examples.group)
-        for predictions in _draw_models(rng, world, examples, replicas, one_set)
-    )
+    group = np.repeat(np.arange(groups), sizes)
+    truth, labels = _draw_examples(rng, group)
+    models = _draw_models(rng, world, truth, group, np.zeros_like(group), replicas)
+    noisy, smooth = (estimators.sample(labels, predictions, group) for predictions in models)
     pd = estimators.relative_pd(noisy)
     return {
         "relative PD": intervals.estimate(pd, positive=True),
@@ -138,10 +126,11 @@ def true_values(world: World, *, seed: int, examples: int = 400_000) -> dict[str
     sums = np.zeros((2, 5))
     for size, share in zip(SIZES, SIZE_SHARES, strict=True):
         groups = examples // size
-        drawn = _draw_examples(rng, np.repeat(np.arange(groups), size))
+        group = np.repeat(np.arange(groups), size)
+        truth, labels = _draw_examples(rng, group)
         # Two new replicas for every group: pairs of models are as independent as the groups.
-        arms = _draw_models(rng, world, drawn, 2, drawn.group)
-        sums += share * _sums_over_groups(drawn.labels.reshape(groups, size), *arms) / groups
+        arms = _draw_models(rng, world, truth, group, owner=group, replicas=2)
+        sums += share * _sums_over_groups(labels.reshape(groups, size), *arms) / groups
     noisy_pd, smooth_pd, swap_rate, log_loss, gauc = map(float, sums[0] / sums[1])
     return {
         "relative PD": noisy_pd,
@@ -172,23 +161,27 @@ def _sums_over_groups(labels: Floats, noisy: Floats, smooth: Floats) -> Floats:
     return np.array(parts, np.float64).T
 
 
-def _draw_examples(rng: np.random.Generator, group: Integers) -> Examples:
-    """Draw true logits, correlated within a group, and labels from them."""
+def _draw_examples(rng: np.random.Generator, group: Integers) -> tuple[Floats, Floats]:
+    """Draw true logits ``(N,)``, correlated within a group, and labels from them."""
     effects = rng.normal(size=int(group.max()) + 1)
     truth = -0.5 + 0.7 * effects[group] + rng.normal(size=len(group))
     labels = (rng.random(len(group)) < _sigmoid(truth)).astype(np.float64)
-    return Examples(truth=truth, labels=labels, group=group)
+    return truth, labels
 
 
 def _draw_models(
-    rng: np.random.Generator, world: World, examples: Examples, replicas: int, owner: Integers
+    rng: np.random.Generator,
+    world: World,
+    truth: Floats,
+    group: Integers,
+    owner: Integers,
+    replicas: int,
 ) -> list[Floats]:
     """Return the predictions ``(M, N)`` of each arm's replicas.
 
     ``owner`` ``(N,)`` numbers the independent sets of replicas that predict each example: all 0 for
     one study, the example's group where every group has new ones.
     """
-    group = examples.group
 
     def draw(size: int) -> list[Floats]:
         common = rng.normal(size=(replicas, size))
@@ -201,7 +194,7 @@ def _draw_models(
     for arm_noise, (shift, scale, of_group, of_example) in zip(NOISE_OF_ARMS, draws, strict=True):
         noise = world.group_noise * of_group[:, group] + world.example_noise * of_example
         noise = world.shift * shift[:, owner] + np.exp(world.log_scale * scale[:, owner]) * noise
-        models.append(_sigmoid(examples.truth + arm_noise * noise))
+        models.append(_sigmoid(truth + arm_noise * noise))
     return models
 
 

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -132,14 +131,12 @@ def torchrec_batches(
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
     """Create a process group of this process only."""
-    with tempfile.TemporaryDirectory() as scratch:
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        store = f"file://{Path(scratch, 'store')}"
-        dist.init_process_group(backend, init_method=store, rank=0, world_size=1)
-        try:
-            yield
-        finally:
-            dist.destroy_process_group()
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 def require_deepctr() -> None:

@@ -20,17 +20,8 @@ from typer import Option
 
 from distrib.scheduling.session import ray_session
 from distrib.trials.trial import Trial
-from jobs.benchmark import peer_trainers, workloads
-from jobs.benchmark.harness import (
-    CPU,
-    PART,
-    Contestants,
-    Goal,
-    alternate,
-    environment,
-    matmul_precision,
-    report,
-)
+from jobs.benchmark import harness, peer_trainers, workloads
+from jobs.benchmark.harness import PART, Contestants, Goal, alternate, report
 from jobs.benchmark.workloads import BATCH, rate, recipe_of, reported_rate
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError
@@ -76,9 +67,9 @@ def peers(
     if dlrm is not None:
         peer_trainers.check_dlrm(dlrm)
     parts = available_parts(part, console)
-    precisions = [f"{name}: {_product_error(name):.1e}" for name in ("highest", "medium")]
-    errors = f"relative error of a product, {', '.join(precisions)}"
-    console.print(f"{environment(CPU)}; {errors}")
+    errors = [f"{name}: {_product_error(name):.1e}" for name in ("highest", "medium")]
+    console.print(harness.environment(harness.CPU))
+    console.print(f"relative error of a matrix product, {', '.join(errors)}")
     with tempfile.TemporaryDirectory() as place:
         scratch = Path(place)
         log = workloads.write_criteo_log(scratch / "log", batches)
@@ -180,5 +171,5 @@ def _product_error(precision: str) -> float:
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(256, 256, generator=generator) for _ in range(2))
     exact = left.double() @ right.double()
-    with matmul_precision(precision):
+    with harness.matmul_precision(precision):
         return float((left @ right - exact).norm() / exact.norm())

@@ -1,8 +1,8 @@
 """How many workers the server store can feed before it saturates, and a model that predicts it.
 
-Workers pull and push real windows' rows through the real dispatcher and shards, but sleep while a
-GPU would compute, so that many of them fit on one machine. The model is fitted to windows of three
-lengths of a single worker, not to the runs that it predicts. The rate of W workers is the least of
+Workers pull and push real windows' rows through the real dispatcher and shards, but sleep instead
+of computing, so that many of them fit on one machine. The model is fitted to a single worker, with
+windows of three lengths. It predicts the rate of W workers as the least of
 
     W / (compute + a worker's own time)       workers are the limit
     1 / (a shard's time for its part)         a shard is the limit
@@ -19,12 +19,14 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import ray
+from numpy.polynomial import Polynomial
 from rich.table import Table
 
 from distrib.engines.asynchronous.dispatcher import Dispatcher
@@ -70,17 +72,6 @@ class Usage(NamedTuple):
         return Usage(*(value / self.windows for value in self))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LinearCost:
-    """A time that grows with the bytes transferred."""
-
-    fixed_s: float
-    s_per_byte: float
-
-    def __call__(self, size: float) -> float:
-        return self.fixed_s + self.s_per_byte * size
-
-
 class Cluster(NamedTuple):
     """A cluster as predicted."""
 
@@ -94,36 +85,36 @@ class Cluster(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoreModel:
-    """CPU time of one window, by its bytes pulled and pushed."""
+    """CPU seconds of one window: linear functions of its bytes pulled and pushed."""
 
-    shard: LinearCost
+    shard: Polynomial
     """One shard's time for its part of a window"""
-    worker: LinearCost
-    machine: LinearCost
+    worker: Polynomial
+    machine: Polynomial
     """All processes' time, on one machine"""
     dispatcher_s: float
 
     @classmethod
     def fit(cls, measured: Mapping[float, Usage]) -> StoreModel:
         """Fit a single worker's usage per window, by the bytes of a window."""
+        usages = measured.values()
 
-        def cost(part: str) -> LinearCost:
-            seconds = [getattr(usage, part) for usage in measured.values()]
+        def cost(seconds: list[float]) -> Polynomial:
             slope, fixed = np.polyfit(list(measured), seconds, 1)
-            return LinearCost(fixed_s=max(float(fixed), 0.0), s_per_byte=max(float(slope), 0.0))
+            return Polynomial([max(fixed, 0.0), max(slope, 0.0)])
 
         return cls(
-            shard=cost("shard"),
-            worker=cost("worker"),
-            machine=cost("machine"),
-            dispatcher_s=float(np.mean([usage.dispatcher for usage in measured.values()])),
+            shard=cost([usage.shard for usage in usages]),
+            worker=cost([usage.worker for usage in usages]),
+            machine=cost([usage.machine for usage in usages]),
+            dispatcher_s=float(np.mean([usage.dispatcher for usage in usages])),
         )
 
     def rate(
         self, size: float, *, workers: int, shards: int, compute_s: float, cores: int
     ) -> float:
         """Return windows/s on one machine."""
-        more_calls = (shards - 1) * self.shard.fixed_s
+        more_calls = (shards - 1) * self.shard(0)
         return min(
             workers / (compute_s + self.worker(size)),
             1 / self.shard(size / shards),
@@ -163,8 +154,7 @@ def tables(log: ClickLog, window: int, compute_s_per_batch: float) -> Iterator[T
     yield _cluster_table(log, model, window, compute_s_per_batch)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _WindowSample:
+class _WindowSample(NamedTuple):
     """Real windows of one length."""
 
     prepared: tuple[Prepared, ...]
@@ -176,14 +166,18 @@ class _WindowSample:
     @classmethod
     def of(cls, log: ClickLog, length: int, count: int = _KEPT_WINDOWS) -> _WindowSample:
         recipe = recipe_of({"name": "async", "window": length})
-        stream, phase = Stream(log, "train", recipe.stream, [Seeds()]), recipe.arm.phases[0]
-        batches, transfer = stream.batch_count, Transfer(CPU)
+        stream = Stream(log, "train", recipe.stream, [Seeds()])
         trainer = WindowTrainer(
-            recipe, log.schema, [Seeds()], phase, batch_count=batches, transfer=transfer
+            recipe,
+            log.schema,
+            [Seeds()],
+            recipe.arm.phases[0],
+            batch_count=stream.batch_count,
+            transfer=Transfer(CPU),
         )
         prepared = tuple(
             trainer.prepare(window, list(stream.batches(window.first_batch, window.last_batch)))
-            for window in itertools.islice(Windows(batches, length), count)
+            for window in itertools.islice(Windows(stream.batch_count, length), count)
         )
         layout = trainer.layout
         dense = np.zeros((layout.dense_parts, layout.dense), np.float32)
@@ -196,11 +190,8 @@ class _WindowSample:
             np.zeros((slab.rows, width), np.float32)
             for slab, width in zip(layout.slabs, widths, strict=True)
         )
-        return cls(
-            prepared=prepared,
-            parameters=Parameters(slabs=slabs, dense=dense),
-            bytes=2 * (float(np.mean(sizes)) + dense.nbytes),
-        )
+        size = 2 * (float(np.mean(sizes)) + dense.nbytes)
+        return cls(prepared, Parameters(slabs=slabs, dense=dense), size)
 
 
 class _CpuTime:
@@ -230,18 +221,16 @@ class _SleepingWorkers(_CpuTime):
         self._trained = 0
 
     def start(self, workers: int) -> None:
-        names = [f"sleeper-{number}" for number in range(workers)]
-        self._threads = [threading.Thread(target=self._work, args=(name,)) for name in names]
-        for thread in self._threads:
-            thread.start()
+        self._pool = ThreadPoolExecutor(workers)
+        for number in range(workers):
+            self._pool.submit(self._work, f"sleeper-{number}")
 
     def trained(self) -> int:
         return self._trained
 
     def stop(self) -> None:
         self._stopped.set()
-        for thread in self._threads:
-            thread.join()
+        self._pool.shutdown()
 
     def _work(self, name: str) -> None:
         client = StoreClient(self._shards)
@@ -332,9 +321,10 @@ def _cost_table(model: StoreModel, costs: Mapping[float, Usage]) -> Table:
     table = Table("CPU ms per window", *sizes, "fixed", "per MB")
     table.title = "CPU time of a single worker's windows (pulled and pushed together)"
     parts = {"shard": model.shard, "worker": model.worker, "machine": model.machine}
-    for name, line in parts.items():
+    for name, cost in parts.items():
         cells = [f"{1000 * getattr(usage, name):.1f}" for usage in costs.values()]
-        table.add_row(name, *cells, f"{1000 * line.fixed_s:.2f}", f"{1e9 * line.s_per_byte:.2f}")
+        fixed_s, s_per_byte = cost.coef.tolist()
+        table.add_row(name, *cells, f"{1000 * fixed_s:.2f}", f"{1e9 * s_per_byte:.2f}")
     table.add_row("dispatcher", *(f"{1000 * usage.dispatcher:.1f}" for usage in costs.values()))
     return table
 

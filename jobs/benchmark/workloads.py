@@ -103,11 +103,11 @@ def reported_rate(log: ClickLog, recipe: Recipe) -> float:
 
 
 def training_arm(
-    log: ClickLog, recipe: Recipe, device: torch.device
+    log: ClickLog, recipe: Recipe, device: torch.device, **fields: str
 ) -> tuple[Arm, torch.optim.Optimizer]:
-    """Return an arm with fused tables, and the optimizer of its dense part."""
+    """Return the recipe's arm, ``fields`` replaced, and the optimizer of its dense part."""
     arm = Arm(
-        recipe.arm,
+        recipe.arm.model_copy(update=fields),
         recipe.model,
         log.schema,
         [Seeds()],
@@ -122,11 +122,7 @@ def measure_activations(log: ClickLog, recipe: Recipe) -> list[dict[str, float]]
     Returns the rates of every 16 batches but the first 16, which warm caches.
     """
     device = set_arithmetic(recipe)
-    recipes = {
-        name: recipe.model_copy(update={"arm": recipe.arm.model_copy(update={"activation": name})})
-        for name in ACTIVATIONS
-    }
-    arms = {name: training_arm(log, each, device) for name, each in recipes.items()}
+    arms = {name: training_arm(log, recipe, device, activation=name) for name in ACTIVATIONS}
     turns = []
     seconds, examples = dict.fromkeys(ACTIVATIONS, 0.0), 0
     stream = Stream(log, "train", recipe.stream, [Seeds()])

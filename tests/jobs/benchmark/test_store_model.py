@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from numpy.polynomial import Polynomial
 
-from jobs.benchmark.store_model import NETWORK_BYTES_PER_S, LinearCost, StoreModel, Usage
+from jobs.benchmark.store_model import NETWORK_BYTES_PER_S, StoreModel, Usage
 
 MODEL = StoreModel(
-    shard=LinearCost(fixed_s=0.001, s_per_byte=1e-9),
-    worker=LinearCost(fixed_s=0.002, s_per_byte=1e-9),
-    machine=LinearCost(fixed_s=0.004, s_per_byte=4e-9),
+    shard=Polynomial([0.001, 1e-9]),
+    worker=Polynomial([0.002, 1e-9]),
+    machine=Polynomial([0.004, 4e-9]),
     dispatcher_s=0.0005,
 )
 MB = 1e6
@@ -68,7 +69,7 @@ def test_shards_do_not_help_against_the_cost_of_calls() -> None:
 
 def test_the_network_limits_where_it_is_slower_than_the_shard() -> None:
     free = StoreModel(
-        shard=LinearCost(fixed_s=0, s_per_byte=0),
+        shard=Polynomial([0, 0]),
         worker=MODEL.worker,
         machine=MODEL.machine,
         dispatcher_s=0.0001,
