@@ -87,7 +87,7 @@ def spread(values: Sequence[float], form: str = ".2f") -> str:
 
 def rates_table(turns: Turns, unit: str = "examples/s", reference: str | None = None) -> Table:
     """Return each contestant's rate, and its ratio to a reference contestant's if there is one."""
-    table = Table("contestant", f"{unit} [lowest, highest]")
+    table = Table("contestant", f"{unit}: median (lowest, highest)")
     if reference:
         table.add_column(f"ratio to {reference}")
     for name in turns[0]:
@@ -99,7 +99,7 @@ def rates_table(turns: Turns, unit: str = "examples/s", reference: str | None = 
 
 def goals_table(turns: Turns, goals: Sequence[Goal]) -> Table:
     """Return each goal and the ratio found; a goal whose contestant did not run stays open."""
-    table = Table("ratio of rates", "wanted", "found [lowest, highest]", "")
+    table = Table("ratio of rates", "wanted", "found: median (lowest, highest)", "")
     for goal in goals:
         found, verdict = "", "not measured"
         if {goal.contestant, goal.reference} <= turns[0].keys():
@@ -131,14 +131,9 @@ def print_all(console: Console, tables: Iterable[Table]) -> None:
 def environment(device: torch.device) -> str:
     """Return the machine and the versions that measurements hold for."""
     found = machine(device)
-    return ", ".join(
-        [
-            *filter(None, (found["accelerator"], found["processor"], found["cpu_capability"])),
-            f"{found['cpus']} CPUs, PyTorch {torch.__version__}",
-            *([f"CUDA {torch.version.cuda}"] if torch.version.cuda else []),
-            f"Python {platform.python_version()}",
-        ]
-    )
+    parts = [found["accelerator"], found["processor"], found["cpu_capability"]]
+    parts += [f"{found['cpus']} CPUs", f"PyTorch {torch.__version__}", f"CUDA {torch.version.cuda}"]
+    return ", ".join(filter(None, [*parts, f"Python {platform.python_version()}"]))
 
 
 @contextmanager
