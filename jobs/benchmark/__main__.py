@@ -2,47 +2,37 @@
 
 from __future__ import annotations
 
-import ast
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
-from pkgutil import iter_modules
 
 import typer
 
-import jobs.benchmark
 from jobs.command import FORWARDED, STYLE, run
 
-_HELP = """Measure Soloist itself, beside something else in the same run wherever it can be.
+BENCHMARKS = {
+    "activations": "Forward and backward time of each activation, compared with ReLU.",
+    "compare": "Time and peak memory of `soloist compare` on many rows.",
+    "coverage": "How often nominal 95 % intervals contain the true value, on simulated studies.",
+    "engines": "Async engine compared with the local one: speed, workers per store, recovery.",
+    "gpu": "Soloist on a GPU: compared with a plain TorchRec loop, fused, by activation, by part.",
+    "peers": "Soloist compared with other trainers, on the same examples and the same model.",
+    "prepare": "Rows per second and peak memory of preparing Criteo's logs.",
+}
 
-`soloist benchmark NAME --help` tells what one measures, and how.
+_HELP = """Measure Soloist itself, in alternation with a reference wherever there is one.
+
+`soloist benchmark NAME --help` says what a benchmark measures, and how.
 """
 
 
-def names() -> list[str]:
-    """Return the benchmarks there are."""
-    return sorted(
-        module.name
-        for module in iter_modules(jobs.benchmark.__path__)
-        if not module.name.startswith("_")
-    )
-
-
 def benchmark(arguments: list[str], program: str) -> None:
-    """Import the benchmark that the arguments name, that one alone, and run it."""
+    """Import only the benchmark that the arguments name, and run it."""
     app = typer.Typer(help=_HELP, no_args_is_help=True, **STYLE)
     app.callback()(lambda: None)
-    for name in names():
-        app.command(name, help=_subject(name), context_settings=FORWARDED)(_forward(name, program))
+    for name, summary in BENCHMARKS.items():
+        app.command(name, help=summary, context_settings=FORWARDED)(_forward(name, program))
     app(args=arguments, prog_name=program)
-
-
-def _subject(name: str) -> str:
-    """Return what a benchmark measures, in its module's own words, without importing it."""
-    source = Path(*jobs.benchmark.__path__, f"{name}.py").read_text(encoding="utf-8")
-    told = ast.get_docstring(ast.parse(source)) or ""
-    return told.partition("\n\n")[0].replace("``", "`")
 
 
 def _forward(name: str, program: str) -> Callable[[typer.Context], None]:

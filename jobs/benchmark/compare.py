@@ -1,22 +1,24 @@
-"""How long ``soloist compare`` takes for many rows, and how much memory: it should not grow."""
+"""Time and peak memory of ``soloist compare`` on many rows: memory should not grow with them."""
 
 from __future__ import annotations
 
 import resource
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scipy.special import expit
 from typer import Option
 
 from analysis.prediction_files.comparison import compare_files
 
-BLOCK_ROWS = 1 << 20
-ROWS_IN_A_GROUP = 30
+_BLOCK_ROWS = 1 << 20
+_GROUP_ROWS = 30
 
 
 def compare(
@@ -37,38 +39,25 @@ def compare(
 
 
 def write_predictions(directory: Path, *, rows: int, files: int, seed: int) -> list[Path]:
-    """Write files of the same examples and labels with predictions of different noise."""
+    """Write files of the same examples and labels, with independent noise in the predictions."""
     rng = np.random.default_rng(seed)
     paths = [directory / f"model{number}.parquet" for number in range(files)]
-    groups = max(rows // ROWS_IN_A_GROUP, 1)
-    schema = pa.schema(
-        {
-            "example": pa.int64(),
-            "group": pa.int64(),
-            "label": pa.int8(),
-            "prediction": pa.float32(),
-        }
-    )
-    writers = [pq.ParquetWriter(path, schema) for path in paths]
-    for start in range(0, rows, BLOCK_ROWS):
-        count = min(BLOCK_ROWS, rows - start)
-        truth = rng.normal(size=count) - 1.0
-        shared = {
-            "example": np.arange(start, start + count),
-            "group": rng.integers(0, groups, count),
-            "label": (rng.random(count) < _sigmoid(truth)).astype(np.int8),
-        }
-        for writer in writers:
-            logits = truth + 0.3 * rng.normal(size=count)
-            predictions = _sigmoid(logits).astype(np.float32)
-            writer.write_table(pa.table({**shared, "prediction": predictions}, schema=schema))
-    for writer in writers:
-        writer.close()
+    columns = {"example": "int64", "group": "int64", "label": "int8", "prediction": "float32"}
+    schema = pa.schema(list(columns.items()))
+    with ExitStack() as stack:
+        writers = [stack.enter_context(pq.ParquetWriter(path, schema)) for path in paths]
+        for start in range(0, rows, _BLOCK_ROWS):
+            count = min(_BLOCK_ROWS, rows - start)
+            truth = rng.normal(size=count) - 1.0
+            shared = {
+                "example": np.arange(start, start + count),
+                "group": rng.integers(0, max(rows // _GROUP_ROWS, 1), count),
+                "label": (rng.random(count) < expit(truth)).astype(np.int8),
+            }
+            for writer in writers:
+                predictions = expit(truth + 0.3 * rng.normal(size=count)).astype(np.float32)
+                writer.write_table(pa.table({**shared, "prediction": predictions}, schema=schema))
     return paths
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    return 1.0 / (1.0 + np.exp(-logits))
 
 
 def _peak_mebibytes() -> float:

@@ -1,233 +1,175 @@
-"""Soloist beside the trainers that its users have today, on the same examples and the same net.
+"""Soloist compared with other trainers, on the same examples and the same model.
 
 Criteo's shape: 26 tables of 100,000 rows of 16, 13 dense features, batches of 1,024, one thread.
-DLRM: bottom tower 64-16, top tower 256-128-64; DeepFM: tower 256-128-64. Contestants take turns in
-one run; a rate counts examples from the file to the step, but for the reference trainer's, which
-is its own figure and leaves out its loading of data.
+DLRM: bottom tower 64-16, top tower 256-128-64; DeepFM: tower 256-128-64. Contestants alternate; a
+rate counts all time from the file to the step, except that of the DLRM reference trainer, which is
+its own figure and excludes loading the data.
 """
 
 from __future__ import annotations
 
-import platform
 import tempfile
-from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import torch
-import typer
 from rich.console import Console
+from typer import Option
 
 from distrib.scheduling.session import ray_session
-from distrib.trials.results import machine
-from jobs.benchmark import _fused, _peer_deepctr, _peer_dlrm, _peer_torchrec, _steps
-from jobs.benchmark._criteo import (
-    BATCH,
-    BOTTOM,
-    DENSE,
-    HIDDEN,
-    TABLES,
-    WIDTH,
-    rate,
-    rate_of_ranks,
-    recipe_of_model,
-    write_log,
-)
-from jobs.benchmark._timing import matmul_precision
-from jobs.benchmark._turns import Contestants, Goal, Turns, rates, take, verdicts
-from recsys.config import Recipe
+from distrib.trials.trial import Trial
+from jobs.benchmark import harness, peer_trainers, workloads
+from jobs.benchmark.harness import PART, Contestants, Goal, alternate, report
+from jobs.benchmark.workloads import BATCH, rate, recipe_of, reported_rate
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError
 
-_LOCAL, _LOCAL_MEDIUM, _LOCAL_SGD = "local", "local, medium", "local, SGD"
-_DLRM, _DLRM_ADAGRAD = "DLRM as it comes", "DLRM, rowwise Adagrad"
-_PLAIN = "plain TorchRec loop"
-_DEEPFM, _DEEPFM_MEDIUM = "local, DeepFM", "local, DeepFM, medium"
-_DEEPCTR, _DEEPCTR_BARE = "DeepCTR-Torch as it comes", "DeepCTR-Torch, no penalty"
-_ONE_RANK, _TWO_RANKS = "sync, 1 rank", "sync, 2 ranks"
-_TWO_WHOLE_BATCHES = f"sync, 2 ranks, {BATCH:,} each"
+Part = StrEnum("Part", ["DLRM", "DEEPCTR", "SYNC", "FUSED", "STEPS"])
+
+_MEDIUM = {"matmul_precision": "medium"}
+_TWO_FULL_BATCHES = f"sync, 2 ranks, {BATCH:,} each"
+_DLRM_GOALS = [
+    Goal("local, medium", "DLRM, default", at_least=2.2),
+    Goal("local, SGD", "DLRM, default", at_least=1.3),
+    Goal("local", "DLRM, rowwise Adagrad", at_least=1.3),
+    Goal("local", "plain TorchRec loop", at_least=1.0),
+]
+_DEEPCTR_GOALS = [
+    Goal(ours, theirs, at_least=10.0)
+    for ours in ("local, DeepFM", "local, DeepFM, medium")
+    for theirs in ("DeepCTR-Torch, default", "DeepCTR-Torch, no penalty")
+]
+SYNC_GOALS = [
+    Goal(two_ranks, "sync, 1 rank", at_least=1.8)
+    for two_ranks in ("sync, 2 ranks", _TWO_FULL_BATCHES)
+]
+_FUSED_GOALS = [Goal("8 replicas fused", "one after another", at_least=2.0)]
 _DEEPCTR_BATCHES = 12
-"""It moves every row of every table in each step, so few batches take as long as all of ours"""
-
-
-class Part(StrEnum):
-    """What can be measured alone."""
-
-    DLRM = "dlrm"
-    DEEPCTR = "deepctr"
-    SYNC = "sync"
-    FUSED = "fused"
-    STEPS = "steps"
+"""Few, since it updates every row of every table in each step"""
 
 
 def peers(
-    part: Annotated[
-        list[Part] | None, typer.Option(help="Measure this alone; may be given again.")
-    ] = None,
+    part: Annotated[list[Part] | None, PART] = None,
     dlrm: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="A checkout of facebookresearch/dlrm to compare with."),
+        Option(metavar="DIR", help="A checkout of facebookresearch/dlrm to compare with."),
     ] = None,
-    batches: Annotated[int, typer.Option(min=32, help="Batches of a run.")] = 300,
-    turns: Annotated[int, typer.Option(min=1, help="Runs of each contestant.")] = 3,
+    batches: Annotated[int, Option(min=32, help="Batches of a run.")] = 300,
+    turns: Annotated[int, Option(min=1, help="Runs of each contestant.")] = 3,
 ) -> None:
-    """Print examples/s of Soloist and of its peers, their ratios, and what was wanted of them.
+    """Print examples/s of Soloist and of its peers, their ratios, and the ratios wanted.
 
     DeepCTR-Torch, and what the DLRM trainer imports, come with `pip install "soloist[peers]"`.
     """
     console = Console()
-    wanted = _possible(part, dlrm, console)
-    console.print(_where())
+    if dlrm is not None:
+        peer_trainers.check_dlrm(dlrm)
+    parts = available_parts(part, console)
+    errors = [f"{name}: {_product_error(name):.1e}" for name in ("highest", "medium")]
+    console.print(harness.environment(harness.CPU))
+    console.print(f"relative error of a matrix product, {', '.join(errors)}")
     with tempfile.TemporaryDirectory() as place:
         scratch = Path(place)
-        log = write_log(scratch / "log", batches)
-        if Part.DLRM in wanted:
-            _report(console, take(_dlrm_contestants(log, dlrm, scratch), turns), _DLRM_GOALS)
-        if Part.DEEPCTR in wanted:
-            _report(console, take(_deepctr_contestants(log), turns), _DEEPCTR_GOALS)
-        if Part.SYNC in wanted:
+        log = workloads.write_criteo_log(scratch / "log", batches)
+        if Part.DLRM in parts:
+            report(console, alternate(_dlrm_contestants(log, dlrm, scratch), turns), _DLRM_GOALS)
+        if Part.DEEPCTR in parts:
+            report(console, alternate(_deepctr_contestants(log), turns), _DEEPCTR_GOALS)
+        if Part.SYNC in parts:
             with ray_session():
-                _report(console, take(_sync_contestants(log), turns), _SYNC_GOALS)
-        if Part.STEPS in wanted:
-            _report(console, _steps.measure(log, recipe_of_model("mlp", {})), _steps.GOALS)
-        if Part.FUSED in wanted:
-            movielens = _fused.write_log(scratch / "movielens")
-            found = [_fused.turn(movielens) for _ in range(turns)]
-            _report(console, found, [_fused.GOAL], unit="studies/s")
+                report(console, alternate(sync_contestants(log), turns), SYNC_GOALS)
+        if Part.STEPS in parts:
+            found = workloads.measure_activations(log, recipe_of())
+            report(console, found, workloads.ACTIVATION_GOALS)
+        if Part.FUSED in parts:
+            contestants = _fused_contestants(workloads.write_movielens_log(scratch / "movielens"))
+            report(console, alternate(contestants, turns), _FUSED_GOALS, unit="studies/s")
 
 
-def _possible(part: list[Part] | None, dlrm: Path | None, console: Console) -> set[Part]:
-    """Return what is to be measured; of all parts, those that what is installed allows.
+def available_parts(part: list[Part] | None, console: Console) -> set[Part]:
+    """Return the parts to measure: those named, or all but DeepCTR-Torch if it is not installed.
 
     Raises:
-        ConfigError: a part that is asked for by its name cannot run, or there is no DLRM trainer.
+        ConfigError: a part was named whose trainer is not installed.
     """
-    if dlrm is not None:
-        _peer_dlrm.check(dlrm)
-    wanted = set(part or Part)
-    if Part.DEEPCTR in wanted:
+    parts = set(part or Part)
+    if Part.DEEPCTR in parts:
         try:
-            _peer_deepctr.library()
+            peer_trainers.require_deepctr()
         except ConfigError as error:
             if part:
                 raise
-            console.print(f"left out: {error}", markup=False)
-            wanted.remove(Part.DEEPCTR)
-    return wanted
-
-
-_DLRM_GOALS = [
-    Goal(of=_LOCAL_MEDIUM, to=_DLRM, at_least=2.2),
-    Goal(of=_LOCAL_SGD, to=_DLRM, at_least=1.3),
-    Goal(of=_LOCAL, to=_DLRM_ADAGRAD, at_least=1.3),
-    Goal(of=_LOCAL, to=_PLAIN, at_least=1.0),
-]
-_DEEPCTR_GOALS = [
-    Goal(of=ours, to=theirs, at_least=10.0)
-    for ours in (_DEEPFM, _DEEPFM_MEDIUM)
-    for theirs in (_DEEPCTR, _DEEPCTR_BARE)
-]
-_SYNC_GOALS = [
-    Goal(of=of_two, to=_ONE_RANK, at_least=1.8) for of_two in (_TWO_RANKS, _TWO_WHOLE_BATCHES)
-]
+            console.print(f"skipped: {error}", markup=False)
+            parts.remove(Part.DEEPCTR)
+    return parts
 
 
 def _dlrm_contestants(log: ClickLog, dlrm: Path | None, scratch: Path) -> Contestants:
-    """Return `local` and those that train DLRM; the reference trainer where it is given."""
-    sgd = {"sparse": "sgd", "dense": "sgd"}
-    recipe = recipe_of_model("dlrm", {})
-    medium = recipe_of_model("dlrm", {"matmul_precision": "medium"})
-    contestants: dict[str, Callable[[], float]] = {
-        _LOCAL: lambda: rate(log, recipe),
-        _LOCAL_MEDIUM: lambda: rate(log, medium),
-        _LOCAL_SGD: lambda: rate(log, recipe_of_model("dlrm", {}, optimizer=sgd)),
-        _PLAIN: lambda: _peer_torchrec.rate(log, recipe),
+    """Return the trainers of DLRM, with the reference trainer if there is a checkout."""
+    recipe = recipe_of(model="dlrm")
+    sgd = recipe_of(model="dlrm", optimizer={"sparse": "sgd", "dense": "sgd"})
+    contestants = {
+        "local": partial(rate, log, recipe),
+        "local, medium": partial(rate, log, recipe_of(_MEDIUM, model="dlrm")),
+        "local, SGD": partial(rate, log, sgd),
+        "plain TorchRec loop": partial(peer_trainers.torchrec_rate, log, recipe),
     }
-    if dlrm is not None:
-        reference = _peer_dlrm.prepared(dlrm, log, scratch, BATCH)
-
-        def rate_of(optimizer: str) -> float:
-            return _peer_dlrm.rate(
-                reference,
-                bottom="-".join(map(str, (DENSE, *BOTTOM, WIDTH))),
-                top="-".join(map(str, (_interactions(), *HIDDEN, 1))),
-                width=WIDTH,
-                batch_size=BATCH,
-                optimizer=optimizer,
-            )
-
-        contestants |= {
-            _DLRM: lambda: rate_of("sgd"),
-            _DLRM_ADAGRAD: lambda: rate_of("rwsadagrad"),
-        }
-    return contestants
+    if dlrm is None:
+        return contestants
+    reference = peer_trainers.write_for_dlrm(dlrm, log, scratch)
+    return contestants | {
+        "DLRM, default": partial(peer_trainers.dlrm_rate, reference, "sgd"),
+        "DLRM, rowwise Adagrad": partial(peer_trainers.dlrm_rate, reference, "rwsadagrad"),
+    }
 
 
 def _deepctr_contestants(log: ClickLog) -> Contestants:
-    recipe = recipe_of_model("deepfm", {})
-    medium = recipe_of_model("deepfm", {"matmul_precision": "medium"})
+    recipe = recipe_of(model="deepfm")
+    deepctr = partial(peer_trainers.deepctr_rate, log, recipe, _DEEPCTR_BATCHES)
+    return {
+        "local, DeepFM": partial(rate, log, recipe),
+        "local, DeepFM, medium": partial(rate, log, recipe_of(_MEDIUM, model="deepfm")),
+        "DeepCTR-Torch, default": partial(deepctr, regularized=True),
+        "DeepCTR-Torch, no penalty": partial(deepctr, regularized=False),
+    }
 
-    def deepctr(*, regularised: bool) -> float:
-        return _peer_deepctr.rate(log, recipe, _DEEPCTR_BATCHES, regularised=regularised)
+
+def sync_contestants(log: ClickLog) -> Contestants:
+    """Return `local`, and `sync` with one and two ranks, on the MLP; all report their own rates.
+
+    Two ranks share a batch, or have one each: the fixed cost of a rank for every batch, and the
+    communication, then weigh half as much.
+    """
+    recipes = {"local": recipe_of()}
+    for name, ranks, size in (
+        ("sync, 1 rank", 1, BATCH),
+        ("sync, 2 ranks", 2, BATCH),
+        (_TWO_FULL_BATCHES, 2, 2 * BATCH),
+    ):
+        engine = {"name": "sync", "workers": ranks, "tracking": "none"}
+        recipes[name] = recipe_of(engine, batch_size=size)
+    return {name: partial(reported_rate, log, recipe) for name, recipe in recipes.items()}
+
+
+def _fused_contestants(log: ClickLog) -> Contestants:
+    """Return a study of 8 replicas, fused in one training and one after another."""
+    trials = workloads.movielens_replicas(log, 8, "cpu")
+
+    def studies_per_s(*groups: list[Trial]) -> float:
+        return 1 / sum(workloads.study_seconds(log, group) for group in groups)
 
     return {
-        _DEEPFM: lambda: rate(log, recipe),
-        _DEEPFM_MEDIUM: lambda: rate(log, medium),
-        _DEEPCTR: lambda: deepctr(regularised=True),
-        _DEEPCTR_BARE: lambda: deepctr(regularised=False),
+        "8 replicas fused": partial(studies_per_s, trials),
+        "one after another": partial(studies_per_s, *([trial] for trial in trials)),
     }
-
-
-def _sync_contestants(log: ClickLog) -> Contestants:
-    """Return `local`, and `sync` with one and two ranks, on the MLP; all tell their own rates.
-
-    Two ranks share the batch that one rank has, or have each one of that size: what a rank does for
-    every batch, whatever its size, and what ranks tell each other, weigh half as much then.
-    """
-
-    def sync(ranks: int, batch_size: int) -> Recipe:
-        engine = {"name": "sync", "workers": ranks, "tracking": "none"}
-        return recipe_of_model("mlp", engine, batch_size=batch_size)
-
-    recipes = {
-        _LOCAL: recipe_of_model("mlp", {}),
-        _ONE_RANK: sync(1, BATCH),
-        _TWO_RANKS: sync(2, BATCH),
-        _TWO_WHOLE_BATCHES: sync(2, 2 * BATCH),
-    }
-
-    def contestant(recipe: Recipe) -> Callable[[], float]:
-        return lambda: rate_of_ranks(log, recipe)
-
-    return {name: contestant(recipe) for name, recipe in recipes.items()}
-
-
-def _interactions() -> int:
-    """Return the inputs of DLRM's top tower: the bottom tower's vector and all pairs."""
-    return WIDTH + (TABLES + 1) * TABLES // 2
-
-
-def _report(
-    console: Console, found: Turns, goals: list[Goal] | tuple[Goal, ...], unit: str = "examples/s"
-) -> None:
-    console.print(rates(found, unit))
-    console.print(verdicts(found, goals))
-
-
-def _where() -> str:
-    computer = machine(torch.device("cpu"))
-    return (
-        f"{computer['processor']}, {computer['cpu_capability']}, {computer['cpus']} CPUs, "
-        f"PyTorch {torch.__version__}, Python {platform.python_version()}; relative error of a "
-        f"product, highest: {_product_error('highest'):.1e}, medium: {_product_error('medium'):.1e}"
-    )
 
 
 def _product_error(precision: str) -> float:
-    """Return how far float32 products are from float64's: medium may or may not use bfloat16."""
+    """Return the relative error of float32 products: medium may or may not use bfloat16."""
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(256, 256, generator=generator) for _ in range(2))
     exact = left.double() @ right.double()
-    with matmul_precision(precision):
+    with harness.matmul_precision(precision):
         return float((left @ right - exact).norm() / exact.norm())

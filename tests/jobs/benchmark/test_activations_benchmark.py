@@ -1,4 +1,4 @@
-"""The benchmark of activations compares each with ReLU on the same footing."""
+"""The benchmark of activations compares each with ReLU on the same input."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from jobs.benchmark import activations
 from recsys.activations import ACTIVATION_NAMES, SmeLU, get_activation
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.02])  # a machine may stand still for all of them
+@pytest.mark.parametrize("seconds", [0.0, 0.02])  # a paused machine may use up all of them
 def test_a_comparison_has_a_ratio_within_its_quartiles(seconds: float) -> None:
-    found = activations.beside_relu(SmeLU(), (3, 4), seconds=seconds)
+    found = activations.compare_with_relu(SmeLU(), (3, 4), seconds=seconds)
 
     assert found.time_us > 0
     assert 0 < found.low <= found.ratio <= found.high

@@ -1,4 +1,4 @@
-"""The peers train the same net on the same examples, and say so where they cannot run."""
+"""The peers train the same model on the same examples; those not installed are named."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from rich.console import Console
 
 from distrib.training.step import train_step
-from jobs.benchmark import _criteo, _peer_dlrm, _peer_torchrec, _steps, peers
-from jobs.benchmark._criteo import DENSE, HIDDEN, TABLES, WIDTH, recipe_of_model
+from jobs.benchmark import peer_trainers, peers, workloads
+from jobs.benchmark.workloads import DENSE, HIDDEN, TABLES, WIDTH, recipe_of
 from recsys.cost import parameters
 from recsys.data.schema import Schema, SparseFeature
 from recsys.data.stream import Stream
@@ -46,22 +46,13 @@ def log(tmp_path_factory):
 
 
 @pytest.fixture
-def checkout(tmp_path):
-    """What stands for a checkout of the DLRM reference trainer."""
+def checkout(tmp_path, monkeypatch):
+    """Return a fake checkout of the DLRM reference trainer, with batches of 32."""
+    monkeypatch.setattr(peer_trainers, "BATCH", 32)
     place = tmp_path / "dlrm"
     place.mkdir()
-    (place / _peer_dlrm.SCRIPT).write_text(TRAINER)
+    (place / peer_trainers.DLRM_SCRIPT).write_text(TRAINER)
     return place
-
-
-def arm_of(log, recipe) -> Arm:
-    return Arm(
-        recipe.arm,
-        recipe.model,
-        log.schema,
-        [Seeds()],
-        lambda tables: fused_collection(tables, recipe.optimizer, CPU),
-    )
 
 
 def weights_of(model) -> dict[str, torch.Tensor]:
@@ -73,17 +64,15 @@ def weights_of(model) -> dict[str, torch.Tensor]:
 
 
 def test_the_reference_trainer_s_rate_is_of_its_second_half(checkout, log, tmp_path):
-    reference = _peer_dlrm.prepared(checkout, log, tmp_path, 32)
+    reference = peer_trainers.write_for_dlrm(checkout, log, tmp_path)
 
-    rate = _peer_dlrm.rate(
-        reference, bottom="2-6-4", top="10-6-4-1", width=4, batch_size=32, optimizer="sgd"
-    )
+    rate = peer_trainers.dlrm_rate(reference, "sgd")
 
     assert rate == pytest.approx(32 / 0.008)
 
 
 def test_the_reference_trainer_reads_the_same_examples(checkout, log, tmp_path):
-    reference = _peer_dlrm.prepared(checkout, log, tmp_path, 32)
+    reference = peer_trainers.write_for_dlrm(checkout, log, tmp_path)
 
     train = log.splits["train"]
     read = np.load(reference.file)
@@ -102,22 +91,22 @@ def test_a_folder_that_is_no_checkout_is_refused_before_anything_is_measured(tmp
         peers.peers(dlrm=tmp_path)
 
 
-def test_a_trainer_that_does_not_start_is_told_with_its_last_words():
-    with pytest.raises(ConfigError, match="last words: No module named 'tensorboard'"):
-        _peer_dlrm.rate_in("", "Traceback\nNo module named 'tensorboard'\n", 32)
+def test_a_trainer_that_does_not_start_is_reported_with_its_last_line():
+    with pytest.raises(ConfigError, match="last line: No module named 'tensorboard'"):
+        peer_trainers.rate_in_log("", "Traceback\nNo module named 'tensorboard'\n")
 
 
-def test_the_nets_of_dlrm_have_the_same_parameters(log):
+def test_the_models_of_dlrm_have_the_same_parameters(log):
     recipe = small_recipe(**DLRM)
 
-    ours = parameters(arm_of(log, recipe), None).total
+    ours = parameters(workloads.training_arm(log, recipe, CPU)[0], None).total
 
-    plain = _peer_torchrec.plain(log, recipe, CPU)
+    plain = peer_trainers.torchrec_dlrm(log, recipe, CPU)
     assert sum(one.numel() for one in plain.parameters()) == ours
 
 
 def test_the_top_tower_named_to_the_reference_trainer_is_ours():
-    recipe = recipe_of_model("dlrm", {})
+    recipe = recipe_of(model="dlrm")
     schema = Schema(
         dense=tuple(f"x{number}" for number in range(DENSE)),
         sparse=tuple(SparseFeature(name=f"c{at}", cardinality=4) for at in range(TABLES)),
@@ -132,14 +121,14 @@ def test_the_top_tower_named_to_the_reference_trainer_is_ours():
     )
 
     first = arm.dense.towers["model"].top.layers[0].weight
-    assert first.shape == (1, peers._interactions(), HIDDEN[0])
+    assert first.shape == (1, peer_trainers.interactions(), HIDDEN[0])
     assert arm.tables[0].embedding_dim == WIDTH
 
 
 def test_the_plain_loop_sees_the_batches_of_the_stream(log):
     recipe = small_recipe(**DLRM)
 
-    theirs = list(_peer_torchrec.batches(log, 32))
+    theirs = list(peer_trainers.torchrec_batches(log, 32))
 
     ours = list(Stream(log, "train", recipe.stream, [Seeds()]).batches())
     assert len(theirs) == len(ours)
@@ -152,10 +141,10 @@ def test_the_plain_loop_sees_the_batches_of_the_stream(log):
 def test_the_plain_loop_trains_tables_and_towers_in_a_process_group_that_it_ends(log):
     recipe = small_recipe(**DLRM)
     # Its few units can start so that none is ever above 0: TorchRec draws them from global state.
-    with _peer_torchrec.process_group(CPU), global_draws("plain"):
-        model = _peer_torchrec.parallel(log, recipe, CPU)
+    with peer_trainers.process_group(CPU), global_draws("plain"):
+        model = peer_trainers.torchrec_model(log, recipe, CPU)
         before = weights_of(model)
-        rate = _peer_torchrec.fit(model, log, recipe, CPU).rate()
+        rate = peer_trainers.torchrec_fit(model, log, recipe, CPU).rate()
         after = weights_of(model)
 
     assert rate > 0
@@ -164,7 +153,7 @@ def test_the_plain_loop_trains_tables_and_towers_in_a_process_group_that_it_ends
     assert not torch.distributed.is_initialized()
 
 
-def test_the_rate_of_ranks_is_what_they_tell_of_batches_shared_or_whole(log, monkeypatch):
+def test_the_rate_of_ranks_is_the_reported_one_with_batches_shared_or_full(log, monkeypatch):
     trained: list[tuple[str, int]] = []
 
     def train(log, trials):
@@ -172,23 +161,25 @@ def test_the_rate_of_ranks_is_what_they_tell_of_batches_shared_or_whole(log, mon
         trained.append((recipe.engine.name, recipe.stream.batch_size))
         return [SimpleNamespace(cost=SimpleNamespace(train_examples_per_second=len(trained)))]
 
-    monkeypatch.setattr(_criteo, "train", train)
+    monkeypatch.setattr(workloads, "train", train)
 
-    found = {name: rate() for name, rate in peers._sync_contestants(log).items()}
+    found = {name: rate() for name, rate in peers.sync_contestants(log).items()}
 
     assert list(found.values()) == [1, 2, 3, 4]
     assert trained == [("local", 1024), ("sync", 1024), ("sync", 1024), ("sync", 2048)]
-    assert {goal.of for goal in peers._SYNC_GOALS} < found.keys()
-    assert {goal.to for goal in peers._SYNC_GOALS} == {"sync, 1 rank"}
+    assert {goal.contestant for goal in peers.SYNC_GOALS} < found.keys()
+    assert {goal.reference for goal in peers.SYNC_GOALS} == {"sync, 1 rank"}
 
 
-def test_deepctr_that_is_not_installed_is_refused_by_name_and_left_out_of_all(monkeypatch, capsys):
+def test_deepctr_that_is_not_installed_is_refused_by_name_and_skipped_otherwise(
+    monkeypatch, capsys
+):
     monkeypatch.setitem(sys.modules, "deepctr_torch", None)
     console = Console(width=200)
 
-    with pytest.raises(ConfigError, match=r'pip install "soloist\[peers\]" brings it'):
+    with pytest.raises(ConfigError, match=r'install it with pip install "soloist\[peers\]"'):
         peers.peers(part=[peers.Part.DEEPCTR])
-    possible = peers._possible(None, None, console)
+    possible = peers.available_parts(None, console)
 
     assert possible == set(peers.Part) - {peers.Part.DEEPCTR}
     assert 'pip install "soloist[peers]"' in capsys.readouterr().out
@@ -201,10 +192,10 @@ def test_every_activation_trains_on_every_batch_and_the_first_turn_does_not_coun
         trained.append(arm.config.activation)
         return train_step(arm, *given, **named)
 
-    monkeypatch.setattr(_steps, "train_step", counted)
+    monkeypatch.setattr(workloads, "train_step", counted)
 
-    turns = _steps.measure(log, small_recipe(stream={"batch_size": 32}))
+    turns = workloads.measure_activations(log, small_recipe(stream={"batch_size": 32}))
 
     assert len(turns) == 1  # of 32 batches in turns of 16
-    assert {trained.count(name) for name in _steps.ACTIVATIONS} == {32}
-    assert trained[5] == _steps.ACTIVATIONS[1]
+    assert {trained.count(name) for name in workloads.ACTIVATIONS} == {32}
+    assert trained[5] == workloads.ACTIVATIONS[1]

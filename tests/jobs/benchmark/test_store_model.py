@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import pytest
+from numpy.polynomial import Polynomial
 
-from jobs.benchmark._store_model import NETWORK_BYTES_PER_S, Line, Model, Use
+from jobs.benchmark.store_model import NETWORK_BYTES_PER_S, StoreModel, Usage
 
-MODEL = Model(
-    shard=Line(fixed_s=0.001, s_per_byte=1e-9),
-    worker=Line(fixed_s=0.002, s_per_byte=1e-9),
-    machine=Line(fixed_s=0.004, s_per_byte=4e-9),
+MODEL = StoreModel(
+    shard=Polynomial([0.001, 1e-9]),
+    worker=Polynomial([0.002, 1e-9]),
+    machine=Polynomial([0.004, 4e-9]),
     dispatcher_s=0.0005,
 )
 MB = 1e6
 
 
-def use(size: float, windows: int) -> Use:
+def use(size: float, windows: int) -> Usage:
     """Return what lone workers' windows of a size use, so that the model fits exactly."""
-    return Use(
+    return Usage(
         windows=windows,
         shard=MODEL.shard(size) * windows,
-        shards=MODEL.shard(size) * windows,
         worker=MODEL.worker(size) * windows,
         dispatcher=MODEL.dispatcher_s * windows,
         machine=MODEL.machine(size) * windows,
@@ -29,7 +29,7 @@ def use(size: float, windows: int) -> Use:
 
 
 def test_what_costs_a_fixed_part_and_a_part_for_each_byte_is_found_to() -> None:
-    fitted = Model.fit({size: use(size, 5).a_window() for size in (1 * MB, 4 * MB, 16 * MB)})
+    fitted = StoreModel.fit({size: use(size, 5).per_window() for size in (1 * MB, 4 * MB, 16 * MB)})
 
     assert fitted.shard(7 * MB) == pytest.approx(MODEL.shard(7 * MB))
     assert fitted.machine(7 * MB) == pytest.approx(MODEL.machine(7 * MB))
@@ -68,8 +68,8 @@ def test_shards_do_not_help_against_the_cost_of_calls() -> None:
 
 
 def test_the_network_limits_where_it_is_slower_than_the_shard() -> None:
-    free = Model(
-        shard=Line(fixed_s=0, s_per_byte=0),
+    free = StoreModel(
+        shard=Polynomial([0, 0]),
         worker=MODEL.worker,
         machine=MODEL.machine,
         dispatcher_s=0.0001,
