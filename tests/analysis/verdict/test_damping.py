@@ -130,7 +130,7 @@ def test_the_comparison_is_that_of_the_twins_predictions(tmp_path):
     [
         (DAMPED, "lower (", "Damping is needed here."),
         (stale("damped", 0.3, noise=0.9, wrong=1.0), "not significantly different (difference", ""),
-        (stale("damped", 0.3, noise=0.9, wrong=3.0), "higher (", "Damping costs accuracy here."),
+        (stale("damped", 0.3, noise=0.9, wrong=3.0), "higher (", "Damping reduces accuracy here."),
     ],
     ids=["lower", "open", "higher"],
 )
