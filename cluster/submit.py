@@ -284,17 +284,17 @@ def _dashboard() -> str:
     import requests
     from ray.dashboard.utils import ray_address_to_api_server_url
 
-    from distrib.scheduling.session import answering
+    from distrib.scheduling.session import responding_address
 
     field = _URL if os.environ.get(_URL) else "RAY_ADDRESS"
     url = os.environ.get(field) or "local"
     if url == "local":
         try:
-            url = ray_address_to_api_server_url(answering("auto"))
+            url = ray_address_to_api_server_url(responding_address("auto"))
         except ConfigError:
             url = "http://127.0.0.1:8265"  # perhaps forwarded from another machine
     elif field != _URL and "://" not in url:
-        url = ray_address_to_api_server_url(answering(url))
+        url = ray_address_to_api_server_url(responding_address(url))
     _check_url(field, url)
     try:
         requests.get(f"{url.rstrip('/')}/api/version", timeout=_ANSWER_S)

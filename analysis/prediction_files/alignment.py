@@ -71,7 +71,7 @@ class Spilled:
 
         Raises:
             ResultsError: an example is missing in a file, occurs twice, or differs in label or
-            weight.
+                weight.
         """
         for part in range(self.parts):
             tables = [

@@ -57,7 +57,7 @@ class PredictionFile:
 
         Raises:
             ResultsError: a missing value, a label other than 0 or 1, a prediction outside [0, 1],
-            or a negative or infinite weight; or the file is empty or damaged.
+                or a negative or infinite weight; or the file is empty or damaged.
         """
         start = 0
         try:

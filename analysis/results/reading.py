@@ -121,7 +121,7 @@ class Trials:
 
         Raises:
             ResultsError: no trial is finished, two replicas are the same trial, or examples or
-            labels differ.
+                labels differ.
         """
         if not self.done:
             raise ResultsError(f"{self.name}: none of its {self.planned} trials is finished")

@@ -47,7 +47,7 @@ def train(
 
     Raises:
         ConfigError: the trials differ in more than their seeds, the device is missing, or a split
-        is empty.
+            is empty.
     """
     recipe = trials[0].recipe
     refuse_unfit(log, trials)

@@ -136,7 +136,7 @@ def train(
             delta_scale=_engine(trials).delta_scale,
         )
         is_last = phase == recipe.arm.phases[-1]
-        one_pass = _Pass(arm, trainer, stream, trials, phase.name, staleness)
+        one_pass = _PhaseTraining(arm, trainer, stream, trials, phase.name, staleness)
         seconds += one_pass.run(counter, on_progress, watch if is_last else None)
     assert arm is not None
     return results(
@@ -152,7 +152,7 @@ def train(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Parked:
+class _PendingDelta:
     """A replica's delta between the pull and the push of its window."""
 
     rows: tuple[Rows, ...]
@@ -167,7 +167,7 @@ class _Replica:
     def __init__(self, start: Parameters, order: Sequence[Event], staleness: StalenessHistogram):
         self._shard = Shard(fresh(start))
         self._before, self._after_all = _pushes_before_pulls(order)
-        self._parked: dict[int, _Parked] = {}
+        self._parked: dict[int, _PendingDelta] = {}
         self._staleness = staleness
 
     def pull(self, window: int, rows: tuple[Rows, ...]) -> Pulled:
@@ -175,7 +175,7 @@ class _Replica:
         self._push(self._before[window])
         return self._shard.pull(rows)
 
-    def park(self, window: int, parked: _Parked) -> None:
+    def park(self, window: int, parked: _PendingDelta) -> None:
         self._parked[window] = parked
 
     def push_rest(self) -> None:
@@ -193,7 +193,7 @@ class _Replica:
             self._staleness.add([seen])
 
 
-class _Pass:
+class _PhaseTraining:
     """One phase: every window of the stream, R replicas side by side."""
 
     def __init__(
@@ -256,7 +256,9 @@ class _Pass:
         ):
             replica.park(
                 number,
-                _Parked(rows=rows, change=by, examples=prepared.examples, since=from_.version),
+                _PendingDelta(
+                    rows=rows, change=by, examples=prepared.examples, since=from_.version
+                ),
             )
         return torch.from_numpy(change.progressive_loss)
 

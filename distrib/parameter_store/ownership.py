@@ -42,7 +42,7 @@ class Owner:
     beats: int = 0
 
     @property
-    def is_gone(self) -> bool:
+    def has_exited(self) -> bool:
         """Whether it is known to have exited; unknown for other machines."""
         process = ProcessName(pid=self.pid, started=self.started)
         return self.machine == _machine() and name_of(self.pid) != process
@@ -74,7 +74,9 @@ class Ownership:
         self._heartbeat_s = heartbeat_s
         self._patience_s = patience_s
         self._is_over = threading.Event()
-        self._beating = threading.Thread(target=self._beat, name="ownership", daemon=True)
+        self._renewing = threading.Thread(
+            target=self._renew_until_released, name="ownership", daemon=True
+        )
 
     def claim(self) -> None:
         """Claim the folder; a dead owner is replaced.
@@ -87,7 +89,7 @@ class Ownership:
         """
         found = self._read()
         if found is not None:
-            if self._lives(found):
+            if self._is_renewed(found):
                 raise DataError(
                     f"{self._folder}: found {found} writing its snapshots there, "
                     "expected one run per folder"
@@ -101,7 +103,7 @@ class Ownership:
                 f"{self._folder}: found {now or 'another run'} claiming it at the same moment, "
                 "expected one run per folder"
             )
-        self._beating.start()
+        self._renewing.start()
 
     def check(self) -> None:
         """Check that the folder is still owned.
@@ -119,20 +121,20 @@ class Ownership:
     def release(self) -> None:
         """Release the folder, unless another run owns it by now."""
         self._is_over.set()
-        if self._beating.is_alive():
-            self._beating.join()
+        if self._renewing.is_alive():
+            self._renewing.join()
         found = self._read()
         if found is not None and found.run == self._me.run:
             self._folder.delete(_FILE)
 
-    def _lives(self, found: Owner) -> bool:
+    def _is_renewed(self, found: Owner) -> bool:
         """Return whether the owner renews its file.
 
         Reads are counted instead of seconds: if this host was paused, so was an owner on it.
         """
         pause_s = min(self._heartbeat_s, self._patience_s) / 4
         for _ in range(math.ceil(self._patience_s / pause_s)):
-            if found.is_gone:
+            if found.has_exited:
                 return False
             time.sleep(pause_s)
             again = self._read()
@@ -140,7 +142,7 @@ class Ownership:
                 return again is not None  # none: it has let go
         return False
 
-    def _beat(self) -> None:
+    def _renew_until_released(self) -> None:
         while not self._is_over.wait(self._heartbeat_s):
             try:
                 found = self._read()

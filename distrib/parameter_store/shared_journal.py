@@ -57,7 +57,7 @@ class WindowRecord:
     """Of each batch"""
     torn: int
     """Batches whose update is there in part, or whole, nobody knows"""
-    tallies: tuple[float, ...]
+    measurements: tuple[float, ...]
     """What its last holder measured"""
 
 
@@ -91,14 +91,14 @@ class Journal:
         self._words = segment.array("journal/windows")
         self._losses = segment.array("journal/losses")
         self._staleness = segment.array("journal/staleness")
-        self._tallies = segment.array("journal/tallies")
+        self._measurements = segment.array("journal/tallies")
         self._slots = segment.array("journal/workers")
         # Read and written for every batch: an order of magnitude faster than numpy's scalars.
         self._counts = self._slots.reshape(-1).data
 
     @staticmethod
-    def fields(windows: Windows, workers: int, tallies: int) -> tuple[Field, ...]:
-        """Return the arrays of a journal in a segment, with ``tallies`` numbers for each window.
+    def fields(windows: Windows, workers: int, measurements: int) -> tuple[Field, ...]:
+        """Return the arrays of a journal, with ``measurements`` numbers for each window.
 
         Raises:
             ConfigError: windows, or a stream, with more batches than a word can count.
@@ -118,7 +118,7 @@ class Journal:
             Field(name="journal/windows", dtype="<u8", shape=(len(windows),)),
             Field(name="journal/losses", dtype="<f8", shape=(windows.batches,)),
             Field(name="journal/staleness", dtype="<i8", shape=(windows.batches, 2)),
-            Field(name="journal/tallies", dtype="<f8", shape=(len(windows), tallies)),
+            Field(name="journal/tallies", dtype="<f8", shape=(len(windows), measurements)),
             Field(name="journal/workers", dtype="<i8", shape=(workers, _SLOT)),
         )
 
@@ -175,7 +175,7 @@ class Journal:
         self._words[held.window.number] = held.word
         self._counts[place * _SLOT + _APPLIED] += _UPDATE + examples
 
-    def record(self, held: Holding, tallies: Sequence[float]) -> WindowRecord:
+    def record(self, held: Holding, measurements: Sequence[float]) -> WindowRecord:
         """Record the metrics of a finished window; return its record.
 
         Raises:
@@ -184,7 +184,7 @@ class Journal:
         assert held.is_through
         if int(self._words[held.window.number]) != held.word:
             raise Fenced
-        self._tallies[held.window.number] = tallies
+        self._measurements[held.window.number] = measurements
         held.word |= _RECORDED
         self._words[held.window.number] = held.word
         return self.record_of(held.window)
@@ -201,7 +201,7 @@ class Journal:
                 for updates, examples in self._staleness[batches]
             ),
             torn=(int(self._words[window.number]) >> _TORN_SHIFT) & _MOST_TORN,
-            tallies=tuple(self._tallies[window.number].tolist()),
+            measurements=tuple(self._measurements[window.number].tolist()),
         )
 
     def recorded(self) -> list[int]:

@@ -176,7 +176,7 @@ _WEIGHTS, _ACCUMULATORS = "weights", "accumulators"
 
 
 def plan_of(
-    shape: Arm, optimizer: OptimizerConfig, windows: Windows, *, workers: int, tallies: int
+    shape: Arm, optimizer: OptimizerConfig, windows: Windows, *, workers: int, measurements: int
 ) -> Plan:
     """Return the arrays of an arm with one replica, and of its journal, in shared memory.
 
@@ -185,11 +185,11 @@ def plan_of(
         optimizer: an additive one.
         windows: of the stream.
         workers: number of workers.
-        tallies: numbers recorded for each window.
+        measurements: numbers recorded for each window.
 
     Raises:
         ConfigError: the dense part has parameters other than float32, or state that no optimizer
-        updates.
+            updates.
     """
     refuse_buffers(shape.dense)
     for name, weight in shape.dense.named_parameters():
@@ -206,7 +206,7 @@ def plan_of(
                 for name, weight in shape.dense.named_parameters()
                 for part in parts
             ),
-            *Journal.fields(windows, workers, tallies),
+            *Journal.fields(windows, workers, measurements),
         )
     )
 

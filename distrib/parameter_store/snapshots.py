@@ -93,7 +93,7 @@ class SnapshotStore:
 
         Raises:
             DataError: it was made by another version of the code, a library or this format; or the
-            file system fails, which says nothing about the snapshots.
+                file system fails, which says nothing about the snapshots.
         """
         try:
             names = self._folder.folders()

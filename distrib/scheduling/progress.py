@@ -64,7 +64,7 @@ class ProgressReporter:
         actor: handle of the actor.
         attempt: the attempt.
         begins_alone: whether it begins when its process runs; otherwise with its first batch,
-        because its workers may wait for resources.
+            because its workers may wait for resources.
     """
 
     def __init__(self, actor: Any, attempt: str, *, begins_alone: bool) -> None:
@@ -72,7 +72,7 @@ class ProgressReporter:
         self._attempt = attempt
         self._begins_alone = begins_alone
         self._examples = 0
-        self._told_at = float("-inf")
+        self._reported_at = float("-inf")
 
     def begin(self) -> None:
         """Report that the process runs, if that is the beginning."""
@@ -82,6 +82,6 @@ class ProgressReporter:
     def __call__(self, examples: int) -> None:
         self._examples += examples
         now = time.monotonic()
-        if now - self._told_at >= _INTERVAL_S:
-            self._told_at = now
+        if now - self._reported_at >= _INTERVAL_S:
+            self._reported_at = now
             self._actor.tell.remote(self._attempt, self._examples)

@@ -31,8 +31,8 @@ from distrib.scheduling.stall_detection import (
     WAIT_S,
     PendingDetector,
     StallDetector,
-    asked_of_a_node,
     fits,
+    node_request,
 )
 from distrib.scheduling.status import Running, Status
 from distrib.trials.failures import Failure, write_failure
@@ -47,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Wanted:
+class _PendingGroup:
     """A group to train."""
 
     group: Group
@@ -60,7 +60,7 @@ class _Wanted:
 class _Attempt:
     """A submitted group."""
 
-    wanted: _Wanted
+    wanted: _PendingGroup
     name: str
     reserved: PlacementGroup | None
 
@@ -92,7 +92,7 @@ def run_groups(
         observe: called twice a second, and at the end.
         keep_weights: whether trials keep their served weights.
         stall_s: seconds without progress after which a training's process is killed and treated as
-        crashed.
+            crashed.
         uri: where trials are uploaded if ``directory`` mirrors a URI.
 
     Returns:
@@ -110,11 +110,11 @@ def run_groups(
         for group in sorted(groups, key=lambda each: each.work(log), reverse=True):
             run.take(group)
         while run.is_busy:
-            run.start_what_may()
+            run.submit_ready()
             observe(run.status())
-            run.settle_what_ended()
+            run.handle_finished()
             run.end_what_is_stuck(stalls)
-            run.tell_what_waits(waits)
+            run.warn_about_pending(waits)
         observe(run.status())
     finally:
         run.close()
@@ -130,11 +130,11 @@ class _Run:
         self._log = log
         self._results = results
         self._keep_weights = keep_weights
-        self._tally = ProgressReader()
+        self._progress_actor = ProgressReader()
         self._finished: list[Group] = []
         self._trials = sum(len(group.trials) for group in groups)
         self._work = sum(group.work(log) for group in groups)
-        self._waiting: list[_Wanted] = []
+        self._waiting: list[_PendingGroup] = []
         self._running: dict[ray.ObjectRef[Stopped | None], _Attempt] = {}
         self.failures: list[Failure] = []
 
@@ -145,13 +145,13 @@ class _Run:
     def take(self, group: Group) -> None:
         """Add a group to train."""
         needs = needs_of(group.recipe, living_nodes())
-        self._waiting.append(_Wanted(group=group, needs=needs))
+        self._waiting.append(_PendingGroup(group=group, needs=needs))
 
-    def start_what_may(self) -> None:
+    def submit_ready(self) -> None:
         """Submit waiting groups, except those that must wait for another's placement group."""
         if not self._waiting:
             return
-        begun = self._tally.read()
+        begun = self._progress_actor.read()
         waiting, self._waiting = self._waiting, []
         for wanted in waiting:
             if wanted.needs.places_ranks and self._ranks_wait(begun):
@@ -165,7 +165,7 @@ class _Run:
             for each in self._running.values()
         )
 
-    def _start(self, wanted: _Wanted) -> None:
+    def _start(self, wanted: _PendingGroup) -> None:
         group, needs, name = wanted.group, wanted.needs, uuid.uuid4().hex
         reserved = _reserved(needs.reservation)
         asked = dict(needs.task)
@@ -181,13 +181,13 @@ class _Run:
                 self._results,
                 group.trials,
                 [trial.digest for trial in group.trials],
-                ProgressReporter(self._tally.actor, name, begins_alone=needs.begins_alone),
+                ProgressReporter(self._progress_actor.actor, name, begins_alone=needs.begins_alone),
                 self._keep_weights,
             )
         )
         self._running[reference] = _Attempt(wanted=wanted, name=name, reserved=reserved)
 
-    def settle_what_ended(self) -> None:
+    def handle_finished(self) -> None:
         ended, _ = ray.wait(list(self._running), num_returns=len(self._running), timeout=_WAIT_S)
         for reference in ended:
             attempt = self._running.pop(reference)
@@ -199,8 +199,8 @@ class _Run:
                 self._settle(attempt, why)
 
     def end_what_is_stuck(self, stalls: StallDetector) -> None:
-        told = self._tally.read()
-        if not self._tally.is_fresh:
+        told = self._progress_actor.read()
+        if not self._progress_actor.is_fresh:
             return  # nobody is stuck for that the tally does not answer
         stuck = set(stalls.stalled(told, time.monotonic()))
         for reference, attempt in list(self._running.items()):
@@ -214,9 +214,9 @@ class _Run:
                     attempt, Stopped(ending=GroupOutcome.STALLED, reason=reason, text=reason)
                 )
 
-    def tell_what_waits(self, waits: PendingDetector) -> None:
+    def warn_about_pending(self, waits: PendingDetector) -> None:
         """Warn once of each training that waits for resources that no node has."""
-        begun = self._tally.read()
+        begun = self._progress_actor.read()
         waiting = {each.name: each for each in self._running.values() if each.name not in begun}
         asked = {name: _of_a_node(each.wanted.needs) for name, each in waiting.items()}
         for name in waits.overdue(asked, time.monotonic()):
@@ -275,7 +275,7 @@ class _Run:
             ]
 
     def status(self) -> Status:
-        told = self._tally.read()
+        told = self._progress_actor.read()
         examples = sum(group.examples(self._log) for group in self._finished)
         work = float(sum(group.work(self._log) for group in self._finished))
         running = []
@@ -309,11 +309,11 @@ class _Run:
             ray.wait(list(self._running), num_returns=len(self._running), timeout=_CANCEL_S)
         for attempt in self._running.values():
             _release(attempt)
-        self._tally.close()
+        self._progress_actor.close()
 
 
 def _of_a_node(needs: Needs) -> Resources:
-    return asked_of_a_node(needs.worker, needs.reservation)
+    return node_request(needs.worker, needs.reservation)
 
 
 def _reserved(wanted: Reservation | None) -> PlacementGroup | None:

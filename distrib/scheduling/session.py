@@ -43,7 +43,7 @@ def ray_session(cpus: int | None = None) -> Iterator[None]:
         with _own_ray(cpus):
             yield
     else:
-        reached = answering(address)
+        reached = responding_address(address)
         try:
             try:
                 ray.init(reached, runtime_env=_code(), log_to_driver=False)
@@ -54,7 +54,7 @@ def ray_session(cpus: int | None = None) -> Iterator[None]:
             ray.shutdown()
 
 
-def answering(address: str) -> str:
+def responding_address(address: str) -> str:
     """Return the address of the cluster that a ``RAY_ADDRESS`` names, once it responds.
 
     It is HOST:PORT, ``ray://HOST:PORT``, or ``auto`` for this machine's cluster.

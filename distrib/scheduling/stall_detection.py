@@ -69,7 +69,7 @@ class PendingDetector:
         return found
 
 
-def asked_of_a_node(alone: Resources, reserved: Reservation | None) -> Resources:
+def node_request(alone: Resources, reserved: Reservation | None) -> Resources:
     """Return what a training requests of a single node."""
     if reserved is None:
         return alone

@@ -115,7 +115,7 @@ class Transfer:
     Args:
         device: the CPU or a GPU.
         beside: whether copies may overlap with computation; otherwise, on a GPU, they wait for each
-        other, with the same results.
+            other, with the same results.
     """
 
     def __init__(self, device: torch.device, *, beside: bool = True) -> None:

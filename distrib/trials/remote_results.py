@@ -193,7 +193,7 @@ def _is_done(place: Path) -> bool:
 def _send_trial(folder: Folder, place: Path, *, again: bool) -> None:
     """Upload a trial unless it exists; ``again`` replaces it."""
     there = folder.files()
-    if DONE in there and not again and _is_whole(folder):
+    if DONE in there and not again and _is_complete(folder):
         return
     for name in sorted(there, key=lambda name: name != DONE):
         folder.delete(name)
@@ -206,12 +206,12 @@ def _send_trial(folder: Folder, place: Path, *, again: bool) -> None:
     folder.write(DONE, json.dumps(digests, indent=2).encode())
 
 
-def _is_whole(folder: Folder) -> bool:
+def _is_complete(folder: Folder) -> bool:
     """Return whether a finished trial's files match its ``DONE``."""
     try:
         return all(
             digest in (None, _digest(folder.read(name)))
-            for name, digest in _told_digests(folder).items()
+            for name, digest in _expected_digests(folder).items()
         )
     except (FileNotFoundError, DataError):
         return False
@@ -222,7 +222,7 @@ def _fetch_trial(folder: Folder, place: Path, wanted: Wanted = everything) -> bo
     shutil.rmtree(place, ignore_errors=True)  # what a failed try left
     place.mkdir(parents=True)
     try:
-        for name, digest in _told_digests(folder).items():
+        for name, digest in _expected_digests(folder).items():
             inside(place, name)  # of what is not wanted too: a trial is refused as a whole
             if wanted(name) and digest not in (None, _fetch(folder, name, place)):
                 shutil.rmtree(place)
@@ -234,7 +234,7 @@ def _fetch_trial(folder: Folder, place: Path, wanted: Wanted = everything) -> bo
     return True
 
 
-def _told_digests(folder: Folder) -> Mapping[str, str | None]:
+def _expected_digests(folder: Folder) -> Mapping[str, str | None]:
     """Return the digests in a finished trial's ``DONE``, by file name.
 
     A trial copied from a local directory has an empty ``DONE``, without digests.

@@ -29,7 +29,7 @@ class Stacked(nn.Module):
         networks: n networks that differ only in the values of weights and buffers; taken over.
         vectorised: run all as one through ``torch.func.vmap``; otherwise one after another.
         draws: if given, network i draws random numbers (dropout) from path ``draws[i]`` and the
-        number of its training batches, independent of the other networks. Not with ``vectorised``.
+            number of its training batches, independent of the others. Not with ``vectorised``.
     """
 
     batches_trained: Tensor | None

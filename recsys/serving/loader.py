@@ -115,10 +115,10 @@ class ServedModel:
 
         Args:
             dense: float32 ``(B, D)``, in the order of the schema; ``(B, 0)`` without dense
-            features.
+                features.
             sparse: integers by feature. A single-valued feature has ids ``(B,)``. A multi-valued
-            one has a pair: the concatenated ids ``(n,)``, and the start of each example's ids
-            ``(B,)``, the first at 0.
+                one has a pair: the concatenated ids ``(n,)``, and the start of each example's ids
+                ``(B,)``, the first at 0.
 
         Raises:
             ValueError: a feature is missing, has a wrong shape, or an id outside its table.
@@ -164,7 +164,7 @@ def load(path: Path | str) -> ServedModel:
 
     Raises:
         DataError: it is missing or damaged, has more than PyTorch operations and raw tensors, or
-        this PyTorch cannot read it.
+            this PyTorch cannot read it.
     """
     place = Path(path)
     description = Description.read(place)

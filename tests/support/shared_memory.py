@@ -9,7 +9,7 @@ from typing import Any
 from distrib.engines.asynchronous.leases import Finished, Lease, Ledger
 from distrib.engines.asynchronous.messages import Report
 from distrib.engines.asynchronous.rpc import WorkerContext
-from distrib.engines.asynchronous.shared_memory_worker import TALLIES, SharedMemoryLoop
+from distrib.engines.asynchronous.shared_memory_worker import MEASUREMENTS, SharedMemoryLoop
 from distrib.parameter_store.shared_memory import SharedMemory, plan_of
 from distrib.training.step import Computed, SharedMemoryTrainer, arm_of_phase, shape_of_phase
 from distrib.training.windows import Windows
@@ -152,4 +152,6 @@ class Node:
         self.ledger.mark_dead([name])
 
     def _plan(self, arm: Arm) -> Any:
-        return plan_of(arm, self.recipe.optimizer, self.windows, workers=WORKERS, tallies=TALLIES)
+        return plan_of(
+            arm, self.recipe.optimizer, self.windows, workers=WORKERS, measurements=MEASUREMENTS
+        )

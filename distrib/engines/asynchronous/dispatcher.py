@@ -56,9 +56,9 @@ class RayMetrics:
         for each in report.staleness:
             self._staleness.observe(each.updates)
 
-    def workers(self, heard_of: int) -> None:
+    def workers(self, live_workers: int) -> None:
         """Set the number of workers."""
-        self._workers.set(heard_of)
+        self._workers.set(live_workers)
 
 
 MOST_DEATHS = 8
@@ -73,8 +73,8 @@ class Dispatcher:
         self._seen = seen
         self._meters = RayMetrics(meters)
         self._silent: set[str] = set()
-        self._heard_at: dict[str, float] = {}
-        self._losses: dict[int, int] = {}
+        self._last_heartbeat: dict[str, float] = {}
+        self._crashes: dict[int, int] = {}
         self._failure: str | None = None
         self._granted_at: dict[int, float] = {}
         self._first_grant_at: float | None = None
@@ -84,7 +84,7 @@ class Dispatcher:
 
     def next(self, worker: str) -> Answer:
         """Return a lease for a worker, or a request to retry, or the end of the pass."""
-        now = self._heard(worker)
+        now = self._record_heartbeat(worker)
         self._expire(now)
         answer = self._ledger.grant(worker, now)
         if isinstance(answer, Lease):
@@ -93,11 +93,11 @@ class Dispatcher:
         return answer
 
     def heartbeat(self, worker: str) -> None:
-        self._ledger.renew(worker, self._heard(worker))
+        self._ledger.renew(worker, self._record_heartbeat(worker))
 
     def complete(self, report: Report) -> None:
         """Record that all shards applied a window; duplicates are ignored."""
-        now = self._heard(report.lease.worker)
+        now = self._record_heartbeat(report.lease.worker)
         granted_at = self._granted_at.pop(report.lease.number, now)
         if self._ledger.complete(report.lease):
             self._seen.add(report)
@@ -105,7 +105,7 @@ class Dispatcher:
 
     def not_finite(self, lease: Lease, what: str) -> None:
         """Record NaN or infinity in a window; the second time the trial fails."""
-        self._heard(lease.worker)
+        self._record_heartbeat(lease.worker)
         if not self._ledger.fail(lease) and self._failure is None:
             self._failure = what
 
@@ -113,9 +113,9 @@ class Dispatcher:
         """Revoke the leases of dead workers."""
         dead = set(workers)
         for worker in dead:
-            self._heard_at.pop(worker, None)
+            self._last_heartbeat.pop(worker, None)
             self._silent.discard(worker)
-        self._blame(self._ledger.mark_dead(dead))
+        self._count_loss(self._ledger.mark_dead(dead))
 
     def move_cut(self, cut: int | None) -> None:
         """Allow windows up to the next cut."""
@@ -125,7 +125,7 @@ class Dispatcher:
         now = time.monotonic()
         self._expire(now)
         lately = now - self._ledger.lease_s
-        self._meters.workers(sum(at > lately for at in self._heard_at.values()))
+        self._meters.workers(sum(at > lately for at in self._last_heartbeat.values()))
         first = self._first_grant_at
         return Status(
             seen=self._seen,
@@ -137,22 +137,22 @@ class Dispatcher:
             train_seconds=0.0 if first is None else now - first,
         )
 
-    def _heard(self, worker: str) -> float:
+    def _record_heartbeat(self, worker: str) -> float:
         self._silent.discard(worker)
-        self._heard_at[worker] = now = time.monotonic()
+        self._last_heartbeat[worker] = now = time.monotonic()
         return now
 
     def _expire(self, now: float) -> None:
         silent = self._ledger.expire(now)
         self._silent |= {lease.worker for lease in silent}
-        if not self._ledger.waits_for_death:  # else they are still out, and blamed when buried
-            self._blame(silent)
+        if not self._ledger.needs_confirmed_exit:  # else they are still out, and blamed when buried
+            self._count_loss(silent)
 
-    def _blame(self, lost: Iterable[Lease]) -> None:
+    def _count_loss(self, lost: Iterable[Lease]) -> None:
         """Count a lost worker against its window, which may be the cause."""
         for lease in lost:
-            losses = self._losses.get(lease.window, 0) + 1
-            self._losses[lease.window] = losses
+            losses = self._crashes.get(lease.window, 0) + 1
+            self._crashes[lease.window] = losses
             if losses >= MOST_DEATHS and self._failure is None:
                 self._failure = (
                     f"window {lease.window}: {losses} workers crashed or stopped responding "

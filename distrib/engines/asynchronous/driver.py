@@ -57,7 +57,7 @@ def train(
 
     Raises:
         ConfigError: as the local engine; for a model with non-additive state; or if one machine has
-        no room for workers that must start together.
+            no room for workers that must start together.
         DataError: snapshots of another version, or in use by another run.
         TrialFailed: a window gave NaN or infinity twice, or crashed several workers.
     """
@@ -90,17 +90,17 @@ def _train_from(
     stream = Stream(log, "train", recipe.stream, [trial.seeds])
     watch = Evaluator(log, recipe, 1, _CPU, stream.batch_count)
     windows = Windows(stream.batch_count, engine.window)
-    with _store_and_crew(log, trial, run, windows) as (store, crew):
-        teller = _Teller(on_progress)
+    with _create_store_and_pool(log, trial, run, windows) as (store, pool):
+        reporter = _ExampleReporter(on_progress)
         training = Training(
             run=run,
             trial=trial.digest,
             engine=engine,
             windows=windows,
             store=store,
-            crew=crew,
+            pool=pool,
             snapshots=place,
-            told=teller,
+            report_progress=reporter,
         )
         for number, phase in enumerate(recipe.arm.phases):
             if number:
@@ -115,7 +115,7 @@ def _train_from(
                 passed,
                 is_resumed=0 < number == resumed,
             )
-            teller.next_phase()
+            reporter.next_phase()
             passed = (*passed, one_pass.run())
     recording = None
     if engine.record:
@@ -130,7 +130,7 @@ def _train_from(
 
 
 @contextmanager
-def _store_and_crew(
+def _create_store_and_pool(
     log: ClickLog, trial: Trial, run: str, windows: Windows
 ) -> Iterator[tuple[Store, WorkerPool]]:
     """Create the store of a trial, at the start of its first phase, and its workers.
@@ -155,26 +155,26 @@ def _store_and_crew(
     with ExitStack() as stack:
         stack.callback(store.close)
         store.begin(0, recipe.arm.phases[0])
-        crew = WorkerPool(engine.workers, start_worker, store.ensure_stopped)
-        stack.callback(crew.close)
-        yield store, crew
+        pool = WorkerPool(engine.workers, start_worker, store.ensure_stopped)
+        stack.callback(pool.close)
+        yield store, pool
 
 
-class _Teller:
+class _ExampleReporter:
     """Reports progress as newly trained examples; retrained examples are reported once."""
 
     def __init__(self, on_progress: Told) -> None:
         self._on_progress = on_progress
-        self._told = 0
+        self._reported = 0
 
     def __call__(self, seen: TrainingProgress) -> None:
-        if seen.examples > self._told:
-            self._on_progress(seen.examples - self._told)
-            self._told = seen.examples
+        if seen.examples > self._reported:
+            self._on_progress(seen.examples - self._reported)
+            self._reported = seen.examples
 
     def next_phase(self) -> None:
         """Start counting from zero."""
-        self._told = 0
+        self._reported = 0
 
 
 def _result(
@@ -211,11 +211,14 @@ def _result(
             trial.digest,
             torn,
         )
-    told = result.provenance | {"workers": _where_time_goes(passed), "torn_batches": torn}
-    return replace(result, recording=recording, provenance=told)
+    report_progress = result.provenance | {
+        "workers": _time_by_activity(passed),
+        "torn_batches": torn,
+    }
+    return replace(result, recording=recording, provenance=report_progress)
 
 
-def _where_time_goes(passed: Sequence[PhaseResult]) -> dict[str, Any]:
+def _time_by_activity(passed: Sequence[PhaseResult]) -> dict[str, Any]:
     """Return the average time of a window by activity, and its network traffic."""
     windows = sum(each.seen.windows for each in passed)
     seconds = Seconds()

@@ -93,15 +93,15 @@ class Ledger:
         windows: number of windows.
         lease_s: duration of a lease without a heartbeat.
         max_staleness: maximum number of other workers' windows applied between a pull and its push;
-        None: unbounded; 0: sequential.
+            None: unbounded; 0: sequential.
         warm_up: number of first windows that are trained sequentially.
         start_with: number of workers that must have asked before the first window is granted.
         applied: windows that are already applied, after a recovery.
         leases: number of leases granted before.
-        waits_for_death: whether the window of an unresponsive worker is granted again only after
-        its exit is confirmed, because it could still change parameters.
+        needs_confirmed_exit: whether the window of an unresponsive worker is granted again only
+            after its exit is confirmed, because it could still change parameters.
         cut: no window from this one on is granted before all earlier ones are applied, so that all
-        shards reach the same state. None: no cut.
+            shards reach the same state. None: no cut.
     """
 
     windows: int
@@ -112,9 +112,9 @@ class Ledger:
     applied: set[int] = field(default_factory=set)
     cut: int | None = None
     leases: int = 0
-    waits_for_death: bool = False
+    needs_confirmed_exit: bool = False
     _next: int = 0
-    _asked: set[str] = field(default_factory=set)
+    _known_workers: set[str] = field(default_factory=set)
     """Who asked before the first grant"""
     _has_started: bool = False
     _returned: list[int] = field(default_factory=list)
@@ -169,7 +169,7 @@ class Ledger:
                 each.exposure += 1
         return True
 
-    def give_back(self, lease: Lease) -> None:
+    def release(self, lease: Lease) -> None:
         """Release a lease whose window its worker will not train."""
         if self._outstanding.pop(lease.number, None) is not None:
             heapq.heappush(self._returned, lease.window)
@@ -178,30 +178,30 @@ class Ledger:
         """Record NaN or infinity in a window; False if the retries are used up."""
         failures = self._failures.get(lease.window, 0) + 1
         self._failures[lease.window] = failures
-        self.give_back(lease)
+        self.release(lease)
         return failures < ATTEMPTS
 
     def expire(self, now: float) -> list[Lease]:
         """Return leases of unresponsive workers; revoked unless exit must be confirmed first."""
         silent = [each.lease for each in self._outstanding.values() if each.expires_at <= now]
-        if not self.waits_for_death:
+        if not self.needs_confirmed_exit:
             for lease in silent:
-                self.give_back(lease)
+                self.release(lease)
         return silent
 
     def mark_dead(self, workers: Iterable[str]) -> list[Lease]:
         """Revoke and return the leases of workers that are known to be dead."""
         dead = set(workers)
-        self._asked -= dead
+        self._known_workers -= dead
         lost = [lease for lease in self.outstanding if lease.worker in dead]
         for lease in lost:
-            self.give_back(lease)
+            self.release(lease)
         return lost
 
     def _may_start(self, worker: str) -> bool:
         if not self._has_started:
-            self._asked.add(worker)
-            self._has_started = len(self._asked) >= self.start_with
+            self._known_workers.add(worker)
+            self._has_started = len(self._known_workers) >= self.start_with
         return self._has_started
 
     def _first_free(self) -> int | None:

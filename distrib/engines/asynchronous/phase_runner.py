@@ -65,7 +65,7 @@ class ServerGroup:
             applied=set(start.applied),
             leases=start.leases,
             cut=self._cut_after(saved),
-            waits_for_death=store.waits_for_death,
+            needs_confirmed_exit=store.needs_confirmed_exit,
         )
 
         def named(part: str) -> dict[str, Any]:
@@ -148,10 +148,10 @@ class Training:
     engine: AsyncEngine
     windows: Windows
     store: Store
-    crew: WorkerPool
+    pool: WorkerPool
     snapshots: SnapshotStore | None
     """Where this trial's lie"""
-    told: Callable[[TrainingProgress], None]
+    report_progress: Callable[[TrainingProgress], None]
     """Called with what is applied, a few times a second"""
 
 
@@ -164,7 +164,7 @@ class PhaseRunner:
         watch: evaluator during the phase; None if the phase is not evaluated.
         passed: the previous phases.
         is_resumed: whether a previous run trained them, so that their weights are only in this
-        phase's snapshots.
+            phase's snapshots.
     """
 
     def __init__(
@@ -178,14 +178,14 @@ class PhaseRunner:
     ) -> None:
         self._training = training
         self._phase = phase
-        self._watch = watch
+        self._evaluator = watch
         self._unwatched = None if watch is None else watch.state()
         self._passed = passed
         self._is_resumed = is_resumed
         self._has_begun = bool(passed)
         self._seconds = 0.0
-        self._losses = 0
-        self._generation = 0
+        self._crashes = 0
+        self._group_number = 0
         self._watched = TrainingProgress()
         self._saved = 0
 
@@ -198,42 +198,42 @@ class PhaseRunner:
         """
         store = self._training.store
         while True:
-            self._training.crew.drain()  # nobody changes any more what a store has kept
+            self._training.pool.drain()  # nobody changes any more what a store has kept
             start = store.kept() or self._restored()
-            generation = ServerGroup(
-                self._next_generation(),
+            group = ServerGroup(
+                self._next_group(),
                 self._training.engine,
                 self._training.windows,
                 store,
                 start,
                 self._saved,
-                self._start_with(start),
+                self._workers_to_wait_for(start),
                 {"trial": self._training.trial, "run": self._training.run},
             )
             try:
-                self._training.crew.start(self._phase, generation.servers)
-                seen = self._attend(generation)
+                self._training.pool.start(self._phase, group.servers)
+                seen = self._monitor(group)
                 store.arm()
                 orders = store.order()
             except ServersLost as error:
-                self._losses += 1
-                if self._losses >= MOST_LOSSES:
+                self._crashes += 1
+                if self._crashes >= MOST_LOSSES:
                     raise TrialFailed(
-                        f"dispatcher or a shard crashed {self._losses} times in a row: {error}"
+                        f"dispatcher or a shard crashed {self._crashes} times in a row: {error}"
                     ) from error
             else:
                 return PhaseResult(seen=seen, train_seconds=self._seconds, orders=tuple(orders))
             finally:
-                generation.close()
+                group.close()
 
-    def _start_with(self, start: ResumePoint) -> int:
+    def _workers_to_wait_for(self, start: ResumePoint) -> int:
         """Return the number of workers to wait for; resumed training waits for none."""
         has_begun = self._has_begun or start.leases > 0
         return 1 if has_begun else self._training.engine.start_with
 
-    def _next_generation(self) -> str:
-        self._generation += 1
-        return f"{self._training.run}/{1000 * self._phase + self._generation}"
+    def _next_group(self) -> str:
+        self._group_number += 1
+        return f"{self._training.run}/{1000 * self._phase + self._group_number}"
 
     def _restored(self) -> ResumePoint:
         """Restore the store to the phase's newest snapshot, or to its start."""
@@ -245,15 +245,15 @@ class PhaseRunner:
                     f"{place}: found no complete snapshot of phase {self._phase}, expected the "
                     "one to resume from, which has the weights of earlier phases"
                 )
-            if self._watch is not None and self._unwatched is not None:
-                self._watch.go_back(self._unwatched)
+            if self._evaluator is not None and self._unwatched is not None:
+                self._evaluator.go_back(self._unwatched)
             self._watched, self._saved = TrainingProgress(), 0
             start = ResumePoint(applied=frozenset(), seen=TrainingProgress(), leases=0)
             self._training.store.restore(start, None)
             return start
         progress = progress_of(newest)
-        if self._watch is not None and progress.watch is not None:
-            self._watch.go_back(progress.watch)
+        if self._evaluator is not None and progress.watch is not None:
+            self._evaluator.go_back(progress.watch)
         self._watched, self._saved = progress.seen, newest.manifest.windows
         # What this process has trained, and trains again, took its time too.
         self._seconds = max(self._seconds, progress.train_seconds)
@@ -265,47 +265,49 @@ class PhaseRunner:
         self._training.store.restore(start, newest.shards)
         return start
 
-    def _attend(self, generation: ServerGroup) -> TrainingProgress:
+    def _monitor(self, group: ServerGroup) -> TrainingProgress:
         """Monitor a server group until every window is applied."""
-        crew = self._training.crew
+        pool = self._training.pool
         seconds_before = self._seconds
         while True:
-            dead, servers_lost = crew.reap(self._phase, generation.servers)
+            dead, servers_lost = pool.reap(self._phase, group.servers)
             if servers_lost:
                 raise ServersLost("a worker lost its dispatcher or a shard")
-            generation.mark_dead(dead)
-            status = generation.status()
+            group.mark_dead(dead)
+            status = group.status()
             self._has_begun |= status.leases > 0
             self._seconds = seconds_before + status.train_seconds
             if status.failure is not None:
                 raise TrialFailed(status.failure)
             if status.seen.windows > self._watched.windows:
-                crew.note_progress()
-            crew.kill(status.silent)
-            self._training.told(status.seen)
+                pool.note_progress()
+            pool.kill(status.silent)
+            self._training.report_progress(status.seen)
             self._evaluate(status.seen)
             if status.is_finished:
                 return status.seen
             if status.is_at_cut:
-                self._save(generation, status)
+                self._save(group, status)
             time.sleep(_POLL_S)
 
     def _evaluate(self, seen: TrainingProgress) -> None:
         before, self._watched = self._watched, seen
-        if self._watch is None:
+        if self._evaluator is None:
             return
         loss = seen.progressive_loss - before.progressive_loss
-        self._watch.add(torch.tensor([loss], dtype=torch.float64), seen.examples - before.examples)
-        if self._watch.is_due(before.batches, seen.batches):
-            self._watch.evaluate(self._training.store.arm())
+        self._evaluator.add(
+            torch.tensor([loss], dtype=torch.float64), seen.examples - before.examples
+        )
+        if self._evaluator.is_due(before.batches, seen.batches):
+            self._evaluator.evaluate(self._training.store.arm())
 
-    def _save(self, generation: ServerGroup, status: Status) -> None:
+    def _save(self, group: ServerGroup, status: Status) -> None:
         place, windows = self._training.snapshots, status.seen.windows
         assert place is not None
         progress = Progress(
             seen=status.seen,
             train_seconds=self._seconds,
-            watch=None if self._watch is None else self._watch.state(),
+            watch=None if self._evaluator is None else self._evaluator.state(),
             passed=self._passed,
         )
         try:
@@ -321,5 +323,5 @@ class PhaseRunner:
             raise TrialFailed(
                 f"engine.snapshots: {place}: cannot be written: {reason(error)}"
             ) from error
-        self._losses, self._saved = 0, windows
-        generation.pass_cut(windows)
+        self._crashes, self._saved = 0, windows
+        group.pass_cut(windows)

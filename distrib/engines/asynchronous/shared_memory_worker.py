@@ -25,7 +25,7 @@ from recsys.module import Arm
 
 _LOOKUPS = len(LookupCounter().totals())
 _SECONDS = len(fields(Seconds))
-TALLIES = 1 + _LOOKUPS + _SECONDS
+MEASUREMENTS = 1 + _LOOKUPS + _SECONDS
 """What a worker writes down of a window: examples, lookups, and where its own time went"""
 
 
@@ -33,8 +33,8 @@ class SharedMemoryLoop:
     """Trains windows until none is left.
 
     Args:
-        post: the worker's context.
-        line: client of the dispatcher.
+        context: the worker's context.
+        dispatcher: client of the dispatcher.
         trainer: of an arm in shared memory.
         journal: of the same memory.
         place: index of the worker.
@@ -44,46 +44,48 @@ class SharedMemoryLoop:
 
     def __init__(
         self,
-        post: WorkerContext,
-        line: DispatcherClient,
+        context: WorkerContext,
+        dispatcher: DispatcherClient,
         trainer: SharedMemoryTrainer,
         journal: Journal,
         place: int,
     ) -> None:
-        self._post = post
-        self._line = line
+        self._context = context
+        self._dispatcher = dispatcher
         self._trainer = trainer
         self._journal = journal
         self._place = place
 
     def run(self) -> None:
-        lease = self._line.wait()
+        lease = self._dispatcher.wait()
         while lease is not None:
-            asked = self._line.ask()
+            asked = self._dispatcher.ask()
             with suppress(Fenced):  # then another has the window, and will report it
                 self._train(lease)
-            lease = self._line.granted(asked) or self._line.wait()
+            lease = self._dispatcher.granted(asked) or self._dispatcher.wait()
 
     def _train(self, lease: Lease) -> None:
         """Train the rest of a window, and report the whole window."""
-        window = self._post.windows[lease.window]
+        window = self._context.windows[lease.window]
         held = self._journal.take(window, lease.number)
-        lookups = self._post.lookup_counter(window.number)
-        examples, seconds = 0, Seconds(wait=self._line.take_waited_s())
+        lookups = self._context.lookup_counter(window.number)
+        examples, seconds = 0, Seconds(wait=self._dispatcher.take_waited_s())
         started = time.perf_counter()
-        batches = self._post.stream.batches(window.first_batch, window.last_batch)
+        batches = self._context.stream.batches(window.first_batch, window.last_batch)
         for number, batch in enumerate(batches, start=window.first_batch):
-            lookups.count(self._trainer.arm.tables, batch, again=not self._post.counts_examples)
+            lookups.count(self._trainer.arm.tables, batch, again=not self._context.counts_examples)
             examples += batch.examples
             if number == held.next_batch:
                 seconds.prepare += time.perf_counter() - started
                 if not self._step(held, batch, seconds):
-                    self._line.not_finite(lease, not_finite(window, helps="learning rate"))
+                    self._dispatcher.not_finite(lease, not_finite(window, helps="learning rate"))
                     return
-                self._line.heartbeat()
+                self._dispatcher.heartbeat()
                 started = time.perf_counter()
-        tallies = (examples, *lookups.totals(), *astuple(seconds))
-        self._line.complete(report_of(lease, window, self._journal.record(held, tallies)))
+        measurements = (examples, *lookups.totals(), *astuple(seconds))
+        self._dispatcher.complete(
+            report_of(lease, window, self._journal.record(held, measurements))
+        )
 
     def _step(self, held: Holding, batch: Batch, seconds: Seconds) -> bool:
         """Train one batch; False if its step is not finite, and nothing changed."""
@@ -107,7 +109,7 @@ class SharedMemoryLoop:
 
 def report_of(lease: Lease, window: Window, record: WindowRecord) -> Report:
     """Return the report of a window from its record."""
-    examples, *others = record.tallies
+    examples, *others = record.measurements
     return Report(
         lease=lease,
         batches=window.last_batch - window.first_batch,
@@ -141,10 +143,10 @@ class SharedMemoryWorker(BaseWorker):
         if self._attached is None or self._attached.phase != phase:
             self._attached = None  # lets go of the phase before
             self._attached = self._attach(phase, servers.memory)
-        post = self.post(phase)
+        context = self.context(phase)
         return SharedMemoryLoop(
-            post,
-            DispatcherClient(post, servers.dispatcher),
+            context,
+            DispatcherClient(context, servers.dispatcher),
             self._attached.trainer,
             self._attached.journal,
             self.place,
@@ -155,7 +157,11 @@ class SharedMemoryWorker(BaseWorker):
         recipe, of_phase = self.trial.recipe, self.trial.recipe.arm.phases[phase]
         arm = shape_of_phase(recipe, self.log.schema, [self.trial.seeds], of_phase.groups)
         plan = plan_of(
-            arm, recipe.optimizer, self.windows, workers=self.engine.workers, tallies=TALLIES
+            arm,
+            recipe.optimizer,
+            self.windows,
+            workers=self.engine.workers,
+            measurements=MEASUREMENTS,
         )
         memory = SharedMemory.attach(address, plan, recipe.optimizer, self.windows)
         memory.journal.enter(self.place, own_name())

@@ -18,7 +18,7 @@ from torchrec.modules.embedding_configs import EmbeddingBagConfig
 from distrib.engines.asynchronous.leases import Lease
 from distrib.engines.asynchronous.messages import Servers, TrainingProgress
 from distrib.engines.asynchronous.rpc import ANSWER_S, ServersLost, answer
-from distrib.engines.asynchronous.shared_memory_worker import TALLIES, report_of
+from distrib.engines.asynchronous.shared_memory_worker import MEASUREMENTS, report_of
 from distrib.errors import TrialFailed
 from distrib.parameter_store.layout import Layout, digests, fill_arm, layout_of, parameters_of
 from distrib.parameter_store.shard import (
@@ -68,7 +68,7 @@ class Store(Protocol):
     """
 
     @property
-    def waits_for_death(self) -> bool:
+    def needs_confirmed_exit(self) -> bool:
         """Whether an unresponsive worker could still change parameters and must be killed."""
         ...
 
@@ -147,7 +147,7 @@ _SILENT_LEASES = 4
 class ServerStore:
     """A ``Store`` of shard actors. The driver's arm is a copy, filled on request."""
 
-    waits_for_death = False  # a shard takes each window once, whoever pushes it
+    needs_confirmed_exit = False  # a shard takes each window once, whoever pushes it
 
     def __init__(self, log: ClickLog, trial: Trial, engine: AsyncEngine) -> None:
         self._log = log
@@ -282,7 +282,7 @@ class SharedMemoryStore:
         ConfigError: memory is too small for its phases.
     """
 
-    waits_for_death = True
+    needs_confirmed_exit = True
 
     def __init__(
         self, log: ClickLog, trial: Trial, engine: AsyncEngine, windows: Windows, run: str
@@ -382,7 +382,7 @@ class SharedMemoryStore:
         recipe = self._trial.recipe
         shape = shape_of_phase(recipe, self._log.schema, [self._trial.seeds], phase.groups)
         return plan_of(
-            shape, recipe.optimizer, self._windows, workers=self._workers, tallies=TALLIES
+            shape, recipe.optimizer, self._windows, workers=self._workers, measurements=MEASUREMENTS
         )
 
     @property

@@ -46,7 +46,7 @@ _LOOK_AGAIN_S = 0.0005
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Ahead:
+class _PulledWindow:
     """A window that is leased, prepared and being pulled."""
 
     pulling: Pulling
@@ -55,10 +55,10 @@ class _Ahead:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Here:
+class _StagedWindow:
     """A window whose rows have arrived and are being sent to the device."""
 
-    ahead: _Ahead
+    ahead: _PulledWindow
     staged: Staged
     since: Sequence[Version]
     bytes_pulled: int
@@ -66,10 +66,10 @@ class _Here:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Running:
+class _RunningWindow:
     """A window in training."""
 
-    here: _Here
+    here: _StagedWindow
     training: Training
     carried: Lease | None
     """Whose change was added to what was pulled"""
@@ -82,7 +82,7 @@ class _Running:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Trained:
+class _TrainedWindow:
     """A window whose delta is being pushed."""
 
     pushing: Pushing
@@ -102,16 +102,16 @@ class WindowLoop:
 
     def __init__(
         self,
-        post: WorkerContext,
-        line: DispatcherClient,
+        context: WorkerContext,
+        dispatcher: DispatcherClient,
         trainer: WindowTrainer,
         client: StoreClient,
     ) -> None:
-        self._post = post
-        self._line = line
+        self._context = context
+        self._dispatcher = dispatcher
         self._trainer = trainer
         self._client = client
-        self._unsettled: list[_Trained] = []
+        self._unsettled: list[_TrainedWindow] = []
         self._asked: Any = None
 
     def run(self) -> None:
@@ -120,9 +120,9 @@ class WindowLoop:
             running = self._round(running)
         self._settle()
 
-    def _round(self, running: _Running) -> _Running | None:
+    def _round(self, running: _RunningWindow) -> _RunningWindow | None:
         """Finish a window; return the next one in training, None at the end of the pass."""
-        lease = self._line.granted(self._asked)
+        lease = self._dispatcher.granted(self._asked)
         ahead = None if lease is None else self._begin(lease)
         started = time.perf_counter()
         here = self._stage_under(running, ahead)
@@ -131,7 +131,7 @@ class WindowLoop:
         following = None
         if here is not None and is_finite:
             following = self._start(here, running)
-        trained = self._push(running, compute_s) if is_finite else self._refuse(running)
+        trained = self._push(running, compute_s) if is_finite else self._reject(running)
         self._settle()
         self._unsettled += trained
         if ahead is None:
@@ -141,32 +141,34 @@ class WindowLoop:
             following = self._start(here or self._stage(ahead), running if is_finite else None)
         return following
 
-    def _start_when_granted(self) -> _Running | None:
+    def _start_when_granted(self) -> _RunningWindow | None:
         """Wait for a window and start it; None at the end of the pass.
 
         It is pulled after all own pushes, so it needs no own delta.
         """
-        lease = self._line.wait()
+        lease = self._dispatcher.wait()
         return None if lease is None else self._start(self._stage(self._begin(lease)), None)
 
-    def _begin(self, lease: Lease) -> _Ahead:
+    def _begin(self, lease: Lease) -> _PulledWindow:
         """Prepare a window and request its rows."""
         started = time.perf_counter()
-        window = self._post.windows[lease.window]
-        batches = list(self._post.stream.batches(window.first_batch, window.last_batch))
-        lookups = self._post.lookup_counter(window.number)
+        window = self._context.windows[lease.window]
+        batches = list(self._context.stream.batches(window.first_batch, window.last_batch))
+        lookups = self._context.lookup_counter(window.number)
         for batch in batches:
-            lookups.count(self._trainer.arm.tables, batch, again=not self._post.counts_examples)
+            lookups.count(self._trainer.arm.tables, batch, again=not self._context.counts_examples)
         prepared = self._trainer.prepare(window, batches)
         pulling = self._client.pull(lease, prepared)
-        return _Ahead(pulling=pulling, lookups=lookups, prepare_s=time.perf_counter() - started)
+        return _PulledWindow(
+            pulling=pulling, lookups=lookups, prepare_s=time.perf_counter() - started
+        )
 
-    def _stage(self, ahead: _Ahead) -> _Here:
+    def _stage(self, ahead: _PulledWindow) -> _StagedWindow:
         """Wait for a window's rows, send them to the device, and request the next window."""
-        self._asked = self._line.ask()
+        self._asked = self._dispatcher.ask()
         started = time.perf_counter()
         parameters, since = self._client.pulled(ahead.pulling)
-        return _Here(
+        return _StagedWindow(
             ahead=ahead,
             staged=self._trainer.stage(ahead.pulling.prepared, [parameters]),
             since=since,
@@ -174,32 +176,34 @@ class WindowLoop:
             pull_s=time.perf_counter() - started,
         )
 
-    def _stage_under(self, running: _Running, ahead: _Ahead | None) -> _Here | None:
+    def _stage_under(
+        self, running: _RunningWindow, ahead: _PulledWindow | None
+    ) -> _StagedWindow | None:
         """Stage the next window while a GPU trains; None if its rows have not arrived by then."""
         here = None
         while running.training.is_running:
             if here is None and ahead is not None and self._client.has_arrived(ahead.pulling):
                 here = self._stage(ahead)
-            self._line.heartbeat()
+            self._dispatcher.heartbeat()
             time.sleep(_LOOK_AGAIN_S)
         return here
 
-    def _start(self, here: _Here, before: _Running | None) -> _Running:
+    def _start(self, here: _StagedWindow, before: _RunningWindow | None) -> _RunningWindow:
         """Start a window; its pull lacks the delta of the window ``before``."""
         started = time.perf_counter()
         carried = None
         if before is not None:
             shared = shared_rows(here.ahead.pulling.route, before.pulling.route)
             carried = Carried(training=before.training, shared=shared)
-        training = self._trainer.start(here.staged, carried, lambda _: self._line.heartbeat())
-        return _Running(
+        training = self._trainer.start(here.staged, carried, lambda _: self._dispatcher.heartbeat())
+        return _RunningWindow(
             here=here,
             training=training,
             carried=None if before is None else before.pulling.lease,
             compute_s=time.perf_counter() - started,
         )
 
-    def _push(self, running: _Running, compute_s: float) -> list[_Trained]:
+    def _push(self, running: _RunningWindow, compute_s: float) -> list[_TrainedWindow]:
         started = time.perf_counter()
         change = running.training.change()
         (delta,) = change.parameters
@@ -209,14 +213,14 @@ class WindowLoop:
             pull=running.here.pull_s,
             compute=compute_s,
             push=time.perf_counter() - started,
-            wait=self._line.take_waited_s(),
+            wait=self._dispatcher.take_waited_s(),
         )
-        return [_Trained(pushing=pushing, report=_report(running.here, change, seconds))]
+        return [_TrainedWindow(pushing=pushing, report=_report(running.here, change, seconds))]
 
-    def _refuse(self, running: _Running) -> list[_Trained]:
+    def _reject(self, running: _RunningWindow) -> list[_TrainedWindow]:
         """Report a window whose delta must not be pushed."""
         what = not_finite(running.pulling.prepared.window)
-        self._line.not_finite(running.pulling.lease, what)
+        self._dispatcher.not_finite(running.pulling.lease, what)
         return []
 
     def _settle(self) -> None:
@@ -224,13 +228,13 @@ class WindowLoop:
         for trained in self._unsettled:
             pushed = self._client.pushed(trained.pushing)
             seconds = replace(trained.report.seconds, shard=pushed.shard_s)
-            self._line.complete(
+            self._dispatcher.complete(
                 replace(trained.report, staleness=pushed.staleness, seconds=seconds)
             )
         self._unsettled = []
 
 
-def _report(here: _Here, change: Change, seconds: Seconds) -> Report:
+def _report(here: _StagedWindow, change: Change, seconds: Seconds) -> Report:
     prepared = here.ahead.pulling.prepared
     return Report(
         lease=here.ahead.pulling.lease,
@@ -297,7 +301,7 @@ class BaseWorker(ABC):
     def loop(self, phase: int, servers: Servers) -> Loop:
         """Return the training loop of a phase."""
 
-    def post(self, phase: int) -> WorkerContext:
+    def context(self, phase: int) -> WorkerContext:
         """Return this worker's context in a phase."""
         return WorkerContext(
             name=self.name,
@@ -317,9 +321,9 @@ class Worker(BaseWorker):
     def loop(self, phase: int, servers: Servers) -> WindowLoop:
         if self._trainer is None or phase != self._phase:
             self._phase, self._trainer = phase, self._make_trainer(phase)
-        post = self.post(phase)
-        line = DispatcherClient(post, servers.dispatcher)
-        return WindowLoop(post, line, self._trainer, self.make_client(servers))
+        context = self.context(phase)
+        dispatcher = DispatcherClient(context, servers.dispatcher)
+        return WindowLoop(context, dispatcher, self._trainer, self.make_client(servers))
 
     def make_client(self, servers: Servers) -> StoreClient:
         """Return the client of the store."""

@@ -67,7 +67,7 @@ class WorkerPool:
 
         Raises:
             TrialFailed: a worker raised an error, workers crash repeatedly, or no node has room for
-            one.
+                one.
         """
         running = [member.running for member in self._members if member.running is not None]
         ended, _ = ray.wait(running, num_returns=len(running), timeout=0) if running else ([], [])

@@ -190,7 +190,7 @@ def read(place: Path, sharded: ShardedArm, batches: int) -> None:
         for name, kept in sharded.tower_states().items()
         if not any(f"{tower_key(name)}/{key}" in known for key in kept)
     }
-    sharded.forget_states(stateless)
+    sharded.reset_states(stateless)
     load(_state(sharded), storage_reader=HuggingFaceStorageReader(str(place)))
     sharded.at_batch(batches)
 

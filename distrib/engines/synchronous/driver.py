@@ -97,7 +97,7 @@ class Fit:
             raise self._error
 
     def _learn(self) -> None:
-        news: RunStatus = ray.get(self._job.board.news.remote())
+        news: RunStatus = ray.get(self._job.status_actor.news.remote())
         self._controller, self._failure = news.controller, news.failure
         new, self._told = news.examples - self._told, news.examples
         if new:
@@ -106,7 +106,9 @@ class Fit:
     def _end(self, thread: threading.Thread) -> None:
         """Stop all ranks, for any reason of the end."""
         if thread.is_alive():
-            self._controller = self._controller or ray.get(self._job.board.news.remote()).controller
+            self._controller = (
+                self._controller or ray.get(self._job.status_actor.news.remote()).controller
+            )
         if thread.is_alive() and self._controller is not None:
             with suppress(RayError):  # it ends with the call
                 ray.get(self._controller.abort.remote(), timeout=_ABORT_S)
@@ -144,7 +146,7 @@ def _trainer(job: Job, resources: Resources) -> TorchTrainer:
             storage_filesystem=folder.system,
             failure_config=FailureConfig(max_failures=engine.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=engine.checkpoints_kept),
-            callbacks=[ControllerHook(job.board, job.name)],  # type: ignore[list-item]
+            callbacks=[ControllerHook(job.status_actor, job.name)],  # type: ignore[list-item]
         ),
     )
 
@@ -187,7 +189,7 @@ def train(
         place = _place(recipe.engine.storage, directory, scratch)
         refuse_lost_scalars(recipe.engine, stored_at_uri=is_uri(place))
         run = Run(place, run_name(trials), _absolute(recipe.engine.resume), scratch)
-        found = run.to_begin_with(training_digest(trials))
+        found = run.newest_or_resumed(training_digest(trials))
         if found is None or not _is_end(found, log, trials):
             _fit(place, log, trials, resources, on_progress)
             run.drop_all_but(recipe.engine.checkpoints_kept)
@@ -206,7 +208,7 @@ def _fit(
     # On this node, whose loss ends the training anyway: Ray would put it on any, spot or not.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     remote: Any = ray.remote(StatusActor)
-    board = remote.options(num_cpus=0, scheduling_strategy=here).remote()
+    status_actor = remote.options(num_cpus=0, scheduling_strategy=here).remote()
     job = Job(
         log_directory=log.directory.resolve(),
         trials=tuple(trials),
@@ -215,12 +217,12 @@ def _fit(
         name=run_name(trials),
         resume=_absolute(engine.resume),
         environment=_of_trackers(os.environ) if engine.tracking == "mlflow" else {},
-        board=board,
+        status_actor=status_actor,
     )
     try:
         Fit(job, resources, on_progress).run()
     finally:
-        ray.kill(board)
+        ray.kill(status_actor)
 
 
 def _of_trackers(environment: Mapping[str, str]) -> dict[str, str]:

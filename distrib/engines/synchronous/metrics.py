@@ -59,13 +59,13 @@ def files_of(run: Path) -> list[Path]:
     return [*(run / _EVENTS).glob("*"), *run.glob(MLFLOW_RUN)]
 
 
-def training_scalars(settled: ReducedMetrics, phase: str, *, served: bool) -> dict[str, float]:
+def training_scalars(reduced: ReducedMetrics, phase: str, *, served: bool) -> dict[str, float]:
     """Return training scalars: losses of each replica, and examples per second."""
-    replicas = len(settled.losses)
-    scalars = {f"speed/{phase}/examples_per_second": settled.examples * replicas / settled.seconds}
-    scalars |= _by_replica(f"loss/{phase}/objective", settled.losses / settled.batches)
+    replicas = len(reduced.losses)
+    scalars = {f"speed/{phase}/examples_per_second": reduced.examples * replicas / reduced.seconds}
+    scalars |= _by_replica(f"loss/{phase}/objective", reduced.losses / reduced.batches)
     if served:
-        losses = settled.served_losses / settled.examples
+        losses = reduced.served_losses / reduced.examples
         scalars |= _by_replica("loss/progressive_log_loss", losses)
     return scalars
 
@@ -230,13 +230,13 @@ class TrainingMetrics:
         self._unique_batches += batches
         self._unique_rows += rows
 
-    def settle(self, *, is_last_phase: bool) -> ReducedMetrics:
+    def reduce_over_ranks(self, *, is_last_phase: bool) -> ReducedMetrics:
         """Reduce over all ranks; a collective operation."""
         _, _, _, rows, size, _ = self._counter.totals()
         everything = torch.cat([self._losses.flatten(), self._losses.new_tensor([rows, size])])
         dist.all_reduce(everything)
         losses = everything[:-2].view(2, self._replicas)
-        settled = ReducedMetrics(
+        reduced = ReducedMetrics(
             batches=self._batches,
             examples=self._examples,
             served_losses=losses[0],
@@ -247,9 +247,9 @@ class TrainingMetrics:
         self._bytes += int(everything[-1])
         self._seconds += self._seconds_since
         if is_last_phase:
-            self.watch.add(settled.served_losses, settled.examples)
+            self.watch.add(reduced.served_losses, reduced.examples)
         self._begin()
-        return settled
+        return reduced
 
     def progress(self, phase: int, batches: int, examples: int) -> MetricsState:
         """Return the reduced totals."""

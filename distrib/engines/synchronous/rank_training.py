@@ -88,7 +88,7 @@ class RankTraining:
         self._stream = Stream(log, "train", recipe.stream, seeds)
         self._unique_every = sampling_interval(self._stream.batch_count)
         watch = Evaluator(log, recipe, len(seeds), ranks.device, self._stream.batch_count)
-        self._account = TrainingMetrics(len(seeds), watch, ranks.device)
+        self._metrics = TrainingMetrics(len(seeds), watch, ranks.device)
 
     def run(self, start: Path | None) -> None:
         """Train, optionally from a checkpoint, and write one at the end of each phase."""
@@ -100,10 +100,10 @@ class RankTraining:
             sharded = ShardedArm(self._recipe, self._log.schema, self._seeds, phase, self._ranks)
             first = 0
             if before is not None:
-                sharded.take_over(before)
+                sharded.load_previous_phase(before)
             elif start is not None and begun is not None:
                 checkpoints.read(start, sharded, begun.batches)
-                self._account.go_back(begun)
+                self._metrics.go_back(begun)
                 first = begun.batches
             self._train(number, sharded, first)
             before = sharded
@@ -119,11 +119,11 @@ class RankTraining:
             for number in range(first, count):
                 answer = pipeline.progress(feed)
                 self._note(sharded, number, fed.popleft(), answer)
-                began = self._account.lap(began)
+                began = self._metrics.lap(began)
                 done = number + 1
                 if done % engine.track_every == 0:
-                    self._settle(phase, done)
-                if is_last and self._account.watch.is_due(number, done):
+                    self._reduce_metrics(phase, done)
+                if is_last and self._metrics.watch.is_due(number, done):
                     pipeline.detach()
                     self._evaluate(phase, sharded, done)
                     pipeline.attach()
@@ -143,25 +143,25 @@ class RankTraining:
                 yield ahead
 
     def _note(self, sharded: ShardedArm, number: int, fed: Part, answer: StepOutput) -> None:
-        self._account.add(sharded.arm.tables, fed, answer)
+        self._metrics.add(sharded.arm.tables, fed, answer)
         if self._ranks.is_first:
             self._around.on_progress(fed.batch_examples * len(self._seeds))
             if number % self._unique_every == 0:
                 (whole,) = self._stream.batches(number, number + 1)
-                self._account.count_unique(sharded.arm.tables, whole)
+                self._metrics.count_unique(sharded.arm.tables, whole)
 
-    def _settle(self, phase: int, done: int) -> None:
+    def _reduce_metrics(self, phase: int, done: int) -> None:
         is_last = phase == len(self._recipe.arm.phases) - 1
-        settled = self._account.settle(is_last_phase=is_last)
-        if settled.batches and self._ranks.is_first:
+        reduced = self._metrics.reduce_over_ranks(is_last_phase=is_last)
+        if reduced.batches and self._ranks.is_first:
             name = self._recipe.arm.phases[phase].name
-            scalars = training_scalars(settled, name, served=is_last)
+            scalars = training_scalars(reduced, name, served=is_last)
             self._around.tracker.tell(self._examples(phase, done), scalars)
 
     def _evaluate(self, phase: int, sharded: ShardedArm, done: int) -> None:
-        self._settle(phase, done)
-        sharded.agree()
-        watch, evaluation = self._account.watch, self._recipe.evaluation
+        self._reduce_metrics(phase, done)
+        sharded.average_buffers()
+        watch, evaluation = self._metrics.watch, self._recipe.evaluation
         batches = Batches(self._log, len(self._seeds))
         watch.add_point(serving_state(sharded, batches, watch.rows, evaluation.batch_size))
         if self._ranks.is_first:
@@ -169,9 +169,9 @@ class RankTraining:
             self._around.tracker.tell(self._examples(phase, done), scalars)
 
     def _checkpoint(self, phase: int, sharded: ShardedArm, done: int) -> None:
-        self._settle(phase, done)
-        sharded.agree()
-        progress = self._account.progress(phase, done, self._examples(phase, done))
+        self._reduce_metrics(phase, done)
+        sharded.average_buffers()
+        progress = self._metrics.progress(phase, done, self._examples(phase, done))
         self._around.checkpoint(sharded, progress)
 
     def _examples(self, phase: int, done: int) -> int:
@@ -207,7 +207,7 @@ class Job:
     """Path or URI of a checkpoint of another run, for a run that has none"""
     environment: Mapping[str, str] = field(repr=False)
     """What trackers want to know, of the driver's environment"""
-    board: Any
+    status_actor: Any
 
     def run(self) -> Run:
         """Return the run on this machine."""
@@ -227,7 +227,7 @@ def work(job: Job) -> None:
     try:
         _work(job)
     except HOPELESS as error:
-        ray.get(job.board.failed.remote(error))
+        ray.get(job.status_actor.failed.remote(error))
         time.sleep(_UNTIL_ENDED_S)  # by the driver: raised at once, Ray Train would start all again
         raise
 
@@ -244,10 +244,10 @@ def _work(job: Job) -> None:
     run = job.run()
     make_private(_scratch())
     run.here.mkdir(mode=0o700, parents=True, exist_ok=True)
-    run.bring_file(MLFLOW_RUN)
+    run.download_file(MLFLOW_RUN)
     start = _agreed(job, run, ranks)
     seen = 0 if start is None else checkpoints.read_progress(start).examples
-    teller = RankProgressReporter(job.board, start=seen * len(job.trials))
+    reporter = RankProgressReporter(job.status_actor, start=seen * len(job.trials))
     told = tracker(recipe, run.here, start=seen) if ranks.is_first else NullTracker()
     training = RankTraining(
         recipe,
@@ -255,8 +255,8 @@ def _work(job: Job) -> None:
         [trial.seeds for trial in job.trials],
         ranks,
         RankContext(
-            checkpoint=partial(_checkpoint, job.training, run, teller),
-            on_progress=teller,
+            checkpoint=partial(_checkpoint, job.training, run, reporter),
+            on_progress=reporter,
             tracker=told,
         ),
     )
@@ -284,7 +284,7 @@ def _agreed(job: Job, run: Run, ranks: RankGroup) -> Path | None:
     """Return the checkpoint that all ranks resume from; the first rank selects it."""
     chosen: list[Path | None] = [None]
     if ranks.is_first:
-        chosen = [run.to_begin_with(job.training)]
+        chosen = [run.newest_or_resumed(job.training)]
     dist.broadcast_object_list(chosen, src=0)
     if chosen[0] is not None and _is_first_of_node() and not ranks.is_first:
         run.bring(chosen[0])
@@ -299,12 +299,12 @@ def _is_first_of_node() -> bool:
 def _checkpoint(
     training: str,
     run: Run,
-    teller: RankProgressReporter,
+    reporter: RankProgressReporter,
     sharded: ShardedArm,
     progress: MetricsState,
 ) -> None:
     if sharded.ranks.is_first:
-        teller.flush()  # writing takes a while
+        reporter.flush()  # writing takes a while
         run.send(*files_of(run.here))
     with tempfile.TemporaryDirectory() as place:
         checkpoints.write(Path(place), sharded, progress, training)

@@ -59,20 +59,20 @@ class StatusActor:
 class RankProgressReporter:
     """The first rank's reporter: called for every batch, reports twice a second."""
 
-    def __init__(self, board: Any, *, start: int) -> None:
-        self._board = board
+    def __init__(self, status_actor: Any, *, start: int) -> None:
+        self._status_actor = status_actor
         self._examples = start
-        self._told_at = 0.0
+        self._reported_at = 0.0
 
     def __call__(self, examples: int) -> None:
         self._examples += examples
-        if time.monotonic() - self._told_at >= _INTERVAL_S:
+        if time.monotonic() - self._reported_at >= _INTERVAL_S:
             self.flush()
 
     def flush(self) -> None:
         """Report now."""
-        self._board.trained.remote(self._examples)
-        self._told_at = time.monotonic()
+        self._status_actor.trained.remote(self._examples)
+        self._reported_at = time.monotonic()
 
 
 def name_placement_groups(run: str) -> None:
@@ -102,14 +102,14 @@ class ControllerHook(ControllerCallback):
     """Passes the controller's handle to the status actor, and names placement groups.
 
     Args:
-        board: handle of the status actor.
+        status_actor: handle of the status actor.
         run: the run's name.
     """
 
-    def __init__(self, board: Any, run: str) -> None:
-        self._board = board
+    def __init__(self, status_actor: Any, run: str) -> None:
+        self._status_actor = status_actor
         self._run = run
 
     def after_controller_start(self, train_run_context: Any) -> None:
         name_placement_groups(self._run)
-        ray.get(self._board.controlled_by.remote(ray.get_runtime_context().current_actor))
+        ray.get(self._status_actor.controlled_by.remote(ray.get_runtime_context().current_actor))

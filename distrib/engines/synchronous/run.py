@@ -96,7 +96,7 @@ class Run:
             self._bring_manifests()
         return checkpoints.newest(self.here, training, bring=self.bring)
 
-    def to_begin_with(self, training: str) -> Path | None:
+    def newest_or_resumed(self, training: str) -> Path | None:
         """Return the newest complete checkpoint, or the other run's, or None.
 
         Raises:
@@ -124,13 +124,13 @@ class Run:
 
     def bring(self, checkpoint: Path) -> None:
         """Download all files of a checkpoint."""
-        folder = self._lies_at(checkpoint)
+        folder = self._remote_folder(checkpoint)
         if folder is not None:
             with suppress(FileNotFoundError):  # it is being deleted, or damaged: that is seen later
                 for name in folder.files():
                     folder.download(name, checkpoint)
 
-    def bring_file(self, name: str) -> None:
+    def download_file(self, name: str) -> None:
         """Download a file of the run's folder, if it exists."""
         if self.is_far and name in self._folder().files():
             self._folder().download(name, self.here)
@@ -167,7 +167,7 @@ class Run:
         for each in manifests:
             self._folder().download(each, self.here)
 
-    def _lies_at(self, checkpoint: Path) -> Folder | None:
+    def _remote_folder(self, checkpoint: Path) -> Folder | None:
         """Return the remote folder of a checkpoint, if any."""
         if checkpoint == self._resumed:
             assert self._resume is not None

@@ -143,7 +143,7 @@ class ShardedArm:
         self.tables = self._tables()
         self._initialise()
 
-    def take_over(self, before: ShardedArm) -> None:
+    def load_previous_phase(self, before: ShardedArm) -> None:
         """Copy the weights of the previous phase's groups."""
         for name, table in before.tables.items():
             fill(self.tables[name].weight, whole(table.weight))
@@ -152,7 +152,7 @@ class ShardedArm:
             towers[group].load_state_dict(trained.state_dict())
 
     @torch.no_grad()
-    def agree(self) -> None:
+    def average_buffers(self) -> None:
         """Average buffers, such as batch-norm statistics, over ranks."""
         parameters = dict(self.arm.dense.named_parameters())
         for name, value in self.arm.dense.state_dict().items():
@@ -178,7 +178,7 @@ class ShardedArm:
             one.step()  # by nothing, as nothing is known yet
             one.zero_grad(set_to_none=True)
 
-    def forget_states(self, towers: Set[str]) -> None:
+    def reset_states(self, towers: Set[str]) -> None:
         """Delete the optimizer state of some towers' parameters."""
         for name, one in self.arm.dense.named_parameters():
             if name in towers:

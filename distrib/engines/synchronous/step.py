@@ -170,7 +170,7 @@ class Head(nn.Module):
         engine: precision and compilation.
         ranks: the ranks that share a batch.
         loss_scale: for float16 gradients; removed when gradients are float32 again, before the
-        tables and before the optimizer (``unscale``).
+            tables and before the optimizer (``unscale``).
     """
 
     def __init__(

@@ -17,7 +17,7 @@ FRESH = Staleness(updates=0, examples=0)
 
 @pytest.fixture
 def journal():
-    segment = Segment.create(Plan(Journal.fields(WINDOWS, workers=2, tallies=2)), "run")
+    segment = Segment.create(Plan(Journal.fields(WINDOWS, workers=2, measurements=2)), "run")
     yield Journal(segment, WINDOWS)
     segment.close()
 
@@ -86,7 +86,7 @@ def test_a_window_that_is_recorded_stays_so_for_who_takes_it_again(journal) -> N
     record = journal.record(again, (1.5, 2))
     assert record == journal.record_of(WINDOWS[2])
     assert (record.losses, record.staleness) == (0.5, (Staleness(updates=4, examples=40),))
-    assert (record.tallies, record.torn) == ((1.5, 2.0), 0)
+    assert (record.measurements, record.torn) == ((1.5, 2.0), 0)
 
 
 def test_what_others_applied_is_the_sum_over_all_but_oneself(journal) -> None:
@@ -126,9 +126,9 @@ def test_windows_trained_before_the_memory_was_are_recorded(journal) -> None:
 
 def test_windows_of_more_batches_than_can_be_counted_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"engine.window: found 20000000 batches"):
-        Journal.fields(Windows(30_000_000, 20_000_000), workers=1, tallies=0)
+        Journal.fields(Windows(30_000_000, 20_000_000), workers=1, measurements=0)
 
 
 def test_a_stream_of_more_batches_than_can_be_counted_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"stream.batch_size: found 200000000 batches"):
-        Journal.fields(Windows(200_000_000, 10), workers=1, tallies=0)
+        Journal.fields(Windows(200_000_000, 10), workers=1, measurements=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from distrib.scheduling.resources import Reservation
-from distrib.scheduling.stall_detection import PendingDetector, asked_of_a_node, fits
+from distrib.scheduling.stall_detection import PendingDetector, fits, node_request
 
 ONE = {"CPU": 1.0}
 
@@ -46,5 +46,5 @@ def test_a_process_has_room_where_one_node_has_all_that_it_asks(asked, has_room)
 def test_workers_that_share_a_memory_ask_for_one_node_together(strategy, asked):
     reserved = Reservation(bundles=({"CPU": 2.0},) * 3, strategy=strategy)
 
-    assert asked_of_a_node(ONE, reserved) == asked
-    assert asked_of_a_node(ONE, None) == ONE
+    assert node_request(ONE, reserved) == asked
+    assert node_request(ONE, None) == ONE

@@ -27,12 +27,12 @@ class Meters:
     """Keeps what it is told."""
 
     tags: dict[str, str]
-    heard_of: list[int] = field(default_factory=list)
+    live_workers: list[int] = field(default_factory=list)
 
     def window(self, report: Report, *, latency_s: float) -> None: ...
 
-    def workers(self, heard_of: int) -> None:
-        self.heard_of.append(heard_of)
+    def workers(self, live_workers: int) -> None:
+        self.live_workers.append(live_workers)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_a_window_that_hangs_its_holders_fails_the_trial(dispatcher, clock) -> N
 
 
 def test_a_holder_that_is_silent_until_it_is_ended_counts_once(clock, meters) -> None:
-    ledger = Ledger(3, lease_s=LEASE_S, waits_for_death=True)
+    ledger = Ledger(3, lease_s=LEASE_S, needs_confirmed_exit=True)
     dispatcher = Dispatcher(ledger, TrainingProgress(), {})
     dispatcher.next("worker-0")
     clock.now += LEASE_S
@@ -130,4 +130,4 @@ def test_workers_are_counted_that_were_heard_of_lately_and_live(dispatcher, cloc
     dispatcher.mark_dead(["worker-1"])
     dispatcher.status()
 
-    assert meters.heard_of == [0, 2, 1, 0]
+    assert meters.live_workers == [0, 2, 1, 0]

@@ -32,7 +32,7 @@ class Store:
         return []
 
 
-class Crew:
+class Pool:
     def drain(self) -> None: ...
 
     def start(self, phase: int, servers: Servers) -> None: ...
@@ -93,13 +93,13 @@ def generations(monkeypatch) -> Generations:
 
 
 def training(snapshot: Snapshot | None) -> Training:
-    parts: dict[str, Any] = {"store": Store(), "crew": Crew(), "snapshots": Place(snapshot)}
+    parts: dict[str, Any] = {"store": Store(), "pool": Pool(), "snapshots": Place(snapshot)}
     return Training(
         run="run",
         trial="trial",
         engine=AsyncEngine(workers=2, start_with=2),
         windows=Windows(8, 1),
-        told=lambda seen: None,
+        report_progress=lambda seen: None,
         **parts,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distrib.engines.asynchronous.shared_memory_worker import TALLIES
+from distrib.engines.asynchronous.shared_memory_worker import MEASUREMENTS
 from distrib.engines.asynchronous.stores import SharedMemoryStore
 from distrib.parameter_store import shared_segment
 from distrib.parameter_store.shared_memory import plan_of
@@ -38,7 +38,7 @@ def sizes(log, trial) -> list[int]:
             trial.recipe.optimizer,
             WINDOWS,
             workers=trial.recipe.engine.workers,
-            tallies=TALLIES,
+            measurements=MEASUREMENTS,
         )
         found.append(plan.size_bytes)
     return found

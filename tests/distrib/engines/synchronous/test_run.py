@@ -99,10 +99,10 @@ def test_a_run_without_checkpoints_begins_with_another_runs(
     folder = f"{place.partition('?')[0]}/runs/{NAME}/checkpoint_0-000008?{place.partition('?')[2]}"
     begins_with = folder if is_far else str(made / "checkpoint_0-000008")
 
-    found = Run(place, "another", begins_with, tmp_path).to_begin_with(training)
+    found = Run(place, "another", begins_with, tmp_path).newest_or_resumed(training)
 
     assert checkpoints.read_progress(found).batches == 8
-    assert Run(place, NAME, begins_with, tmp_path).to_begin_with(training).name.endswith("10")
+    assert Run(place, NAME, begins_with, tmp_path).newest_or_resumed(training).name.endswith("10")
 
 
 def test_a_checkpoint_of_another_training_is_no_beginning(place, tmp_path) -> None:
@@ -118,8 +118,8 @@ def test_scalars_are_sent_and_what_lies_there_may_be_asked_for(place, tmp_path) 
 
     run.send(events)
     run.clear()
-    run.bring_file("tensorboard/events")
-    run.bring_file("not/there")
+    run.download_file("tensorboard/events")
+    run.download_file("not/there")
 
     assert events.read_bytes() == b"loss"
     assert str(run).endswith(f"results/runs/{NAME}")
@@ -144,7 +144,7 @@ def test_a_checkpoint_to_begin_with_that_is_not_there_is_refused_by_its_field(tm
     run = Run(str(tmp_path), NAME, str(tmp_path / "nope"), tmp_path)
 
     with pytest.raises(ConfigError) as refused:
-        run.to_begin_with("0123")
+        run.newest_or_resumed("0123")
 
     assert str(refused.value) == (
         f"engine.resume: {tmp_path}/nope: not there, expected a checkpoint"
@@ -156,4 +156,4 @@ def test_what_is_no_checkpoint_is_not_begun_with(tmp_path) -> None:
     run = Run(str(tmp_path), NAME, str(tmp_path / "empty"), tmp_path)
 
     with pytest.raises(Damaged, match=r"^engine\.resume: .*manifest-0\.json: not a whole manifest"):
-        run.to_begin_with("0123")
+        run.newest_or_resumed("0123")

@@ -27,7 +27,7 @@ def of_tracking(name):
 
 
 def test_training_tells_means_over_what_was_settled():
-    settled = ReducedMetrics(
+    reduced = ReducedMetrics(
         batches=4,
         examples=100,
         served_losses=torch.tensor([50.0, 60.0]),
@@ -35,7 +35,7 @@ def test_training_tells_means_over_what_was_settled():
         seconds=0.5,
     )
 
-    told = training_scalars(settled, "joint", served=True)
+    told = training_scalars(reduced, "joint", served=True)
 
     assert told == {
         "speed/joint/examples_per_second": 400.0,
