@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from jobs.benchmark.compare import write_predictions
-from jobs.command import BAD_INPUT, guarded
+from jobs.command import BAD_INPUT, exit_on_error
 from jobs.compare import compare
 from tests.support.predictions import predictions, write_all
 from tests.support.tables import compressed
@@ -22,7 +22,7 @@ from tests.support.tables import compressed
 def refusal(capsys, *arguments: object, **options: object) -> str:
     """Run the job, which must end with the status of bad input, and return its only line."""
     with pytest.raises(SystemExit) as stopped:
-        guarded(compare)(*arguments, **options)
+        exit_on_error(compare)(*arguments, **options)
     captured = capsys.readouterr()
     assert (stopped.value.code, captured.out) == (BAD_INPUT, "")
     (line,) = captured.err.splitlines()

@@ -18,7 +18,7 @@ from distrib.trials.folder import Folder
 from distrib.trials.remote_results import Results, everything
 from jobs.progress import STATUS, StatusFile, StatusRecord, read_status
 from jobs.trial_lookup import fetch_again, sweep_at
-from jobs.watch import Look, Progress, Seen, headline, progress, watch
+from jobs.watch import Progress, SweepState, SweepView, headline, progress, watch
 from tests.support.results import SyntheticArm, write_sweep
 from tests.support.shared import ROOT
 
@@ -98,7 +98,7 @@ def test_the_first_line_tells_pace_and_time_left_and_whether_the_driver_is_silen
     sweep = read_sweep(write_sweep(tmp_path, (UNFINISHED,)))
     told = StatusRecord(began_s=100.0, told_s=110.0, status=status())
 
-    assert headline(Seen(sweep=sweep, told=told), now_s=110.0 + silent_s) == words
+    assert headline(SweepState(sweep=sweep, told=told), now_s=110.0 + silent_s) == words
 
 
 def test_a_status_is_read_as_it_was_told_and_gone_when_the_run_is_over(tmp_path):
@@ -158,7 +158,7 @@ def test_what_runs_and_what_comes_at_a_uri_is_seen_at_the_next_look(tmp_path):
     lies, mirror = tmp_path / "lies", tmp_path / "mirror"
     write_sweep(lies, (UNFINISHED,))
     results = Results(directory=mirror, uri=lies.as_uri())
-    look = Look(mirror, fetch=lambda: fetch_again(results, everything))
+    look = SweepView(mirror, fetch=lambda: fetch_again(results, everything))
 
     with StatusFile(tmp_path, Folder(lies.as_uri())) as file:
         file(status(running("relu2")))
@@ -223,7 +223,7 @@ def test_a_reason_that_is_no_text_and_does_not_end_is_shown_in_part(tmp_path):
     failed(tmp_path / "trials/relu1", "")
     (tmp_path / "trials/relu1" / ERROR).write_bytes(b"\xff" * 10**6)
 
-    seen = Look(tmp_path).seen()
+    seen = SweepView(tmp_path).seen()
 
     assert seen is not None
     assert [len(each.reason) for each in seen.failures] == [1000]
@@ -234,7 +234,7 @@ def test_a_trial_that_another_sweep_finished_is_no_failure(tmp_path):
     (done,) = tmp_path.glob("trials/*0/DONE")
     (done.parent / ERROR).write_text("killed")
 
-    seen = Look(tmp_path).seen()
+    seen = SweepView(tmp_path).seen()
 
     assert seen is not None
     assert seen.failures == ()
@@ -256,7 +256,7 @@ def test_the_table_is_made_anew_only_when_a_trial_has_finished(tmp_path, monkeyp
     monkeypatch.setattr("jobs.watch.summarize", made.append)
     monkeypatch.setattr("jobs.watch.page", lambda summary: summary)
     monkeypatch.setattr("jobs.watch.as_terminal", str)
-    look = Look(tmp_path)
+    look = SweepView(tmp_path)
 
     look()
     look()
@@ -272,9 +272,9 @@ def test_only_a_sweep_of_which_all_is_finished_is_over(tmp_path):
     unfinished = read_sweep(write_sweep(tmp_path / "another", (UNFINISHED,)))
     told = StatusRecord(began_s=0.0, told_s=1.0, status=status())
 
-    assert Seen(sweep=finished, told=None).is_over
-    assert not Seen(sweep=finished, told=told).is_over
-    assert not Seen(sweep=unfinished, told=None).is_over
+    assert SweepState(sweep=finished, told=None).is_over
+    assert not SweepState(sweep=finished, told=told).is_over
+    assert not SweepState(sweep=unfinished, told=None).is_over
 
 
 def test_on_a_terminal_it_is_left_with_ctrl_c_and_status_0_and_needs_neither_ray_nor_torch(
