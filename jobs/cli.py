@@ -64,11 +64,13 @@ def main() -> None:
     app.callback()(_global_options)
     for name, summary in JOBS.items():
         app.command(name, help=summary, context_settings=FORWARDED)(_forward(name))
-    app.command("benchmark", help=BENCHMARK, context_settings=FORWARDED)(_benchmark)
+    app.command("benchmark", help=BENCHMARK, context_settings=FORWARDED)(
+        _call(_benchmark, "benchmark")
+    )
     for point in entry_points(group=_PLUGINS):
-        plugged_in = point.load()
-        app.command(point.name, help=plugged_in.__doc__, context_settings=FORWARDED)(
-            _call(plugged_in, point.name)
+        plugin = point.load()
+        app.command(point.name, help=plugin.__doc__, context_settings=FORWARDED)(
+            _call(plugin, point.name)
         )
     app(prog_name="soloist")
 
@@ -113,17 +115,17 @@ def _forward(name: str) -> Callable[[typer.Context], None]:
     return command
 
 
-def _call(plugged_in: Callable[..., None], name: str) -> Callable[[typer.Context], None]:
+def _call(plugin: Callable[..., None], name: str) -> Callable[[typer.Context], None]:
     def command(context: typer.Context) -> None:
-        plugged_in(context.args, program=f"soloist {name}")
+        plugin(context.args, program=f"soloist {name}")
 
     return command
 
 
-def _benchmark(context: typer.Context) -> None:
+def _benchmark(arguments: list[str], *, program: str) -> None:
     from jobs.benchmark.__main__ import benchmark
 
-    benchmark(context.args, program="soloist benchmark")
+    benchmark(arguments, program=program)
 
 
 if __name__ == "__main__":

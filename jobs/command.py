@@ -234,6 +234,19 @@ Overrides = Annotated[
         show_default=False,
     ),
 ]
+Output = Annotated[
+    str | None,
+    Option(
+        "--output",
+        "-o",
+        metavar="DIR",
+        help="Directory that all nodes reach, or URI such as s3://bucket/results. "
+        "[default: results/NAME]",
+    ),
+]
+DryRun = Annotated[
+    bool, Option("--dry-run", help="Print the plan and its estimated cost; train nothing.")
+]
 KeepWeights = Annotated[
     bool,
     Option(
@@ -278,9 +291,9 @@ PricesFile = Annotated[
 ]
 PricePerCoreHour = Annotated[
     float | None,
-    Option("--price-per-core-hour", min=0, help="Price of one core for an hour."),
+    Option("--price-per-core-hour", min=0, help="Price of a core-hour; overrides the file."),
 ]
 PricePerGpuHour = Annotated[
     float | None,
-    Option("--price-per-gpu-hour", min=0, help="Price of one GPU for an hour."),
+    Option("--price-per-gpu-hour", min=0, help="Price of a GPU-hour; overrides the file."),
 ]

@@ -16,7 +16,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from analysis.errors import ResultsError
-from analysis.results.reading import DONE, Trials, read_sweep
+from analysis.results.reading import DONE, Trials
 from analysis.results.reading import Trial as FinishedTrial
 from analysis.results.spending import (
     COUNTED,
@@ -158,7 +158,18 @@ def groups_to_probe(
 
 def probed_costs(shapes: Iterable[str], probes: Iterable[Probe | str]) -> dict[str, ExampleCost]:
     """Return the costs that probes measured; NaN, with the reason, for one that failed."""
-    return {shape: _of_probe(probe) for shape, probe in zip(shapes, probes, strict=True)}
+    return {
+        shape: ExampleCost(
+            core_seconds=math.nan, gpu_seconds=math.nan, basis=f"the probe failed: {probe}"
+        )
+        if isinstance(probe, str)
+        else ExampleCost(
+            core_seconds=probe.core_seconds,
+            gpu_seconds=probe.gpu_seconds,
+            basis=f"a probe of {probe.batches} batches",
+        )
+        for shape, probe in zip(shapes, probes, strict=True)
+    }
 
 
 def estimate(
@@ -235,17 +246,6 @@ def _mean_cost(used: Sequence[Usage]) -> ExampleCost:
     )
 
 
-def _of_probe(probe: Probe | str) -> ExampleCost:
-    if isinstance(probe, str):
-        basis = f"the probe failed: {probe}"
-        return ExampleCost(core_seconds=math.nan, gpu_seconds=math.nan, basis=basis)
-    return ExampleCost(
-        core_seconds=probe.core_seconds,
-        gpu_seconds=probe.gpu_seconds,
-        basis=f"a probe of {probe.batches} batches",
-    )
-
-
 def estimated_costs(
     log: ClickLog, directory: Path, groups: Sequence[Group], prices: Prices, *, probe: bool = False
 ) -> tuple[Spent, ...]:
@@ -279,14 +279,6 @@ def write_costs(
     finished = actual(arms, prices)
     write_spending(directory, Spending(prices=prices, estimated=estimated, actual=finished))
     return finished
-
-
-def sweep_arms(directory: Path) -> list[Trials]:
-    """Return the arms of a sweep's manifest, then its sources, under the sweep's titles."""
-    sweep = read_sweep(directory)
-    name = sweep.baseline.name
-    alone = [replace(each, name=f"{name} ({each.name} alone)") for each in sweep.sources]
-    return [*sweep.arms, *alone]
 
 
 def print_costs(title: str, rows: Sequence[Spent], prices: Prices) -> None:

@@ -37,8 +37,7 @@ def export(
     trial: Annotated[
         str,
         typer.Argument(
-            metavar="TRIAL",
-            help="Directory or URI of a trial with weights; of a sweep with --arm.",
+            metavar="TRIAL", help="Directory or URI of a trial with weights; of a sweep with --arm."
         ),
     ],
     output: Annotated[

@@ -42,12 +42,10 @@ def prepare(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     valid_source: Annotated[list[Path] | None, _source(help="Source of the valid split.")] = None,
     test_source: Annotated[list[Path] | None, _source(help="Source of the test split.")] = None,
     data_set: Annotated[
-        str | None,
-        _source(help="Public data set: movielens-100k, movielens-1m or movielens-10m."),
+        str | None, _source(help="Public data set: movielens-100k, movielens-1m or movielens-10m.")
     ] = None,
     cache: Annotated[
-        Path | None,
-        _source(help="Directory for downloads. [default: soloist in the user's cache]"),
+        Path | None, _source(help="Directory for downloads. [default: soloist in the user's cache]")
     ] = None,
     split: Annotated[
         SplitBy | None,
@@ -68,12 +66,10 @@ def prepare(  # noqa: PLR0913, PLR0917 - each is an option of the command line
         ),
     ] = None,
     feature: Annotated[
-        list[str] | None,
-        _rows(help="Encoding of one feature, as NAME=ENCODING. Can be repeated."),
+        list[str] | None, _rows(help="Encoding of one feature, as NAME=ENCODING. Can be repeated.")
     ] = None,
     threshold: Annotated[
-        float | None,
-        _reader_option(help="movielens: lowest rating that is a click. [default: 4]"),
+        float | None, _reader_option(help="movielens: lowest rating that is a click. [default: 4]")
     ] = None,
     schema: Annotated[
         Path | None, _reader_option(help="tabular: YAML file that names the columns.")

@@ -6,13 +6,14 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from analysis.results.files import read_json
+from analysis.results.reading import SweepResults, Trials
 from distrib.scheduling.runner import run_groups
 from distrib.scheduling.session import ray_session, terminated_like_interrupted
 from distrib.scheduling.stall_detection import STALL_S
@@ -152,6 +153,13 @@ def read_status(directory: Path) -> StatusRecord | None:
         return read_json(directory / STATUS, StatusRecord)
     except FileNotFoundError:
         return None
+
+
+def sweep_rows(sweep: SweepResults) -> list[Trials]:
+    """Return the arms of a sweep, then the baseline for each source alone, named by their title."""
+    baseline = sweep.baseline.name
+    alone = (replace(each, name=f"{baseline} ({each.name} alone)") for each in sweep.sources)
+    return [*sweep.arms, *alone]
 
 
 def train_groups(

@@ -13,7 +13,9 @@ from distrib.trials.failures import raise_for
 from distrib.trials.remote_results import results_at
 from jobs import costs
 from jobs.command import (
+    DryRun,
     ExperimentName,
+    Output,
     Overrides,
     PricePerCoreHour,
     PricePerGpuHour,
@@ -40,16 +42,7 @@ ANSWER = "search.json"
 def search(
     experiment: ExperimentName,
     overrides: Overrides = None,
-    output: Annotated[
-        str | None,
-        Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            help="Directory that all nodes reach, or URI, for the trials. A sweep with the same "
-            "DIR shares them. The result goes to DIR/search. [default: results/NAME]",
-        ),
-    ] = None,
+    output: Output = None,
     keep_weights: Annotated[
         bool,
         Option(
@@ -58,9 +51,7 @@ def search(
             "for soloist export.",
         ),
     ] = False,
-    dry_run: Annotated[
-        bool, Option("--dry-run", help="Print the first round and the maximum cost; train nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     prices: PricesFile = None,
     price_per_core_hour: PricePerCoreHour = None,
     price_per_gpu_hour: PricePerGpuHour = None,
@@ -71,7 +62,10 @@ def search(
     how much higher (epsilon, in nats) the log loss may be than the baseline's. The search tries
     values in rounds, in a narrower range each time, and adds replicas while differences are not
     significant. Finished trials are never run again: after Ctrl-C or a crash, run the same command
-    to continue; it gives the same result. `soloist report DIR/search` reports all values tried.
+    to continue; it gives the same result.
+
+    Trials go to DIR, where a sweep shares them, and the result to DIR/search. `soloist report
+    DIR/search` reports all values tried.
     """
     priced = costs.read_prices(
         prices, per_core_hour=price_per_core_hour, per_gpu_hour=price_per_gpu_hour

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 from rich import box
 from rich.table import Table
-from typer import Option
 
+from analysis.results.reading import read_sweep
 from distrib.trials.failures import raise_for
 from distrib.trials.grouping import Group, missing_groups
 from distrib.trials.remote_results import results_at
 from distrib.trials.results import is_done
 from jobs import costs
 from jobs.command import (
+    DryRun,
     ExperimentName,
     KeepWeights,
+    Output,
     Overrides,
     PricePerCoreHour,
     PricePerGpuHour,
@@ -38,28 +39,17 @@ from jobs.experiment.planning import (
     write_manifest,
     write_slices,
 )
-from jobs.progress import train_groups
+from jobs.progress import sweep_rows, train_groups
 from jobs.report import make_report
 
 
 def sweep(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     experiment: ExperimentName,
     overrides: Overrides = None,
-    output: Annotated[
-        str | None,
-        Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            help="Directory that all nodes reach, or URI such as s3://bucket/results, for trials, "
-            "table and figures. [default: results/NAME]",
-        ),
-    ] = None,
+    output: Output = None,
     keep_weights: KeepWeights = False,
     record: Record = False,
-    dry_run: Annotated[
-        bool, Option("--dry-run", help="Print the plan and its estimated cost; train nothing.")
-    ] = False,
+    dry_run: DryRun = False,
     prices: PricesFile = None,
     price_per_core_hour: PricePerCoreHour = None,
     price_per_gpu_hour: PricePerGpuHour = None,
@@ -107,7 +97,7 @@ def sweep(  # noqa: PLR0913, PLR0917 - each is an option of the command line
         write_slices(directory, log, evaluation.split, configured.data.item)
         write_manifest(directory, manifest(configured, planned))
         rows = costs.estimated_costs(log, directory, groups, priced)
-        costs.write_costs(directory, costs.sweep_arms(directory), rows, priced)
+        costs.write_costs(directory, sweep_rows(read_sweep(directory)), rows, priced)
         results.send()
         if groups:
             echo(costs.estimate_summary(rows, priced))
@@ -119,7 +109,7 @@ def sweep(  # noqa: PLR0913, PLR0917 - each is an option of the command line
             stall_s=configured.stall_s,
             uri=results.uri,
         )
-        actual = costs.write_costs(directory, costs.sweep_arms(directory), rows, priced)
+        actual = costs.write_costs(directory, sweep_rows(read_sweep(directory)), rows, priced)
         if any(is_done(directory, trial) for arm in planned for trial in arm.trials):
             verdict = make_report(results)
             echo(costs.actual_summary(actual, priced))

@@ -23,7 +23,14 @@ from analysis.results.summary import summarize
 from analysis.results.tables import as_terminal, page
 from distrib.scheduling.status import ERROR, Running
 from jobs.command import run, terminal
-from jobs.progress import REMOTE_INTERVAL_S, StatusRecord, describe, duration, read_status
+from jobs.progress import (
+    REMOTE_INTERVAL_S,
+    StatusRecord,
+    describe,
+    duration,
+    read_status,
+    sweep_rows,
+)
 
 SILENT_S = 15.0
 """A driver writes its status every second."""
@@ -64,20 +71,15 @@ class SweepState:
     status: StatusRecord | None
 
     @cached_property
-    def rows(self) -> tuple[tuple[str, Trials], ...]:
-        """Every row of trials with its title."""
-        arms = ((arm.name, arm) for arm in self.sweep.arms)
-        sources = (
-            (f"{self.sweep.baseline.name} ({trials.name} alone)", trials)
-            for trials in self.sweep.sources
-        )
-        return (*arms, *sources)
+    def rows(self) -> list[Trials]:
+        """All rows of trials."""
+        return sweep_rows(self.sweep)
 
     @cached_property
     def progress(self) -> tuple[Progress, ...]:
         """The progress of each row."""
         running = self.status.status.running if self.status else ()
-        return tuple(progress(name, trials, running) for name, trials in self.rows)
+        return tuple(progress(trials, running) for trials in self.rows)
 
     @cached_property
     def failures(self) -> tuple[Failed, ...]:
@@ -85,11 +87,11 @@ class SweepState:
         finished = set(self.finished)
         found = {
             place: Failed(
-                name=name,
+                name=trials.name,
                 reason=_first_line(place / ERROR),
                 report=(place / ERROR).relative_to(self.sweep.directory),
             )
-            for name, trials in self.rows
+            for trials in self.rows
             for place in trials.places
             if place not in finished and (place / ERROR).exists()
         }
@@ -98,7 +100,7 @@ class SweepState:
     @property
     def finished(self) -> tuple[Path, ...]:
         """The directories of the finished trials."""
-        return tuple(trial.directory for _, trials in self.rows for trial in trials.done)
+        return tuple(trial.directory for trials in self.rows for trial in trials.done)
 
     @property
     def is_over(self) -> bool:
@@ -225,7 +227,7 @@ class SweepView:
         return SweepState(sweep=read_sweep(self._directory), status=read_status(self._directory))
 
 
-def progress(name: str, trials: Trials, running: Sequence[Running]) -> Progress:
+def progress(trials: Trials, running: Sequence[Running]) -> Progress:
     """Return the progress of a row from its finished, failed and running trials."""
     done = {each.directory for each in trials.done}
     open_places = [place for place in trials.places if place not in done]
@@ -239,7 +241,7 @@ def progress(name: str, trials: Trials, running: Sequence[Running]) -> Progress:
         place for place in open_places if place.name not in shares and (place / ERROR).exists()
     ]
     return Progress(
-        name=name,
+        name=trials.name,
         planned=trials.planned,
         done=len(done),
         failed=len(failed),

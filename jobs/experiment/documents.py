@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -21,7 +21,6 @@ from recsys.errors import ConfigError
 Document = dict[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
 Result = TypeVar("Result")
-Arguments = ParamSpec("Arguments")
 
 _MAX_CHARACTERS = 1 << 20
 _MAX_DEPTH = 20
@@ -177,14 +176,11 @@ class Faults:
         self.lines: list[str] = []
 
     def check(
-        self,
-        function: Callable[Arguments, Result],
-        *args: Arguments.args,
-        **kwargs: Arguments.kwargs,
+        self, function: Callable[..., Result], *args: object, **settings: object
     ) -> Result | None:
         """Return the function's result; None, with its faults kept, if it raises ConfigError."""
         try:
-            return function(*args, **kwargs)
+            return function(*args, **settings)
         except ConfigError as error:
             self.lines += str(error).split("\n")
             return None

@@ -43,10 +43,7 @@ from recsys.seeds import Source
 KINDS: dict[str, type[Frozen]] = {
     kind.model_fields["kind"].default: kind for kind in get_args(ArmConfig)
 }
-_BY_NAME: Mapping[str, Mapping[str, type[Frozen]]] = {
-    "model": MODEL_KINDS,
-    "engine": ENGINE_KINDS,
-}
+_BY_NAME: Mapping[str, Mapping[str, type[Frozen]]] = {"model": MODEL_KINDS, "engine": ENGINE_KINDS}
 _ORDERED_ENGINES = ("local", "sync")
 """Engines that always apply updates in the same order"""
 

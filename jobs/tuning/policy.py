@@ -18,13 +18,7 @@ import numpy as np
 
 from analysis.statistics.intervals import Interval
 from jobs.experiment.documents import below, unknown, validated
-from jobs.experiment.schema import (
-    OVERRIDABLE,
-    Experiment,
-    ExperimentArm,
-    Replication,
-    SearchConfig,
-)
+from jobs.experiment.schema import OVERRIDABLE, Experiment, ExperimentArm, Replication, SearchConfig
 from recsys.calls import parse_call
 from recsys.config import Recipe
 from recsys.errors import ConfigError
@@ -341,8 +335,7 @@ def by_optuna(
 
     study = optuna.create_study(
         sampler=optuna.samplers.TPESampler(
-            seed=derive(seed, "search", number) % 2**32,
-            n_startup_trials=config.points,
+            seed=derive(seed, "search", number) % 2**32, n_startup_trials=config.points
         )
     )
     for each in known:

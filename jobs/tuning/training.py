@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from analysis.results.reading import Trial, Trials
@@ -56,15 +56,12 @@ class CandidateEvaluator:
         self._directory = directory
         self._baseline = baseline
         self._arms: dict[str, PlannedArm] = {}
-        self._candidates: dict[tuple[str, int], Candidate] = {}
-        self._ratios: dict[tuple[str, str, int], Interval] = {}
         self._measured = lru_cache(maxsize=_KEPT)(self._measure)
+        self._candidates = cache(self._measure_candidate)
+        self._ratios = cache(self._measure_ratio)
 
     def evidence(
-        self,
-        arms: Mapping[str, PlannedArm],
-        values: Mapping[float, str],
-        failed: Mapping[str, str],
+        self, arms: Mapping[str, PlannedArm], values: Mapping[float, str], failed: Mapping[str, str]
     ) -> Evidence:
         """Return the candidates of some values.
 
@@ -79,7 +76,8 @@ class CandidateEvaluator:
         self._arms |= arms
 
         def pd_ratio(one: float, other: float) -> Interval:
-            return self._ratio(values[one], values[other])
+            names = values[one], values[other]
+            return self._ratios(*names, min(len(self._arms[name].trials) for name in names))
 
         candidates = tuple(
             self._candidate(value, name, failed.get(name, "")) for value, name in values.items()
@@ -98,20 +96,15 @@ class CandidateEvaluator:
         count = len(self._arms[name].trials)
         if failed:
             return _without_result(value, count, failed)
-        key = (name, count)
-        if key not in self._candidates:
-            arm, baseline = self._measured(name, count), self._measured(self._baseline, count)
-            self._candidates[key] = _compared(value, count, arm, baseline)
-        return self._candidates[key]
+        return self._candidates(value, name, count)
 
-    def _ratio(self, one: str, other: str) -> Interval:
-        count = min(len(self._arms[one].trials), len(self._arms[other].trials))
-        key = (one, other, count)
-        if key not in self._ratios:
-            first, second = self._measured(one, count), self._measured(other, count)
-            ratio = intervals.ratio(first.relative_pd, second.relative_pd)
-            self._ratios[key] = ratio.interval
-        return self._ratios[key]
+    def _measure_candidate(self, value: float, name: str, count: int) -> Candidate:
+        arm, baseline = self._measured(name, count), self._measured(self._baseline, count)
+        return _compared(value, count, arm, baseline)
+
+    def _measure_ratio(self, one: str, other: str, count: int) -> Interval:
+        first, second = self._measured(one, count), self._measured(other, count)
+        return intervals.ratio(first.relative_pd, second.relative_pd).interval
 
     def _measure(self, name: str, count: int) -> Estimates:
         return self._of_trials(self._arms[name], count)

@@ -64,9 +64,7 @@ def test_trials_are_counted_by_what_has_become_of_them(tmp_path):
     places = tuple(tmp_path / name for name in ("done", "failed", "half", "waiting", "untouched"))
     failed(places[1], "TrialFailed: diverged")
 
-    found = progress(
-        "relu", row(places, done=(0,)), [running("half"), running("waiting", examples_done=0)]
-    )
+    found = progress(row(places, done=(0,)), [running("half"), running("waiting", examples_done=0)])
 
     assert found == Progress(
         name="relu", planned=5, done=1, failed=1, running=1, waiting=1, share=(1 + 0.5) / 5
@@ -76,7 +74,7 @@ def test_trials_are_counted_by_what_has_become_of_them(tmp_path):
 def test_a_failed_trial_that_is_tried_again_is_running_and_no_failure(tmp_path):
     failed(tmp_path / "again", "TrialFailed: diverged")
 
-    found = progress("relu", row((tmp_path / "again",)), [running("again")])
+    found = progress(row((tmp_path / "again",)), [running("again")])
 
     assert (found.failed, found.running) == (0, 1)
 

@@ -181,8 +181,8 @@ def test_there_are_malformed_experiments_of_all_sorts():
         (
             ["data.reader=x", "data.directory=3", "baseline=rellu"],
             [
-                "data.reader: unknown reader 'x', expected one of movielens, criteo, frappe, avazu, "
-                "tabular, synthetic",
+                "data.reader: unknown reader 'x', expected one of movielens, criteo, frappe, "
+                "avazu, tabular, synthetic",
                 "data.directory: found 3, expected a path",
                 "baseline rellu: unknown, did you mean 'relu'?",
             ],

