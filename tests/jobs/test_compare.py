@@ -47,7 +47,7 @@ def test_accuracy_and_every_form_of_pd_are_printed(tmp_path, capsys):
 
 def test_two_files_are_told_to_cover_examples_alone(tmp_path, capsys):
     compare(write_all(tmp_path, predictions(2)))
-    assert "Two files: intervals cover other examples, not" in capsys.readouterr().out
+    assert "Two files: intervals cover the sampling of examples, not" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -251,7 +251,7 @@ def test_weights_that_are_all_zero_are_refused(tmp_path, capsys):
     ("options", "message"),
     [
         ({"output": Path("out.txt")}, "--output: found 'out.txt', expected a name in .csv"),
-        ({"scratch": Path("nowhere")}, "--scratch: found nowhere, expected a folder"),
+        ({"scratch": Path("nowhere")}, "--scratch: found nowhere, expected an existing directory"),
     ],
 )
 def test_a_bad_option_is_named(tmp_path, capsys, options, message):
