@@ -79,14 +79,10 @@ def comparison_table(found: FileComparison) -> pd.DataFrame:
 
 
 def _record(name: str, file: str, interval: Interval) -> dict[str, object]:
-    return {
-        "quantity": name.lower().replace(" ", "_").replace("-", "_"),
-        "file": file,
-        "value": interval.value,
-        "low": interval.low,
-        "high": interval.high,
-        "covers_replicas": interval.covers_replicas,
-        "reason": interval.reason,
+    columns = ("value", "low", "high", "covers_replicas", "reason")
+    quantity = name.lower().replace(" ", "_").replace("-", "_")
+    return {"quantity": quantity, "file": file} | {
+        column: getattr(interval, column) for column in columns
     }
 
 

@@ -72,8 +72,7 @@ def read_prices(
 ) -> Prices:
     """Return the prices of a file, by default ``cluster/prices.yaml``; arguments override it.
 
-    Raises:
-        ConfigError: the file cannot be read, or has other content.
+    Raises ConfigError if the file cannot be read or is not valid.
     """
     found = _PriceConfig()
     if path is not None or PRICES.exists():

@@ -146,8 +146,7 @@ class StatusFile:
 def read_status(directory: Path) -> StatusRecord | None:
     """Return the last status of a run; None if no driver runs and the last one ended normally.
 
-    Raises:
-        ResultsError: the file is damaged.
+    Raises ResultsError if the file is damaged.
     """
     try:
         return read_json(directory / STATUS, StatusRecord)
@@ -175,10 +174,8 @@ def train_groups(
     """Train groups on Ray into ``directory``; does not start Ray if there are none.
 
     ``keep_weights``, ``stall_s`` and ``uri`` are those of ``run_groups``. ``status.json`` goes to
-    ``status_directory``, by default ``directory``, and to the same folder of ``uri``.
-
-    Raises:
-        KeyboardInterrupt: finished trials are kept.
+    ``status_directory``, by default ``directory``, and to the same folder of ``uri``. A
+    KeyboardInterrupt keeps finished trials.
     """
     if not groups:
         return []

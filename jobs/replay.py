@@ -47,12 +47,6 @@ def replay(
 
 
 def _replay(trial: Path, log: ClickLog, consent: Consent) -> None:
-    """Train a trial again and print the result.
-
-    Raises:
-        DataError: the trial was not recorded, used another click log, or a model without consent.
-        TrialFailed: a tensor differs.
-    """
     digests = read_json(trial / "digests.json", hint=_NOT_RECORDED)
     recorded = consent.read(trial)
     path = trial / "order.parquet"

@@ -24,11 +24,9 @@ from recsys.models.config import CustomModelConfig
 
 @contextmanager
 def sweep_at(place: str, *, writes: bool = True, wanted: Wanted = everything) -> Iterator[Results]:
-    """Yield a sweep's results as ``results_at`` does, with all trials of its manifest.
+    """Yield a sweep's results as ``results_at``, with all trials of its manifest.
 
-    Raises:
-        ConfigError: as ``results_at``.
-        ResultsError: the manifest is damaged.
+    Raises ConfigError as ``results_at``, and ResultsError if the manifest is damaged.
     """
     with results_at(place, writes=writes, wanted=wanted) as results:
         _fetch_shared(results, wanted)

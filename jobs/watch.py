@@ -257,9 +257,8 @@ def headline(state: SweepState, *, now_s: float) -> str:
     if record is None:
         done = sum(each.done for each in state.progress)
         planned = sum(each.planned for each in state.progress)
-        return f"{name}: {done}/{planned} trials, " + (
-            "finished" if done == planned else "no driver reports here"
-        )
+        state_name = "finished" if done == planned else "no driver reports here"
+        return f"{name}: {done}/{planned} trials, {state_name}"
     line = f"{name}: {describe(record.status, record.elapsed_s)}"
     silent_s = now_s - record.told_s
     if silent_s < SILENT_S:

@@ -57,10 +57,8 @@ class PlannedArm:
 def open_click_log(data: DataConfig) -> ClickLog:
     """Return the click log of an experiment.
 
-    Raises:
-        ConfigError: it does not exist, and the message has the command that makes it; it has no
-            feature with an embedding table; or it lacks the item.
-        DataError: it is damaged.
+    Raises ConfigError if it does not exist (the message has the command that makes it), has no
+    feature to embed, or lacks the item; DataError if it is damaged.
     """
     if not is_click_log(data.directory):
         raise ConfigError(
@@ -79,9 +77,8 @@ def open_click_log(data: DataConfig) -> ClickLog:
 def plan(experiment: Experiment, log: ClickLog) -> list[PlannedArm]:
     """Return the arms to train, then the baseline again for each source alone.
 
-    Raises:
-        ConfigError: an arm's model cannot be built for this data, its replicas are identical, or
-            there are too many trials.
+    Raises ConfigError if an arm's model cannot be built for this data, its replicas are identical,
+    or there are too many trials.
     """
     repeated = [experiment.arms[experiment.baseline]] * len(experiment.sources)
     total = sum(arm.replication.replicas for arm in (*experiment.arms.values(), *repeated))
@@ -226,10 +223,9 @@ def _occurrences(
 
 
 def recorded(experiment: Experiment, names: Iterable[str]) -> Experiment:
-    """Return an experiment that records the order of requests of these arms, for a replay.
+    """Return an experiment in which these arms record their order of requests, for a replay.
 
-    Raises:
-        ConfigError: an arm's engine is not async.
+    Raises ConfigError if an arm's engine is not async.
     """
     arms = dict(experiment.arms)
     for name in names:

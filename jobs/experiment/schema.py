@@ -225,9 +225,8 @@ class Experiment(Settings):
 def study_design(experiment: Experiment, study: Study) -> StudyDesign:
     """Return which arms a study compares.
 
-    Raises:
-        ConfigError: no arm has a field of the study, no arms differ in it, two arms of a series
-            have the same x, or the reference does not exist.
+    Raises ConfigError if no arm has a field of the study, no arms differ in it, two arms of a
+    series have the same x, or the reference does not exist.
     """
     fields = {name: arm_fields(name, arm) for name, arm in experiment.arms.items()}
     _check_fields(study, fields)

@@ -80,7 +80,7 @@ def test_a_trial_and_an_export_are_measured_in_one_run_and_their_lookups_counted
 def test_a_click_log_of_other_features_is_refused(kept, tmp_path):
     other = small_log(tmp_path, replace(TRUTH, cardinalities=(41, 12, 5)))
 
-    with pytest.raises(DataError, match="has not the features that"):
+    with pytest.raises(DataError, match="found other features than those of"):
         serve_cost(kept, data=other.directory)
 
 
@@ -98,7 +98,7 @@ def test_a_program_of_which_a_table_is_misdescribed_is_one_line(kept, log, tmp_p
 
     (line,) = capsys.readouterr().err.splitlines()
     assert stopped.value.code == BAD_INPUT
-    assert f"{tmp_path / 'program'}: not programs that answer its requests (" in line
+    assert f"{tmp_path / 'program'}: not programs that serve these requests (" in line
 
 
 @pytest.mark.parametrize("at", ["path", "uri"])
