@@ -107,7 +107,9 @@ def _forward(name: str) -> Callable[[typer.Context], None]:
             missing = (getattr(error, "name", None) or "").partition(".")[0]
             if isinstance(error, ModuleNotFoundError) and missing not in _NOT_REQUIRED:
                 raise
-            problem = f"{missing} is not installed" if missing else f"cannot load: {error}"
+            problem = (
+                f"{missing} is not installed" if missing else f"a library fails to load: {error}"
+            )
             print(f"soloist: {problem}; {_INSTALL}", file=sys.stderr)
             raise SystemExit(FAILED) from None
         run(job, arguments=context.args, program=f"soloist {name}")

@@ -73,7 +73,8 @@ def train_missing(directory: Path, experiments: Mapping[str, Experiment]) -> Non
     if groups:
         examples = sum(group.examples(log) for group in groups)
         echo(f"{len(experiments)} experiments: {trials} trials to train, {examples:,} examples")
-    failures = train_groups(log, directory, groups)
+    stall_s = max(each.stall_s for each in experiments.values())
+    failures = train_groups(log, directory, groups, stall_s=stall_s)
     raise_for(failures, trials)
 
 

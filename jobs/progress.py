@@ -8,21 +8,21 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 from analysis.results.files import read_json
 from analysis.results.reading import SweepResults, Trials
-from distrib.scheduling.runner import run_groups
-from distrib.scheduling.session import ray_session, terminated_like_interrupted
-from distrib.scheduling.stall_detection import STALL_S
 from distrib.scheduling.status import Status
-from distrib.trials.failures import Failure
 from distrib.trials.folder import Folder
-from distrib.trials.grouping import Group
 from jobs.command import terminal, write_text
-from recsys.data.click_log import ClickLog
+
+if TYPE_CHECKING:  # not at runtime: these load PyTorch
+    from distrib.trials.failures import Failure
+    from distrib.trials.grouping import Group
+    from recsys.data.click_log import ClickLog
 
 STATUS = "status.json"
 REMOTE_INTERVAL_S = 5.0
@@ -166,9 +166,9 @@ def train_groups(
     directory: Path,
     groups: Sequence[Group],
     *,
+    stall_s: float,
     status_directory: Path | None = None,
     keep_weights: bool = False,
-    stall_s: float = STALL_S,
     uri: str | None = None,
 ) -> list[Failure]:
     """Train groups on Ray into ``directory``; does not start Ray if there are none.
@@ -177,6 +177,10 @@ def train_groups(
     ``status_directory``, by default ``directory``, and to the same folder of ``uri``. A
     KeyboardInterrupt keeps finished trials.
     """
+    # Here: reading the progress of a sweep needs neither Ray nor PyTorch.
+    from distrib.scheduling.runner import run_groups
+    from distrib.scheduling.session import ray_session, terminated_like_interrupted
+
     if not groups:
         return []
     status_directory = status_directory or directory
