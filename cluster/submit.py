@@ -21,7 +21,7 @@ from typer import Argument, Context, Option
 
 from cluster.upload import NOT_UPLOADED, check_upload
 from jobs.cli import BENCHMARK, JOBS
-from jobs.command import FAILED, FORWARDED, INTERRUPTED, STYLE, guarded, terminal
+from jobs.command import FAILED, FORWARDED, INTERRUPTED, STYLE, exit_on_error, terminal
 from recsys.credentials import holds_credentials, redacted
 from recsys.errors import ConfigError
 
@@ -65,14 +65,14 @@ class _Settings:
 def make_app() -> typer.Typer:
     """Return the CLI: every job by its name, and ``list``, ``follow`` and ``stop``."""
     app = typer.Typer(help=_HELP, no_args_is_help=True, **STYLE)
-    app.callback()(guarded(_settings))
+    app.callback()(exit_on_error(_settings))
     for name, summary in {**JOBS, "benchmark": BENCHMARK}.items():
         app.command(name, help=summary, context_settings=FORWARDED, rich_help_panel="Jobs")(
             _submission(name)
         )
     for command in (list_jobs, follow, stop):
         name = command.__name__.removesuffix("_jobs")
-        app.command(name, rich_help_panel="What was submitted")(guarded(command))
+        app.command(name, rich_help_panel="What was submitted")(exit_on_error(command))
     return app
 
 
@@ -126,7 +126,7 @@ def _submission(name: str) -> Callable[[Context], None]:
     def command(context: Context) -> None:
         _run_on_cluster(name, context.args, context.obj)
 
-    return guarded(command)
+    return exit_on_error(command)
 
 
 def _run_on_cluster(name: str, arguments: list[str], settings: _Settings) -> None:

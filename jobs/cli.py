@@ -1,4 +1,4 @@
-"""The ``soloist`` command. It imports a job's module only when that job runs."""
+"""The ``soloist`` command, which imports the module of a job only to run it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ JOBS = {
     "train": "Train one replica of one arm in this process and print its metrics.",
     "sweep": "Train all replicas of all arms on Ray and print the trade-off table.",
     "search": "Find the parameter value with the lowest PD within a log loss tolerance.",
-    "replay": "Train a recorded trial again in the same order and check that it is identical.",
+    "replay": "Train a recorded trial again and check that it is bitwise identical.",
     "watch": "Show the progress of a running sweep, with the table so far.",
     "export": "Export a trial's served model as a program that needs only PyTorch.",
     "serve-cost": "Measure latency, throughput and lookups of the served models of several arms.",
-    "report": "Write the table and the figures of a sweep again.",
+    "report": "Write the table, the figures and the page of a sweep.",
     "compare": "Compare prediction files of any system: prediction difference and accuracy.",
 }
 
@@ -49,37 +49,39 @@ Every job also runs as `python -m jobs.NAME`, also under `ray job submit`.
 """
 
 _PLUGINS = "soloist.commands"
-"""Entry point group of functions that take arguments and the program's name"""
+"""Entry point group of further commands: functions of arguments and program name"""
 _NOT_REQUIRED = ("torchrec", "fbgemm_gpu")
 _INSTALL = (
     "on a CPU run make setup, or: pip install --no-deps torchrec==1.8.0 fbgemm-gpu-cpu==1.8.0; "
     "with CUDA: pip install 'soloist[cuda]'"
 )
-"""TorchRec depends on FBGEMM's CUDA build, which fails to load where there is no CUDA."""
+"""TorchRec depends on FBGEMM's CUDA build, which fails to load without CUDA."""
 
 
 def main() -> None:
     """Run the job that the command line names."""
     app = typer.Typer(help=_HELP, no_args_is_help=True, **STYLE)
-    app.callback()(_options)
+    app.callback()(_global_options)
     for name, summary in JOBS.items():
         app.command(name, help=summary, context_settings=FORWARDED)(_forward(name))
-    app.command("benchmark", help=BENCHMARK, context_settings=FORWARDED)(_benchmark)
+    app.command("benchmark", help=BENCHMARK, context_settings=FORWARDED)(
+        _call(_benchmark, "benchmark")
+    )
     for point in entry_points(group=_PLUGINS):
-        plugged_in = point.load()
-        app.command(point.name, help=plugged_in.__doc__, context_settings=FORWARDED)(
-            _call(plugged_in, point.name)
+        plugin = point.load()
+        app.command(point.name, help=plugin.__doc__, context_settings=FORWARDED)(
+            _call(plugin, point.name)
         )
     app(prog_name="soloist")
 
 
-def _print_version(is_asked: bool) -> None:
-    if is_asked:
+def _print_version(is_set: bool) -> None:
+    if is_set:
         print(f"soloist {__version__}")
         raise typer.Exit
 
 
-def _options(
+def _global_options(
     version: Annotated[
         bool,
         typer.Option(
@@ -87,7 +89,7 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    """Take the options that belong to no job."""
+    """Accept the options of ``soloist`` itself."""
 
 
 def job_named(name: str) -> Callable[..., object]:
@@ -105,27 +107,27 @@ def _forward(name: str) -> Callable[[typer.Context], None]:
             missing = (getattr(error, "name", None) or "").partition(".")[0]
             if isinstance(error, ModuleNotFoundError) and missing not in _NOT_REQUIRED:
                 raise
-            fault = (
+            problem = (
                 f"{missing} is not installed" if missing else f"a library fails to load: {error}"
             )
-            print(f"soloist: {fault}; {_INSTALL}", file=sys.stderr)
+            print(f"soloist: {problem}; {_INSTALL}", file=sys.stderr)
             raise SystemExit(FAILED) from None
         run(job, arguments=context.args, program=f"soloist {name}")
 
     return command
 
 
-def _call(plugged_in: Callable[..., None], name: str) -> Callable[[typer.Context], None]:
+def _call(plugin: Callable[..., None], name: str) -> Callable[[typer.Context], None]:
     def command(context: typer.Context) -> None:
-        plugged_in(context.args, program=f"soloist {name}")
+        plugin(context.args, program=f"soloist {name}")
 
     return command
 
 
-def _benchmark(context: typer.Context) -> None:
+def _benchmark(arguments: list[str], *, program: str) -> None:
     from jobs.benchmark.__main__ import benchmark
 
-    benchmark(context.args, program="soloist benchmark")
+    benchmark(arguments, program=program)
 
 
 if __name__ == "__main__":

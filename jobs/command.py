@@ -1,4 +1,4 @@
-"""The edge between a job and the shell: errors become one line and an exit status."""
+"""What all commands share: one-line errors and exit statuses, output, checks and options."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from rich.text import Text
 from typer import Argument, Option
 from typer.core import TyperCommand
 
+from analysis.atomic_files import write_whole
 from analysis.errors import ResultsError
 from analysis.text import WIDTH, printable, shortened
 from distrib.errors import TrialFailed
@@ -30,8 +31,7 @@ from recsys.errors import ConfigError, DataError
 from recsys.files import replaceable
 
 _JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""What Ray tells the driver of a submitted job"""
-
+"""Set by Ray for the driver of a submitted job"""
 _LONGEST_LINE = 1000
 _USAGE_ERROR: Any = typer.BadParameter.__base__
 
@@ -42,7 +42,7 @@ INTERRUPTED = 130
 STYLE: dict[str, Any] = {
     "add_completion": False,
     "pretty_exceptions_enable": False,
-    # Reflows a docstring's paragraphs to the width of the terminal.
+    # Wraps a docstring's paragraphs to the width of the terminal.
     "rich_markup_mode": "markdown",
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
@@ -52,11 +52,11 @@ FORWARDED: dict[str, Any] = {
     "ignore_unknown_options": True,
     "help_option_names": [],
 }
-"""Settings of a command that hands all its arguments on, --help among them"""
+"""Settings of a command that forwards all its arguments, --help included"""
 
 
-def guarded(function: Callable[..., Any]) -> Callable[..., None]:
-    """Wrap a job so that a person's mistakes print one line: status 2 for input, 1 for trials."""
+def exit_on_error(function: Callable[..., Any]) -> Callable[..., None]:
+    """Wrap a job: errors print one line; status 2 for invalid input, 1 for failures."""
 
     @functools.wraps(function)
     def command(*args: Any, **kwargs: Any) -> None:
@@ -67,9 +67,13 @@ def guarded(function: Callable[..., Any]) -> Callable[..., None]:
         except TrialFailed as error:
             _stop(error, FAILED)
         except OSError as error:
-            _stop(_told(error), FAILED)
+            place = f"{error.filename}: " if error.filename else ""
+            _stop(place + (error.strerror or str(error)), FAILED)
         except KeyboardInterrupt:
-            _stop("interrupted; what was finished is kept, the same command goes on", INTERRUPTED)
+            _stop(
+                "interrupted; finished trials are kept, run the same command to continue",
+                INTERRUPTED,
+            )
 
     return command
 
@@ -81,18 +85,18 @@ def run(
     program: str | None = None,
     **settings: Any,
 ) -> None:
-    """Run one job as a command line of its own: ``python -m jobs.NAME``.
+    """Run one job as a command line: ``python -m jobs.NAME``.
 
-    ``arguments`` and ``program`` stand for what the shell gave where they are given.
+    ``arguments`` and ``program`` replace those of ``sys.argv``.
     """
-    # TorchRec asks whether it is traced in a way that PyTorch warns of.
+    # TorchRec checks for tracing in a way that PyTorch warns about.
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     app = typer.Typer(**STYLE)
-    app.command(cls=_Command, **settings)(guarded(_with_sane_numbers(function)))
+    app.command(cls=_Command, **settings)(exit_on_error(_checking_numbers(function)))
     app(args=arguments, prog_name=program)
 
 
-def _with_sane_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
+def _checking_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
     """Refuse NaN, infinity and integers of more than 64 bits in the options of a job."""
 
     @functools.wraps(function)
@@ -109,7 +113,7 @@ def _with_sane_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Terminal(Console):
-    """Shows texts as they are: none is markup, and none holds a character that a terminal obeys."""
+    """Prints texts verbatim: no markup, and control characters escaped."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(markup=False, highlight=False, emoji=False, **settings)
@@ -117,28 +121,33 @@ class Terminal(Console):
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Yield what is shown; styles and controls are rich's own."""
+        """Yield segments with escaped text; styles and control codes are rich's own."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=_printable(segment.text))
 
     def render_str(self, text: str, *args: Any, **settings: Any) -> Text:
-        """Return a text to be laid out, with the width that it will have."""
+        """Return the escaped text, so that its width is right in the layout."""
         return super().render_str(_printable(text), *args, **settings)
 
 
 def terminal(*, width: int = WIDTH, stderr: bool = False) -> Terminal:
-    """Return the console of a job; ``width`` is that of an output that is no terminal."""
+    """Return the console of a job; ``width`` applies if the output is not a terminal."""
     console = Terminal(stderr=stderr)
     return console if console.is_terminal else Terminal(stderr=stderr, width=width)
 
 
-def say(text: object, file: TextIO | None = None) -> None:
-    """Print a line, with escapes in the place of line breaks and control characters."""
+def echo(text: object, file: TextIO | None = None) -> None:
+    """Print a line, with line breaks and control characters escaped."""
     print(printable(str(text)), file=file or sys.stdout)
 
 
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file atomically, as UTF-8."""
+    return write_whole(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+
+
 class _Command(TyperCommand):
-    """Quotes arguments that it does not understand without credentials."""
+    """Removes credentials from the arguments that a usage error quotes."""
 
     def make_context(self, *args: Any, **settings: Any) -> Any:
         try:
@@ -150,53 +159,38 @@ class _Command(TyperCommand):
 
 
 def check_output(directory: Path) -> None:
-    """Make sure, before any work, that a directory can be written.
-
-    Raises:
-        ConfigError: it cannot, or it would be lost; says why.
-    """
-    refuse_lost(directory)
+    """Raise ConfigError unless a directory can be written, and outlives the job."""
+    _check_destination(directory, "--output")
     _try_to_write(directory, f"--output {directory}")
 
 
 def check_file(path: Path, option: str) -> None:
-    """Make sure, before any work, that a file can be written that an option names.
-
-    Raises:
-        ConfigError: it cannot, or it would be lost; says why.
-    """
-    refuse_lost(path, option)
+    """Raise ConfigError unless the file of an option can be written, and outlives the job."""
+    _check_destination(path, option)
     if path.is_dir():
         raise ConfigError(f"{option} {path}: found a directory, expected a file")
     _try_to_write(path.parent, f"{option} {path}")
 
 
 def check_new(directory: Path) -> None:
-    """Make sure, before any work, that a directory can be put where it appears as a whole.
-
-    Raises:
-        ConfigError: it cannot, or it would be lost; says why.
-        DataError: what is there cannot be replaced.
-    """
-    refuse_lost(directory)
+    """Raise ConfigError unless a directory can be created atomically, and outlives the job."""
+    _check_destination(directory, "--output")
     _try_to_write(replaceable(directory).parent, f"--output {directory}")
 
 
-def refuse_lost(output: Path, option: str = "--output") -> None:
-    """Refuse a path at which nobody would find what is written.
+def _check_destination(output: Path, option: str) -> None:
+    """Refuse a URI, which as a path has lost a slash, and a submitted job's own working directory.
 
-    Raises:
-        ConfigError: it was a URI, which as a path has lost a slash, or lies in the copy of a
-            working directory that a submitted job was sent, and would be lost with it.
+    Ray deletes that copy of the working directory with the job.
     """
     if re.match(r"[a-z0-9]+:/", str(output)):
         raise ConfigError(f"{option} {output}: found a URI, expected a path of this machine")
     config = json.loads(os.environ.get(_JOB_CONFIG, "{}"))
-    is_sent = "working_dir" in (config.get("runtime_env") or {})
-    if is_sent and output.resolve().is_relative_to(Path.cwd()):
+    is_copy = "working_dir" in (config.get("runtime_env") or {})
+    if is_copy and output.resolve().is_relative_to(Path.cwd()):
         raise ConfigError(
-            f"{option} {output}: found a place in the job's own copy of the working directory, "
-            "which goes with the job; expected an absolute path that all nodes reach, or a URI"
+            f"{option} {output}: found a path in the job's copy of the working directory, which "
+            "is deleted with the job; expected an absolute path that all nodes reach, or a URI"
         )
 
 
@@ -215,17 +209,11 @@ def _try_to_write(directory: Path, field: str) -> None:
         ) from None
 
 
-def _told(error: OSError) -> str:
-    """Return what the system says in one line."""
-    place = f"{error.filename}: " if error.filename else ""
-    return place + (error.strerror or str(error))
-
-
 def _stop(reason: object, status: int) -> None:
     # An error that lists several things has them on lines of their own, indented.
     lines = re.split(r"\n(?=  )", f"soloist: {redacted(str(reason))}")
     for line in lines:
-        say(shortened(line, _LONGEST_LINE), sys.stderr)
+        echo(shortened(line, _LONGEST_LINE), sys.stderr)
     raise SystemExit(status)
 
 
@@ -233,10 +221,31 @@ ExperimentName = Annotated[
     str,
     Argument(
         metavar="EXPERIMENT",
-        help="A YAML file, or a shipped experiment by its name: "
-        f"{', '.join(shipped_experiments())}.",
+        help=f"YAML file, or the name of a shipped experiment: {', '.join(shipped_experiments())}.",
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    Argument(
+        metavar="FIELD=VALUE",
+        help="Set fields of the experiment by dotted path: replicas=8, arms.relu.activation=gelu. "
+        "The prefix defaults. may be omitted: stream.batch_size=256. VALUE is YAML: "
+        "'model.hidden=[128, 64]'.",
         show_default=False,
     ),
+]
+Output = Annotated[
+    str | None,
+    Option(
+        "--output",
+        "-o",
+        metavar="DIR",
+        help="Directory that all nodes reach, or URI such as s3://bucket/results. "
+        "[default: results/NAME]",
+    ),
+]
+DryRun = Annotated[
+    bool, Option("--dry-run", help="Print the plan and its estimated cost; train nothing.")
 ]
 KeepWeights = Annotated[
     bool,
@@ -246,27 +255,30 @@ KeepWeights = Annotated[
         "weights are trained again.",
     ),
 ]
-OfArm = Annotated[
-    str | None,
-    Option("--arm", metavar="NAME", help="Arm of the sweep.", show_default=False),
+Record = Annotated[
+    bool,
+    Option(
+        "--record",
+        help="Record the order of requests to the shards of the async engine, for soloist "
+        "replay. Sets engine.record=true for all trained arms.",
+    ),
 ]
-OfReplica = Annotated[
-    int | None,
-    Option("--replica", min=0, help="Replica of the arm. [default: 0]"),
+ArmName = Annotated[str | None, Option("--arm", metavar="NAME", help="Arm of the sweep.")]
+ReplicaNumber = Annotated[
+    int | None, Option("--replica", min=0, help="Replica of the arm. [default: 0]")
 ]
 Models = Annotated[
     list[str] | None,
     Option(
         "--model",
         metavar="PACKAGE.MODULE:FACTORY",
-        help="A model of yours that the results may name, and whose module may be imported; "
-        "repeat it.",
+        help="Custom model that the results may import. Can be repeated.",
         show_default=False,
     ),
 ]
 Trust = Annotated[
     bool,
-    Option("--trust", help="Import whatever module the results name: only for results you trust."),
+    Option("--trust", help="Import every custom model of the results. Only for trusted results."),
 ]
 PricesFile = Annotated[
     Path | None,
@@ -275,32 +287,13 @@ PricesFile = Annotated[
         metavar="FILE",
         help="YAML with per_core_hour, per_gpu_hour and currency. [default: cluster/prices.yaml, "
         "if it exists]",
-        show_default=False,
     ),
 ]
 PricePerCoreHour = Annotated[
     float | None,
-    Option("--price-per-core-hour", min=0, help="Price of one core, overrides the file."),
-]
-Record = Annotated[
-    bool,
-    Option(
-        "--record",
-        help="Record the order of requests to the shards of the async engine, for soloist "
-        "replay: engine.record=true for all trained arms.",
-    ),
+    Option("--price-per-core-hour", min=0, help="Price of a core-hour; overrides the file."),
 ]
 PricePerGpuHour = Annotated[
     float | None,
-    Option("--price-per-gpu-hour", min=0, help="Price of one GPU, overrides the file."),
-]
-Overrides = Annotated[
-    list[str] | None,
-    Argument(
-        metavar="FIELD=VALUE",
-        help="Sets a field of the experiment by its dotted path: replicas=8, "
-        "arms.relu.activation=gelu; a field of the defaults also without the prefix: "
-        "stream.batch_size=256, engine.threads=2. VALUE is YAML: 'model.hidden=[128, 64]'.",
-        show_default=False,
-    ),
+    Option("--price-per-gpu-hour", min=0, help="Price of a GPU-hour; overrides the file."),
 ]

@@ -1,4 +1,4 @@
-"""``soloist compare``: how far the predictions of any systems disagree, and how good each is."""
+"""``soloist compare``: prediction difference and accuracy of prediction files of any system."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.table import Table
 from typer import Argument, Option
 
 from analysis.atomic_files import write_whole
-from analysis.prediction_files.comparison import Accuracy, FileComparison, compare_files
+from analysis.prediction_files.comparison import FileComparison, compare_files
 from analysis.results.tables import bounds, plus_minus
 from analysis.statistics.intervals import FEWEST_REPLICAS, Interval
 from analysis.text import without_formulas
@@ -25,13 +25,13 @@ def compare(
         list[Path],
         Argument(
             metavar="A B [C ...]",
-            help="Parquet or CSV: columns example, label, prediction; optionally group, weight.",
+            help="Parquet or CSV with columns example, label, prediction; optional group, weight.",
         ),
     ],
-    top_k: Annotated[int, Option(min=1, help="Items of a group that count as recommended.")] = 10,
+    top_k: Annotated[int, Option(min=1, help="Number of recommended items of a group.")] = 10,
     threshold: Annotated[
         float | None,
-        Option(min=0.0, max=1.0, help="Of label churn.  [default: the base rate]"),
+        Option(min=0.0, max=1.0, help="Threshold of label churn. [default: the base rate]"),
     ] = None,
     output: Annotated[
         Path | None,
@@ -39,20 +39,19 @@ def compare(
     ] = None,
     scratch: Annotated[
         Path | None,
-        Option(metavar="DIR", help="For temporary files.  [default: the system's]"),
+        Option(metavar="DIR", help="Directory for temporary files. [default: the system's]"),
     ] = None,
 ) -> None:
-    """Measure how far predictions for the same examples differ, and how accurate each file is.
+    """Measure the prediction difference between files of the same examples, and their accuracy.
 
-    Give the predictions of models that should be the same model, trained again, to learn how
-    irreproducible a system is today; any system will do. Rows may be in any order. Files may be
-    larger than memory: about a million rows of each, or the largest group, are held at a time, and
-    some 40 bytes a row are spilled to the scratch folder.
+    Pass the predictions of replicas of one model to measure the irreproducibility of any system.
+    Rows may be in any order. Files may be larger than memory: about a million rows of each, or the
+    largest group, are in memory at a time, and about 40 bytes a row go to the scratch directory.
     """
     if output is not None and output.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"--output: found {output.name!r}, expected a name in .csv or .parquet")
     if scratch is not None and not scratch.is_dir():
-        raise ConfigError(f"--scratch: found {scratch}, expected a folder that is there")
+        raise ConfigError(f"--scratch: found {scratch}, expected an existing directory")
     found = compare_files(files, top_k=top_k, threshold=threshold, scratch=scratch)
     if output is not None:
         write_whole(output, lambda path: _write(comparison_table(found), output.suffix, path))
@@ -66,8 +65,8 @@ def compare(
 def comparison_table(found: FileComparison) -> pd.DataFrame:
     """Return all numbers: columns quantity, file, value, low, high, covers_replicas, reason.
 
-    ``file`` is empty where a quantity is of all files together. ``QUANTITY_vs_first`` is the
-    difference from the first file.
+    ``file`` is empty for a quantity of all files together. ``QUANTITY_vs_first`` is the difference
+    from the first file.
     """
     rows = []
     for accuracy in found.accuracy:
@@ -80,14 +79,10 @@ def comparison_table(found: FileComparison) -> pd.DataFrame:
 
 
 def _record(name: str, file: str, interval: Interval) -> dict[str, object]:
-    return {
-        "quantity": name.lower().replace(" ", "_").replace("-", "_"),
-        "file": file,
-        "value": interval.value,
-        "low": interval.low,
-        "high": interval.high,
-        "covers_replicas": interval.covers_replicas,
-        "reason": interval.reason,
+    columns = ("value", "low", "high", "covers_replicas", "reason")
+    quantity = name.lower().replace(" ", "_").replace("-", "_")
+    return {"quantity": quantity, "file": file} | {
+        column: getattr(interval, column) for column in columns
     }
 
 
@@ -110,19 +105,15 @@ def _accuracy_table(found: FileComparison) -> Table:
         table.add_row(
             path.name,
             *(plus_minus(accuracy.each[number]) for accuracy in shown),
-            _from_first(losses, number),
+            "" if number == 0 else plus_minus(losses.from_first[number], 5),
         )
     return table
-
-
-def _from_first(losses: Accuracy, number: int) -> str:
-    return "" if number == 0 else plus_minus(losses.from_first[number], 5)
 
 
 def _difference_table(found: FileComparison) -> Table:
     table = Table(title="Prediction difference", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("form")
-    for heading in ("mean", "95 % interval", "least and most of a pair"):
+    for heading in ("mean", "95 % interval", "range over pairs"):
         table.add_column(heading, justify="right")
     for each in found.differences:
         paired = not math.isnan(each.least) and len(found.paths) > 2
@@ -136,18 +127,18 @@ def _difference_table(found: FileComparison) -> Table:
 
 
 def _notes(found: FileComparison) -> list[str]:
-    groups = f" in {found.groups:,} groups" if found.groups else ", which name no groups"
+    groups = f" in {found.groups:,} groups" if found.groups else " without groups"
     notes = [
         f"{found.examples:,} examples{groups}; label churn at threshold {found.threshold:.4g}.",
-        f"AUC is read from a histogram and is off by {found.auc_error:.1e} at most.",
+        f"AUC comes from a histogram; its error is at most {found.auc_error:.1e}.",
     ]
     if len(found.paths) < FEWEST_REPLICAS:
-        notes.append("Two files: intervals cover other examples, not other trainings.")
+        notes.append("Two files: intervals cover the sampling of examples, not of replicas.")
     else:
         notes.append(
             f"{len(found.paths)} files as replicas of one system: intervals of the prediction"
-            " difference cover other examples and other trainings, those of a file's accuracy and"
-            " of mean deviations other examples alone."
+            " difference cover the sampling of examples and replicas; those of accuracy and of"
+            " mean deviations cover only the sampling of examples."
         )
     quantities = [(each.name, each.each[0]) for each in found.accuracy]
     quantities += [(each.name, each.mean) for each in found.differences]

@@ -1,4 +1,4 @@
-"""``soloist export``: what a trial serves, as a program that needs PyTorch alone."""
+"""``soloist export``: writes a trial's served model as a program that needs only PyTorch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from distrib.training.evaluator import sigmoid
 from distrib.training.step import set_threads
 from distrib.trials.results import read_trial
 from distrib.trials.trial import library_versions
-from jobs.command import Models, OfArm, OfReplica, Trust, check_new, run, say
+from jobs.command import ArmName, Models, ReplicaNumber, Trust, check_new, echo, run
 from jobs.trial_lookup import Consent, NamedTrial, trial_at
 from recsys.data.click_log import ClickLog
 from recsys.data.stream import Batches
@@ -30,40 +30,37 @@ from recsys.serving.timing import request_of
 from recsys.serving.weights import read_weights, rebuilt
 
 _TOLERANCE = 1e-4
-"""Of a probability: kernels, batch sizes and devices round differently"""
+"""Of a probability. Kernels, batch sizes and devices round differently."""
 
 
 def export(
     trial: Annotated[
         str,
         typer.Argument(
-            metavar="TRIAL",
-            help="A trial's directory or URI, with weights (--keep-weights); or a sweep's, with "
-            "--arm.",
+            metavar="TRIAL", help="Directory or URI of a trial with weights; of a sweep with --arm."
         ),
     ],
     output: Annotated[
-        Path, Option("--output", "-o", metavar="DIR", help="Where program and description go.")
+        Path, Option("--output", "-o", metavar="DIR", help="Directory for the program.")
     ],
     data: Annotated[
         Path | None,
         Option(
             "--data",
             metavar="DIR",
-            help="Its click log: compare the program's predictions with the trial's.",
-            show_default=False,
+            help="Click log of the trial: compare the program's predictions with the trial's.",
         ),
     ] = None,
-    arm: OfArm = None,
-    replica: OfReplica = None,
+    arm: ArmName = None,
+    replica: ReplicaNumber = None,
     model: Models = None,
     trust: Trust = False,
 ) -> None:
-    """Write what a trial serves as a torch.export program, and what it takes as JSON beside it.
+    """Write a trial's served model as a torch.export program, with a JSON description.
 
-    Of a distilled arm that is the student alone, of a codistilled one a single model, of an
-    ensemble all components with their mean logit. `recsys.serving.loader.load(DIR)` loads it, with
-    PyTorch alone. With --data, a prediction that is not the trial's ends it with status 1.
+    A distilled arm serves only the student, a codistilled arm a single model, an ensemble the mean
+    logit of its components. `recsys.serving.loader.load(DIR)` loads the program with PyTorch
+    alone. With --data, a prediction that differs from the trial's gives exit status 1.
     """
     log = None if data is None else ClickLog.open(data)
     check_place(output)
@@ -78,9 +75,9 @@ def export(
                 differences.append(compare(program))
 
         exported = export_trial(named, output, consent, check=check)
-    say(f"{output}: {exported.title}, {len(exported.tables)} tables")
+    echo(f"{output}: {exported.title}, {len(exported.tables)} tables")
     for difference in differences:
-        say(f"largest difference of a prediction: {difference:.2g}")
+        echo(f"largest difference of a prediction: {difference:.2g}")
 
 
 def export_trial(
@@ -90,33 +87,28 @@ def export_trial(
     *,
     check: Callable[[Path], None] = lambda _: None,
 ) -> Description:
-    """Write what a trial serves to ``output``, once ``check`` has passed it.
+    """Write a trial's served model to ``output`` after ``check`` accepts the program.
 
     Raises:
         DataError: there is no finished trial with weights, it names a model without consent, or
-            ``output`` holds something else.
-        ConfigError: the model cannot be made or exported.
+            ``output`` has other content.
+        ConfigError: the model cannot be built or exported.
     """
     check_place(output)
     trial = consent.read(named.directory)
     arm = rebuilt(read_weights(named.directory), trial.recipe.arm, trial.recipe.model, trial.seeds)
-    return write_program(
-        arm,
-        output,
-        trial={
-            "name": named.name,
-            "seeds": asdict(trial.seeds),
-            "data_fingerprint": trial.data_fingerprint,
-        },
-        libraries=library_versions(),
-        check=check,
-    )
+    description = {
+        "name": named.name,
+        "seeds": asdict(trial.seeds),
+        "data_fingerprint": trial.data_fingerprint,
+    }
+    return write_program(arm, output, trial=description, libraries=library_versions(), check=check)
 
 
 def _comparison(place: Path, output: Path, log: ClickLog) -> Callable[[Path], float]:
-    """Return what compares a program's predictions with a trial's: the largest difference.
+    """Return a function for the largest difference of a program's predictions from a trial's.
 
-    That raises TrialFailed if they differ by more than rounding.
+    It raises TrialFailed if they differ by more than rounding.
 
     Raises:
         DataError: the click log is not the trial's, or its predictions are damaged.
@@ -132,11 +124,11 @@ def _comparison(place: Path, output: Path, log: ClickLog) -> Callable[[Path], fl
         if not np.array_equal(predictions["example"].to_numpy(), rows):
             raise DataError(f"its examples are not those of split {split}")
         if not np.isfinite(expected).all():
-            raise DataError("found a logit that is no number")
+            raise DataError("found a logit that is not finite")
 
     def compare(program: Path) -> float:
         set_threads(trial.recipe)
-        found = _answers(program, log, rows, trial.recipe.evaluation.batch_size)
+        found = _predictions(program, log, rows, trial.recipe.evaluation.batch_size)
         difference = np.abs(found - expected)
         worst = int(difference.argmax())
         if not difference[worst] <= _TOLERANCE:
@@ -149,13 +141,13 @@ def _comparison(place: Path, output: Path, log: ClickLog) -> Callable[[Path], fl
     return compare
 
 
-def _answers(program: Path, log: ClickLog, rows: np.ndarray, batch_size: int) -> np.ndarray:
+def _predictions(program: Path, log: ClickLog, rows: np.ndarray, batch_size: int) -> np.ndarray:
     model = load(program)
-    answers = []
+    predictions = []
     for batch in Batches(log, 1).same_rows(rows, batch_size):
         request = request_of(batch, log.schema)
-        answers.append(model(request.dense, request.sparse).numpy())
-    return np.concatenate(answers)
+        predictions.append(model(request.dense, request.sparse).numpy())
+    return np.concatenate(predictions)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``soloist figures``: activations and the loss surfaces they make, which need no results."""
+"""Figures that need no results: activations, and loss surfaces of random networks."""
 
 from __future__ import annotations
 
@@ -14,33 +14,32 @@ from typer import Option
 
 from analysis.figures.activations import Curve, Family, Surface, activation_curves, loss_surfaces
 from analysis.figures.render import save
-from jobs.command import run, say
+from jobs.command import echo, run
 from recsys.activations import get_activation
 
-#: For SmeLU a larger beta is smoother, for the others a smaller.
 BETAS = {
     "smelu": (0.0, 0.25, 0.5, 1.0, 2.0),
     "swish": (0.5, 1.0, 2.0, 8.0),
     "gelu": (0.5, 1.0, 2.0, 8.0),
     "softplus": (0.5, 1.0, 2.0, 8.0),
 }
-#: From ReLU to ever wider SmeLU.
+"""A larger beta is smoother for SmeLU, a smaller one for the others."""
 SURFACE_BETAS = (0.0, 0.25, 0.5, 1.0, 2.0)
 SURFACE_HIDDEN = (32,) * 8
-#: An illustration, not evidence: of a few random networks the one in which smoothing shows best.
 SURFACE_SEED = 2
+"""An illustration, not evidence: the seed of a few that shows smoothing best"""
 SURFACE_REACH = 4.0
 SURFACE_POINTS = 161
 
 
 def figures(
     output: Annotated[
-        Path, Option("--output", "-o", metavar="DIR", help="Where the figures go.")
+        Path, Option("--output", "-o", metavar="DIR", help="Directory for the figures.")
     ] = Path("figures"),
 ) -> None:
-    """Draw the activations with their gradients over beta, and the loss surfaces they make."""
+    """Draw activations and their gradients for several beta, and loss surfaces."""
     for path in draw_activations(output) + draw_surfaces(output):
-        say(path)
+        echo(path)
 
 
 def draw_activations(directory: Path) -> list[Path]:
@@ -62,22 +61,16 @@ def family(name: str, betas: Sequence[float]) -> Family:
         x = torch.linspace(-4, 4, 321, dtype=torch.float64, requires_grad=True)
         value = get_activation(name, beta=beta)(x)
         (gradient,) = torch.autograd.grad(value.sum(), x)
-        curves.append(
-            Curve(
-                beta=beta,
-                x=x.detach().numpy(),
-                value=value.detach().numpy(),
-                gradient=gradient.numpy(),
-            )
-        )
+        inputs, values = x.detach().numpy(), value.detach().numpy()
+        curves.append(Curve(beta=beta, x=inputs, value=values, gradient=gradient.numpy()))
     return Family(name=name, curves=tuple(curves))
 
 
 def surface(beta: float) -> Surface:
-    """Return the log loss of a random network over two inputs, all examples being positive.
+    """Return the log loss of a random network over two inputs, for the label 1.
 
-    Nothing is trained. The weights are the same for every beta: He initialisation and small biases
-    from one seed; logits are scaled to mean 0 and spread 1, so that shapes can be compared.
+    The weights are the same for every beta: He initialization and small biases from one seed.
+    Logits are scaled to mean 0 and standard deviation 1, so that shapes are comparable.
     """
     axis = torch.linspace(-SURFACE_REACH, SURFACE_REACH, SURFACE_POINTS, dtype=torch.float64)
     with torch.no_grad():

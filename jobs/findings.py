@@ -1,26 +1,24 @@
-"""``python -m jobs.findings``: runs the shipped experiments with a study, and writes what came out.
+"""``python -m jobs.findings``: runs the shipped experiments that declare a study, and reports them.
 
-All share one set of trials, so that an arm of several experiments is trained once.
+They share one set of trials, so that an arm of several experiments is trained once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from typer import Option
 from vl_convert import vegalite_to_svg
 
-from analysis.atomic_files import write_whole
 from analysis.figures.render import themed
 from analysis.figures.study import study_chart
 from analysis.results.reading import SweepResults, read_sweep
 from analysis.results.study import as_markdown, measure_study
 from distrib.trials.failures import raise_for
 from distrib.trials.grouping import Group, missing_groups
-from jobs.command import check_output, run, say
+from jobs.command import check_output, echo, run, write_text
 from jobs.experiment.loading import load_experiment
 from jobs.experiment.planning import manifest, open_click_log, plan, write_manifest
 from jobs.experiment.schema import Experiment
@@ -41,58 +39,59 @@ hold elsewhere.
 
 def findings(
     output: Annotated[
-        Path, Option("--output", "-o", metavar="DIR", help="Where the trials and sweeps go.")
+        Path, Option("--output", "-o", metavar="DIR", help="Directory for the trials and sweeps.")
     ] = Path("results/findings"),
     document: Annotated[
         Path,
-        Option(metavar="FILE", help="Where the findings go; their figures, to a folder beside it."),
+        Option(metavar="FILE", help="Document to write; its figures go to a folder of that name."),
     ] = Path("docs/findings.md"),
 ) -> None:
-    """Run the shipped experiments that declare a study, and write down what they found.
+    """Run the shipped experiments that declare a study, and write their study sections.
 
-    Says before what is to train. A finished trial is never run again: after Ctrl-C or a crash the
-    same command goes on. `soloist report DIR/NAME` makes the report of one of the experiments.
+    Finished trials are never run again: after Ctrl-C or a crash, run the same command to continue.
+    `soloist report DIR/NAME` reports one of the experiments.
     """
     loaded = {name: load_experiment(name) for name in shipped_experiments()}
     studies = {name: each for name, each in loaded.items() if each.study is not None}
     train_missing(output, studies)
     for path in write_document({name: read_sweep(output / name) for name in studies}, document):
-        say(path)
+        echo(path)
 
 
 def train_missing(directory: Path, experiments: Mapping[str, Experiment]) -> None:
-    """Write a manifest of each experiment to ``directory/NAME``, and train what is missing."""
+    """Write the manifest of each experiment to ``directory/NAME``, and train missing trials."""
     log = open_click_log(next(iter(experiments.values())).data)
     check_output(directory)
-    asked = []
+    requested = []
     for name, experiment in experiments.items():
         planned = plan(experiment, log)
         write_manifest(directory / name, manifest(experiment, planned, root=Path("..")))
-        asked += [Group(title=f"{name}: {arm.title}", trials=arm.trials) for arm in planned]
+        requested += [Group(title=f"{name}: {arm.title}", trials=arm.trials) for arm in planned]
     fuse = min(each.fuse for each in experiments.values())
-    groups = missing_groups(directory, asked, fuse=fuse)
+    groups = missing_groups(directory, requested, fuse=fuse)
     trials = sum(len(group.trials) for group in groups)
     if groups:
         examples = sum(group.examples(log) for group in groups)
-        say(f"{len(experiments)} experiments: {trials} trials to train, {examples:,} examples")
-    failures = train_groups(log, directory, groups)
+        echo(f"{len(experiments)} experiments: {trials} trials to train, {examples:,} examples")
+    stall_s = max(each.stall_s for each in experiments.values())
+    failures = train_groups(log, directory, groups, stall_s=stall_s)
     raise_for(failures, trials)
 
 
 def write_document(sweeps: Mapping[str, SweepResults], path: Path) -> list[Path]:
-    """Write the study sections of sweeps, and their figures beside it; return all files written."""
+    """Write the study sections of sweeps and their figures; return the paths."""
     sections, written = [], []
     for name, sweep in sweeps.items():
         study = measure_study(sweep)
         chart = study and study_chart(study)
         if study and chart:
-            svg = partial(Path.write_text, data=vegalite_to_svg(themed(chart)), encoding="utf-8")
-            written.append(write_whole(path.with_suffix("") / f"{name}.svg", svg))
+            svg = vegalite_to_svg(themed(chart))
+            written.append(write_text(path.with_suffix("") / f"{name}.svg", svg))
             command = f"soloist sweep {name} --output results/{name}"
             figure = f"{path.stem}/{name}.svg"
             sections.append(as_markdown(study, figure=figure, command=command))
     text = PREFACE + "\n\n".join(sections) + "\n"
-    return [write_whole(path, partial(Path.write_text, data=text, encoding="utf-8")), *written]
+    return [write_text(path, text), *written]
 
 
 if __name__ == "__main__":

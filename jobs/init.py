@@ -11,8 +11,7 @@ from typing import Annotated
 import yaml
 from typer import Argument, Option
 
-from analysis.atomic_files import write_whole
-from jobs.command import check_file, run
+from jobs.command import check_file, run, write_text
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError, DataError
 
@@ -38,7 +37,7 @@ fuse: {fuse}  # replicas trained together in one process; lower it if memory is 
 
 defaults:
   model:
-    name: mlp  # or dlrm, dcnv2, deepfm, or your own as package.module:factory
+    name: mlp  # or dlrm, dcnv2, deepfm, or a custom model as package.module:factory
     embedding_dim: {width}
     hidden: [64, 32, 16]
     layer_norm: true
@@ -67,26 +66,20 @@ arms:
 """
 _WIDTH = 16
 _MEMORY = 2e9
-"""Bytes of tables and optimizer state in one process"""
+"""Maximum bytes of tables and optimizer state in one process"""
 
 
 def init(
-    log: Annotated[Path, Argument(metavar="LOG", help="A click log, as soloist prepare wrote it.")],
+    log: Annotated[Path, Argument(metavar="LOG", help="Click log that soloist prepare wrote.")],
     output: Annotated[
         Path | None,
-        Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="The YAML file to write, which must not exist. [default: print it]",
-            show_default=False,
-        ),
+        Option("--output", "-o", metavar="FILE", help="New YAML file. [default: print it]"),
     ] = None,
 ) -> None:
     """Write a commented experiment for a click log: ReLU, three SmeLU arms, an ensemble of three.
 
-    Batch size, shuffle buffer and evaluation split are chosen for the click log's size. soloist
-    sweep runs the file as it is.
+    Batch size, shuffle buffer and evaluation split suit the size of the click log. soloist sweep
+    runs the file unchanged.
     """
     text = experiment_text(ClickLog.open(log))
     if output is None:
@@ -95,7 +88,7 @@ def init(
     check_file(output, "--output")
     if output.exists():
         raise ConfigError(f"--output {output}: exists already, expected a new file")
-    write_whole(output, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+    write_text(output, text)
     print(f"{output}; run it with: soloist sweep {output}")
 
 
@@ -106,14 +99,14 @@ def experiment_text(log: ClickLog) -> str:
     if split is None:
         raise ConfigError(f"{log.directory}: found no test and no valid rows, expected either")
     if not isinstance(reader, str):
-        raise DataError(f"{log.directory}: its description names no reader; prepare it again")
+        raise DataError(f"{log.directory}: found no reader in its description; prepare it again")
     train, schema = len(log.splits["train"]), log.schema
     features = [*schema.dense, *(feature.name for feature in schema.sparse)]
     candidates = [feature.name for feature in schema.single_valued]
     item = next((name for name in candidates if "item" in name.lower()), None)
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", log.directory.resolve().name)
     batch = _power_of_two(train / 640, 32, 4096)
-    # Three components, each with weights and as many bytes of optimizer state.
+    # Three components, each with float32 weights and as many bytes of optimizer state.
     table_bytes = 3 * 2 * 4 * _WIDTH * sum(feature.cardinality for feature in schema.sparse)
     return _TEMPLATE.format(
         directory=_text(str(log.directory)),
@@ -145,7 +138,7 @@ def _texts(texts: list[str], shown: int = 10) -> str:
 
 
 def _text(text: str) -> str:
-    """Return a text as YAML on one line: plain where it is a simple word, else quoted."""
+    """Return a text as YAML on one line: plain if it is a simple word, else quoted."""
     is_plain = re.fullmatch(r"[A-Za-z_/.][A-Za-z0-9_/.-]*", text) and yaml.safe_load(text) == text
     return text if is_plain else json.dumps(text)
 

@@ -1,4 +1,4 @@
-"""``soloist prepare``: from a data set as published to a click log."""
+"""``soloist prepare``: converts a data set to a click log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from jobs.command import check_new, run, terminal
-from jobs.experiment.schema import read_validated
+from jobs.experiment.documents import read_validated
 from recsys.data.click_log import ClickLog
 from recsys.data.download import Say, default_cache, find_data_set, obtain
 from recsys.data.preparation import Encodings, Split, SplitBy, Watch
@@ -27,114 +27,78 @@ from recsys.data.readers.table_schema import TableSchema
 from recsys.data.writer import check_free
 from recsys.errors import ConfigError
 
-_SOURCES, _ROWS, _OWN = "Sources", "Rows and features", "Options of single readers"
+_source = partial(typer.Option, rich_help_panel="Sources")
+_rows = partial(typer.Option, rich_help_panel="Rows and features")
+_reader_option = partial(typer.Option, rich_help_panel="Options of single readers")
 
 
 def prepare(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     reader: Annotated[str, typer.Argument(help=f"One of {', '.join(READERS)}.")],
-    output: Annotated[Path, typer.Option(help="The click log to write: a directory.")],
+    output: Annotated[Path, typer.Option(help="Directory of the click log to write.")],
     source: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="A file or directory to read; may be repeated. Without it, a public data set is"
-            " downloaded where that is possible.",
-            rich_help_panel=_SOURCES,
-        ),
+        _source(help="File or directory to read. Can be repeated. [default: a public data set]"),
     ] = None,
-    valid_source: Annotated[
-        list[Path] | None,
-        typer.Option(help="A source to validate on.", rich_help_panel=_SOURCES),
-    ] = None,
-    test_source: Annotated[
-        list[Path] | None, typer.Option(help="A source to test on.", rich_help_panel=_SOURCES)
-    ] = None,
+    valid_source: Annotated[list[Path] | None, _source(help="Source of the valid split.")] = None,
+    test_source: Annotated[list[Path] | None, _source(help="Source of the test split.")] = None,
     data_set: Annotated[
-        str | None,
-        typer.Option(
-            help="The public data set to download: movielens-100k, movielens-1m, movielens-10m.",
-            rich_help_panel=_SOURCES,
-        ),
+        str | None, _source(help="Public data set: movielens-100k, movielens-1m or movielens-10m.")
     ] = None,
     cache: Annotated[
-        Path | None,
-        typer.Option(
-            help="Where downloads are kept. (default: soloist in the user's cache)",
-            rich_help_panel=_SOURCES,
-        ),
+        Path | None, _source(help="Directory for downloads. [default: soloist in the user's cache]")
     ] = None,
     split: Annotated[
         SplitBy | None,
-        typer.Option(
-            help="How rows come into train, valid and test. (default: files where sources are"
-            " splits, else time where rows have one, else fraction)",
-            rich_help_panel=_ROWS,
+        _rows(
+            help="Method that splits rows into train, valid and test. [default: files if sources"
+            " are splits, else time if rows have one, else fraction]"
         ),
     ] = None,
-    valid: Annotated[
-        float, typer.Option(help="Share of rows to validate on.", rich_help_panel=_ROWS)
-    ] = 0.1,
-    test: Annotated[
-        float, typer.Option(help="Share of rows to test on.", rich_help_panel=_ROWS)
-    ] = 0.1,
-    split_seed: Annotated[
-        int, typer.Option(help="Seed of --split fraction.", rich_help_panel=_ROWS)
-    ] = 0,
+    valid: Annotated[float, _rows(help="Fraction of rows in the valid split.")] = 0.1,
+    test: Annotated[float, _rows(help="Fraction of rows in the test split.")] = 0.1,
+    split_seed: Annotated[int, _rows(help="Seed of --split fraction.")] = 0,
     encoding: Annotated[
         str | None,
-        typer.Option(
-            help="How categorical values become table rows: hash:ROWS, vocabulary:COUNT (values"
+        _rows(
+            help="Mapping of categorical values to table rows: hash:ROWS, vocabulary:COUNT (values"
             " that occur at least COUNT times in train) or codes:N (integers from 0 to N - 1)."
-            " (default: the reader's)",
-            rich_help_panel=_ROWS,
+            " [default: the reader's]"
         ),
     ] = None,
     feature: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="The encoding of one feature, as NAME=ENCODING; may be repeated.",
-            rich_help_panel=_ROWS,
-        ),
+        list[str] | None, _rows(help="Encoding of one feature, as NAME=ENCODING. Can be repeated.")
     ] = None,
     threshold: Annotated[
-        float | None,
-        typer.Option(
-            help="movielens: the rating from which on a row is a click. (default: 4)",
-            rich_help_panel=_OWN,
-        ),
+        float | None, _reader_option(help="movielens: lowest rating that is a click. [default: 4]")
     ] = None,
     schema: Annotated[
-        Path | None,
-        typer.Option(help="tabular: a YAML file that names the columns.", rich_help_panel=_OWN),
+        Path | None, _reader_option(help="tabular: YAML file that names the columns.")
     ] = None,
     rows: Annotated[
-        int | None,
-        typer.Option(help="synthetic: how many. (default: 100000)", rich_help_panel=_OWN),
+        int | None, _reader_option(help="synthetic: number of rows. [default: 100000]")
     ] = None,
     seed: Annotated[
-        int | None,
-        typer.Option(help="synthetic: of truth and rows. (default: 0)", rich_help_panel=_OWN),
+        int | None, _reader_option(help="synthetic: seed of model and rows. [default: 0]")
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Write the output anew if it is there.")
+        bool, typer.Option("--replace", help="Replace the output if it exists.")
     ] = False,
 ) -> None:
-    """Turn a data set into a click log: memory-mapped arrays that training reads.
+    """Convert a data set to a click log: memory-mapped arrays for training.
 
-    The click log appears whole at the end, or not at all.
-
-    Row 0 of every table is for values that are missing or unknown to the training split.
+    The click log is written atomically. Row 0 of every table is for values that are missing, or
+    do not occur in the training split.
     """
     console = terminal(stderr=True)
-    own = {"threshold": threshold, "schema": schema, "rows": rows, "seed": seed}
-    check_options(reader, own)
+    reader_options = {"threshold": threshold, "schema": schema, "rows": rows, "seed": seed}
+    check_options(reader, reader_options)
     check_free(output, replace=replace)
     check_new(output)
     encodings = Encodings(default=encoding, of_feature=_pairs(feature or []))
-    sources = Paths(train=source or [], valid=valid_source or [], test=test_source or [])
+    paths = Paths(train=source or [], valid=valid_source or [], test=test_source or [])
     say = partial(console.print, soft_wrap=True)
-    found = _sources(reader, sources, data_set, cache or default_cache(), say)
     request = Request(
-        sources=found,
+        sources=_sources(reader, paths, data_set, cache or default_cache(), say),
         threshold=threshold,
         schema=None if schema is None else read_validated(schema, TableSchema),
         rows=rows,
@@ -149,7 +113,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - each is an option of the command line
             replace=replace,
             watch=watch,
         )
-    _summarise(log, terminal())
+    _print_summary(log, terminal())
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:
@@ -166,7 +130,7 @@ def _pairs(texts: list[str]) -> dict[str, str]:
 def _sources(
     reader: str, paths: Paths, data_set: str | None, cache: Path, say: Say
 ) -> tuple[Source, ...]:
-    """Return the sources that are named, else the public data set, from cache or network."""
+    """Return the given sources, else the public data set, from cache or network."""
     chosen = entry(reader)
     if paths and chosen.sourceless:
         raise ConfigError(f"--source: reader {reader} takes no source")
@@ -174,13 +138,13 @@ def _sources(
         return find_sources(paths, chosen.patterns)
     name = data_set or chosen.data_set
     if name is None:
-        raise ConfigError(f"--source is missing: reader {reader} needs a file or directory")
+        raise ConfigError(f"--source: missing; reader {reader} needs a file or directory")
     return (Source(path=obtain(find_data_set(name), cache, say)),)
 
 
 @contextmanager
 def _progress(console: Console) -> Iterator[Watch]:
-    """Show what a preparation is doing and how far it is, on a terminal."""
+    """Show phase and rows of a preparation on a terminal."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -198,8 +162,7 @@ def _progress(console: Console) -> Iterator[Watch]:
         yield watch
 
 
-def _summarise(log: ClickLog, console: Console) -> None:
-    """Print what was written."""
+def _print_summary(log: ClickLog, console: Console) -> None:
     splits = Table("split", "rows", "positive rate", title=str(log.directory), title_justify="left")
     for name, part in log.splits.items():
         if part:

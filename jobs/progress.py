@@ -1,4 +1,4 @@
-"""Progress of a training: a bar on a terminal, plain lines elsewhere, and ``status.json``."""
+"""Progress of trainings: a bar on a terminal, plain lines elsewhere, and ``status.json``."""
 
 from __future__ import annotations
 
@@ -6,48 +6,33 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
-from analysis.atomic_files import write_whole
 from analysis.results.files import read_json
-from distrib.scheduling.runner import run_groups
-from distrib.scheduling.session import ray_session, terminated_like_interrupted
-from distrib.scheduling.stall_detection import STALL_S
+from analysis.results.reading import SweepResults, Trials
 from distrib.scheduling.status import Status
-from distrib.trials.failures import Failure
 from distrib.trials.folder import Folder
-from distrib.trials.grouping import Group
-from jobs.command import terminal
-from recsys.data.click_log import ClickLog
+from jobs.command import terminal, write_text
 
-_LINE_EVERY_S = 15.0
+if TYPE_CHECKING:  # not at runtime: these load PyTorch
+    from distrib.trials.failures import Failure
+    from distrib.trials.grouping import Group
+    from recsys.data.click_log import ClickLog
 
-
-class Advance(Protocol):
-    """What a display needs to know; ``distrib.scheduling.status.Status`` is one."""
-
-    @property
-    def trials_done(self) -> int: ...
-    @property
-    def trials_failed(self) -> int: ...
-    @property
-    def trials(self) -> int: ...
-    @property
-    def examples_done(self) -> int: ...
-    @property
-    def work_done(self) -> float: ...
-    @property
-    def work(self) -> int: ...
+STATUS = "status.json"
+REMOTE_INTERVAL_S = 5.0
+"""Object stores charge for each request."""
+_INTERVAL_S = 1.0
+_LINE_INTERVAL_S = 15.0
 
 
 class Display:
-    """Shows each status it is called with, on standard error."""
+    """Shows each status that it is called with on standard error."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or terminal(stderr=True)
@@ -68,15 +53,10 @@ class Display:
         self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def __call__(self, status: Advance) -> None:
+    def __call__(self, status: Status) -> None:
         """Show a status."""
         elapsed = time.monotonic() - self._started
         text = describe(status, elapsed)
@@ -84,41 +64,35 @@ class Display:
             self._task, description=text, total=status.work, completed=status.work_done
         )
         ended = status.trials_done + status.trials_failed
-        due = elapsed - self._line_at >= _LINE_EVERY_S or ended == status.trials
+        due = elapsed - self._line_at >= _LINE_INTERVAL_S or ended == status.trials
         if not self._console.is_terminal and due and text != self._shown:
             self._console.print(text, soft_wrap=True)
             self._line_at, self._shown = elapsed, text
 
 
-def describe(status: Advance, elapsed_s: float) -> str:
-    """Return a status as text: trials, pace, time left at the pace until now."""
-    words = [f"{status.trials_done}/{status.trials} trials"]
+def describe(status: Status, elapsed_s: float) -> str:
+    """Return a status as text: trials, speed, and the time left at this speed."""
+    parts = [f"{status.trials_done}/{status.trials} trials"]
     if status.trials_failed:
-        words.append(f"{status.trials_failed} failed")
+        parts.append(f"{status.trials_failed} failed")
     if status.examples_done:
-        words.append(f"{status.examples_done / elapsed_s:,.0f} examples/s")
+        parts.append(f"{status.examples_done / elapsed_s:,.0f} examples/s")
     if 0 < status.work_done < status.work:
         left = elapsed_s * (status.work - status.work_done) / status.work_done
-        words.append(f"{duration(left)} left")
-    return ", ".join(words)
+        parts.append(f"{duration(left)} left")
+    return ", ".join(parts)
 
 
 def duration(seconds: float) -> str:
-    """Return a time as minutes and seconds, with hours where it has any."""
+    """Return a time as ``m:ss``, or ``h:mm:ss`` from one hour."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-STATUS = "status.json"
-_EVERY_S = 1.0
-#: An object store asks money for each time that it is told or asked.
-ELSEWHERE_EVERY_S = 5.0
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StatusRecord:
-    """A status, when its run began and when it was told: seconds of the Unix epoch."""
+    """A status with the times at which its run began and it was written, as Unix time."""
 
     began_s: float
     told_s: float
@@ -130,55 +104,49 @@ class StatusRecord:
 
 
 class StatusFile:
-    """Keeps ``status.json`` up to date within the block; it is deleted when the run is over.
+    """Keeps ``status.json`` up to date within the block, and deletes it at the end.
 
-    A driver that dies leaves the file behind: its age tells. ``elsewhere`` is told too, less often.
-    Where either cannot be, as on a full disk, nothing else is stopped for it.
+    The file of a driver that crashed remains: it stops being updated. ``remote`` gets a copy less
+    often. A failure to write, as on a full disk, stops nothing else.
     """
 
-    def __init__(self, directory: Path, elsewhere: Folder | None = None) -> None:
+    def __init__(self, directory: Path, remote: Folder | None = None) -> None:
         self._path = directory / STATUS
-        self._elsewhere = elsewhere
+        self._remote = remote
         self._began_s = time.time()
         self._next_s = 0.0
-        self._next_elsewhere_s = 0.0
+        self._next_remote_s = 0.0
 
     def __enter__(self) -> StatusFile:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with suppress(OSError):
             self._path.unlink()
-        if self._elsewhere is not None:
+        if self._remote is not None:
             with suppress(OSError):
-                self._elsewhere.delete(STATUS)
+                self._remote.delete(STATUS)
 
     def __call__(self, status: Status) -> None:
         """Write a status, at most once a second."""
         now = time.time()
         if now < self._next_s:
             return
-        self._next_s = now + _EVERY_S
-        told = StatusRecord(began_s=self._began_s, told_s=now, status=status)
-        text = json.dumps(asdict(told)) + "\n"
+        self._next_s = now + _INTERVAL_S
+        record = StatusRecord(began_s=self._began_s, told_s=now, status=status)
+        text = json.dumps(asdict(record)) + "\n"
         with suppress(OSError):
-            write_whole(self._path, lambda file: file.write_text(text, encoding="utf-8"))
-        if self._elsewhere is not None and now >= self._next_elsewhere_s:
-            self._next_elsewhere_s = now + ELSEWHERE_EVERY_S
+            write_text(self._path, text)
+        if self._remote is not None and now >= self._next_remote_s:
+            self._next_remote_s = now + REMOTE_INTERVAL_S
             with suppress(OSError):
-                self._elsewhere.write(STATUS, text.encode())
+                self._remote.write(STATUS, text.encode())
 
 
 def read_status(directory: Path) -> StatusRecord | None:
-    """Return what the driver told last; None where none runs, and ended as it should.
+    """Return the last status of a run; None if no driver runs and the last one ended normally.
 
-    Raises:
-        ResultsError: the file is damaged.
+    Raises ResultsError if the file is damaged.
     """
     try:
         return read_json(directory / STATUS, StatusRecord)
@@ -186,29 +154,41 @@ def read_status(directory: Path) -> StatusRecord | None:
         return None
 
 
+def sweep_rows(sweep: SweepResults) -> list[Trials]:
+    """Return the arms of a sweep, then the baseline for each source alone, named by their title."""
+    baseline = sweep.baseline.name
+    alone = (replace(each, name=f"{baseline} ({each.name} alone)") for each in sweep.sources)
+    return [*sweep.arms, *alone]
+
+
 def train_groups(
     log: ClickLog,
     directory: Path,
     groups: Sequence[Group],
     *,
-    told_in: Path | None = None,
+    stall_s: float,
+    status_directory: Path | None = None,
     keep_weights: bool = False,
-    stall_s: float = STALL_S,
     uri: str | None = None,
 ) -> list[Failure]:
-    """Train groups on Ray into ``directory``; no Ray is started where there is nothing to train.
+    """Train groups on Ray into ``directory``; does not start Ray if there are none.
 
-    ``stall_s`` and ``uri`` as ``run_groups`` has them. ``told_in`` is where ``status.json`` goes,
-    by default the same directory.
-
-    Raises:
-        KeyboardInterrupt: what was finished is kept.
+    ``keep_weights``, ``stall_s`` and ``uri`` are those of ``run_groups``. ``status.json`` goes to
+    ``status_directory``, by default ``directory``, and to the same folder of ``uri``. A
+    KeyboardInterrupt keeps finished trials.
     """
+    # Here: reading the progress of a sweep needs neither Ray nor PyTorch.
+    from distrib.scheduling.runner import run_groups
+    from distrib.scheduling.session import ray_session, terminated_like_interrupted
+
     if not groups:
         return []
+    status_directory = status_directory or directory
+    below = status_directory.relative_to(directory).as_posix()
+    remote = None if uri is None else Folder(uri, "" if below == "." else below)
     with (
         Display() as display,
-        StatusFile(told_in or directory, _elsewhere(uri, directory, told_in)) as file,
+        StatusFile(status_directory, remote) as file,
         ray_session(),
         terminated_like_interrupted(),
     ):
@@ -226,10 +206,3 @@ def train_groups(
             stall_s=stall_s,
             uri=uri,
         )
-
-
-def _elsewhere(uri: str | None, directory: Path, told_in: Path | None) -> Folder | None:
-    """Return the folder at a URI that ``told_in`` mirrors."""
-    if uri is None:
-        return None
-    return Folder(uri, "" if told_in is None else told_in.relative_to(directory).as_posix())

@@ -9,10 +9,17 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from analysis.atomic_files import write_whole
+from jobs.command import write_text
 from jobs.experiment.loading import KINDS
-from jobs.experiment.schema import OVERRIDABLE, DataConfig, Defaults, Replication, Settings, Study
-from jobs.tuning.config import SearchConfig
+from jobs.experiment.schema import (
+    OVERRIDABLE,
+    DataConfig,
+    Defaults,
+    Replication,
+    SearchConfig,
+    Settings,
+    Study,
+)
 from recsys.config import EvaluationConfig, OptimizerConfig, StreamConfig
 from recsys.engines import DELAY_KINDS, ENGINE_KINDS, Resources
 from recsys.models.config import MODEL_KINDS, CustomModelConfig
@@ -137,7 +144,7 @@ def _default(value: Any) -> str:
 
 
 def _types(field: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
-    """Yield the types that a JSON schema allows, in words."""
+    """Yield the names of the types that a JSON schema allows."""
 
     def either(part: dict[str, Any]) -> str:
         return " or ".join(dict.fromkeys(_types(part, definitions)))
@@ -162,5 +169,4 @@ def _types(field: dict[str, Any], definitions: dict[str, Any]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    write_whole(REFERENCE, lambda unfinished: unfinished.write_text(reference(), encoding="utf-8"))
-    print(REFERENCE)
+    print(write_text(REFERENCE, reference()))

@@ -1,4 +1,4 @@
-"""``soloist replay``: train a recorded trial again, and prove that it comes out the same."""
+"""``soloist replay``: trains a recorded trial again and checks that it is bitwise identical."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typer import Option
 from distrib.engines.asynchronous.replay import replay as train_again
 from distrib.errors import TrialFailed
 from distrib.parameter_store.recording import order_logs
-from jobs.command import Models, OfArm, OfReplica, Trust, run, say
+from jobs.command import ArmName, Models, ReplicaNumber, Trust, echo, run
 from jobs.trial_lookup import Consent, trial_at
 from recsys.data.click_log import ClickLog
 from recsys.errors import DataError
@@ -27,21 +27,19 @@ _NOT_RECORDED = (
 def replay(
     trial: Annotated[
         str,
-        typer.Argument(
-            metavar="TRIAL", help="A trial's directory or URI; or a sweep's, with --arm."
-        ),
+        typer.Argument(metavar="TRIAL", help="Directory or URI of a trial; of a sweep with --arm."),
     ],
-    data: Annotated[Path, Option("--data", metavar="DIR", help="Its click log.")],
-    arm: OfArm = None,
-    replica: OfReplica = None,
+    data: Annotated[Path, Option("--data", metavar="DIR", help="Click log of the trial.")],
+    arm: ArmName = None,
+    replica: ReplicaNumber = None,
     model: Models = None,
     trust: Trust = False,
 ) -> None:
-    """Train a trial of the async engine again, in the order in which its shards served.
+    """Train a trial of the async engine again, in the recorded order of requests to its shards.
 
-    In one process, whatever the number of workers was: the order alone decides. Prints how many
-    tensors are equal to the bit, weights and accumulators; if one is not, names it and ends with
-    status 1. The trial must have been recorded: --record, or engine.record=true.
+    Runs in one process for any number of workers. Prints how many tensors (weights and
+    accumulators) are bitwise identical; names those that differ, and exits with status 1. The
+    trial must have been recorded: --record, or engine.record=true.
     """
     log = ClickLog.open(data)
     with trial_at(trial, arm, replica) as named:
@@ -49,16 +47,10 @@ def replay(
 
 
 def _replay(trial: Path, log: ClickLog, consent: Consent) -> None:
-    """Train a trial again and tell what came out.
-
-    Raises:
-        DataError: the trial was not recorded, on another click log, or of a model without consent.
-        TrialFailed: a tensor differs.
-    """
     digests = read_json(trial / "digests.json", hint=_NOT_RECORDED)
     recorded = consent.read(trial)
     path = trial / "order.parquet"
-    with expecting("the order of a recorded trial", path, OSError):
+    with expecting("the order of requests of a recorded trial", path, OSError):
         orders = order_logs(pd.read_parquet(path.absolute()))
     if log.fingerprint != recorded.data_fingerprint:
         raise DataError(f"{log.directory}: not the click log that {trial} was trained on")
@@ -71,7 +63,7 @@ def _replay(trial: Path, log: ClickLog, consent: Consent) -> None:
             f"{trial}: {len(different)} of {len(digests)} tensors differ: {', '.join(different)}"
         )
     steps = sum(len(shard) for phase in orders for shard in phase)
-    say(f"{len(digests)} tensors are equal to the bit after {steps} pulls and pushes")
+    echo(f"{len(digests)} tensors are bitwise identical after {steps} pulls and pushes")
 
 
 if __name__ == "__main__":

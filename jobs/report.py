@@ -1,4 +1,4 @@
-"""``soloist report``: the trade-off table and the figures of a sweep."""
+"""``soloist report``: writes the trade-off table, the figures and the page of a sweep."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from analysis.tradeoff import write_table
 from analysis.verdict.replacement import Margins
 from analysis.verdict.verdict import verdicts
 from distrib.trials.remote_results import Results
-from jobs.command import run, say, terminal
+from jobs.command import echo, run, terminal
 from jobs.figures import draw_activations, draw_surfaces
 from jobs.trial_lookup import sweep_at
 
@@ -27,44 +27,33 @@ KINDS = ("png", "svg")
 
 
 def report(
-    directory: Annotated[
-        str, Argument(metavar="DIR", help="What `soloist sweep` wrote, or its URI.")
-    ],
+    directory: Annotated[str, Argument(metavar="DIR", help="Directory or URI of a sweep.")],
     log_loss_margin: Annotated[
         float,
-        Option(
-            "--log-loss-margin",
-            metavar="NATS",
-            min=0.0,
-            help="How much higher the log loss of a replacement may be.",
-        ),
+        Option(metavar="NATS", min=0.0, help="Tolerated increase of a replacement's log loss."),
     ] = Margins().log_loss,
     pd_margin: Annotated[
         float,
         Option(
-            "--pd-margin",
-            metavar="SHARE",
-            min=0.0,
-            help="How much higher its relative PD may be: 0.05 is 5 %.",
+            metavar="SHARE", min=0.0, help="Tolerated increase of its relative PD: 0.05 is 5 %."
         ),
     ] = Margins().relative_pd,
 ) -> None:
-    """Print the trade-off table of a sweep; write it, all figures and a page to DIR/report.
+    """Print the trade-off table of a sweep; write table, figures and a page to DIR/report.
 
-    Works while trials are missing: the table then says which. The table is written as Parquet and
-    CSV with every column, and as Markdown and LaTeX to be read; figures as PNG and SVG. report.html
-    holds all of it in one file that needs no network, with the verdict in words on top.
+    If trials are missing, the table names them. The table is written as Parquet and CSV with all
+    columns, and as Markdown and LaTeX for reading; figures as PNG and SVG. report.html contains
+    the verdict, the table and the figures in one file that works offline.
     """
     with sweep_at(directory) as results:
         verdict = make_report(results, Margins(log_loss=log_loss_margin, relative_pd=pd_margin))
-    say(verdict)
+    echo(verdict)
 
 
 def make_report(results: Results, margins: Margins | None = None) -> str:
-    """Print the table of results; write it, the figures and the page to their folder ``report``.
+    """Print the table of results; write table, figures and page to their folder ``report``.
 
-    The folder changes as a whole, when all is written. Returns the verdict, which the caller prints
-    last.
+    Replaces the folder atomically. Returns the verdict, which the caller prints last.
     """
     margins = margins or Margins()
     summary = summarize(read_sweep(results.directory))
@@ -78,13 +67,13 @@ def make_report(results: Results, margins: Margins | None = None) -> str:
         for kind in KINDS:
             results.drop(f"{REPORT}/{name}.{kind}")
     terminal().print(as_terminal(page(summary)))
-    say(f"{len(tables)} tables and {len(drawn)} figures: {results}/{REPORT}")
-    say(f"All of it on one page: {results}/{REPORT}/{written.name}")
+    echo(f"{len(tables)} tables and {len(drawn)} figures: {results}/{REPORT}")
+    echo(f"Page with verdict, table and figures: {results}/{REPORT}/{written.name}")
     return judged[0].words
 
 
 def draw(parts: Sequence[Section], place: Path) -> list[Path]:
-    """Write every figure as PNG and SVG; return the paths of the files."""
+    """Write every figure as PNG and SVG; return the paths."""
     written = [path for each in figures(parts) for path in save(each.chart, place, each.name)]
     return written + draw_activations(place) + draw_surfaces(place)
 

@@ -1,4 +1,4 @@
-"""``soloist serve-cost``: what answering requests costs, of several arms in one run."""
+"""``soloist serve-cost``: latency, throughput and lookups of the served models of several arms."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -16,9 +16,8 @@ from rich import box
 from rich.table import Table
 from typer import Option
 
-from analysis.atomic_files import write_whole
 from distrib.trials.results import machine
-from jobs.command import Models, OfReplica, Trust, check_file, run, say, terminal
+from jobs.command import Models, ReplicaNumber, Trust, check_file, echo, run, terminal, write_text
 from jobs.export import export_trial
 from jobs.trial_lookup import Consent, trial_at
 from recsys.data.click_log import ClickLog
@@ -29,8 +28,8 @@ from recsys.serving.timing import ServingCost, side_by_side
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Served:
-    """A loaded program, where it comes from, and what a person calls it."""
+class _Program:
+    """A loaded program, the path or URI that it comes from, and its name for output."""
 
     path: str
     name: str
@@ -38,8 +37,8 @@ class Served:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
-    """A model and what it costs at each batch size; ``name`` is the trial's, or arm and replica."""
+class _Measurement:
+    """The costs of a program at each batch size; fields are those of the JSON output."""
 
     path: str
     name: str
@@ -52,41 +51,33 @@ def serve_cost(  # noqa: PLR0913, PLR0917 - each is an option of the command lin
         list[str],
         typer.Argument(
             metavar="TRIAL...",
-            help="Trials with weights, by directory or URI, or what soloist export wrote of them; "
-            "or a sweep, with --arm. All are compared with the first.",
+            help="Directories or URIs of trials with weights, or of exported programs; of sweeps "
+            "with --arm. The first is the reference of ratios.",
         ),
     ],
-    data: Annotated[
-        Path, Option("--data", metavar="DIR", help="The click log whose examples are asked about.")
-    ],
+    data: Annotated[Path, Option("--data", metavar="DIR", help="Click log for the requests.")],
     arm: Annotated[
         list[str] | None,
-        Option(
-            "--arm",
-            metavar="NAME",
-            help="Of each sweep named, the arms to measure; repeat it.",
-            show_default=False,
-        ),
+        Option("--arm", metavar="NAME", help="Arm of each sweep to measure. Can be repeated."),
     ] = None,
-    replica: OfReplica = None,
+    replica: ReplicaNumber = None,
     batch: Annotated[
         list[int] | None,
-        Option("--batch", min=1, help="Examples of a request; repeat it. [default: 1, 32, 512]"),
+        Option(min=1, help="Examples in a request. Can be repeated. [default: 1, 32, 512]"),
     ] = None,
-    requests: Annotated[int, Option("--requests", min=1, help="Of each batch size.")] = 500,
-    threads: Annotated[int, Option("--threads", min=1, help="CPU threads.")] = 1,
+    requests: Annotated[int, Option(min=1, help="Requests of each batch size.")] = 500,
+    threads: Annotated[int, Option(min=1, help="CPU threads.")] = 1,
     output: Annotated[
-        Path | None,
-        Option("--json", metavar="FILE", help="Write the figures there too.", show_default=False),
+        Path | None, Option("--json", metavar="FILE", help="JSON file for the measurements.")
     ] = None,
     model: Models = None,
     trust: Trust = False,
 ) -> None:
-    """Measure latency, examples/s and embedding lookups of several arms, in one run on the CPU.
+    """Measure latency, examples/s and embedding lookups of several served models on the CPU.
 
-    All answer the same requests in turns, made of examples of the test split, as exported programs;
-    the lookups are counted in these requests. A ratio is the median, over the requests, of an arm's
-    time to the first arm's.
+    All models serve the same requests in turn, as exported programs. Requests contain examples of
+    the test split. A time ratio is the median over requests of a model's time to the first
+    model's.
     """
     if output is not None:
         check_file(output, "--json")
@@ -99,70 +90,67 @@ def serve_cost(  # noqa: PLR0913, PLR0917 - each is an option of the command lin
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        served = [_served(place, each, replica, consent) for place in trials for each in arms]
-        for each in served:
+        programs = [_program(place, each, replica, consent) for place in trials for each in arms]
+        for each in programs:
             if each.model.description.schema != log.schema:
-                raise DataError(f"{data}: has not the features that {each.path} takes")
-        with expecting("programs that answer its requests", ", ".join(trials)):
-            measured = _measure(served, log, rows, batch or [1, 32, 512], requests)
+                raise DataError(f"{data}: found other features than those of {each.path}")
+        with expecting("programs that serve these requests", ", ".join(trials)):
+            measured = _measure(programs, log, rows, batch or [1, 32, 512], requests)
     finally:
         torch.set_num_threads(before)
-    told = _record(measured, data, requests, threads)
-    console = terminal()
-    console.print(_table(measured))
-    say(_where(told))
-    if output is not None:
-        text = json.dumps(told, indent=2) + "\n"
-        write_whole(output, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
-
-
-def _served(place: str, arm: str | None, replica: int | None, consent: Consent) -> Served:
-    """Return an exported program, or the one that a trial's weights make."""
-    if arm is None and replica is None and Path(place, DESCRIPTION).exists():
-        return Served(path=place, name=Path(place).resolve().name, model=load(place))
-    with trial_at(place, arm, replica) as named, tempfile.TemporaryDirectory() as scratch:
-        export_trial(named, Path(scratch, "program"), consent)
-        model = load(Path(scratch, "program"))
-        return Served(path=named.place, name=named.title, model=model)
-
-
-def _measure(
-    served: Sequence[Served],
-    log: ClickLog,
-    rows: np.ndarray,
-    batches: Sequence[int],
-    requests: int,
-) -> list[Measured]:
-    models = [each.model for each in served]
-    sizes = [
-        side_by_side(models, log, rows, batch_size=size, requests=requests) for size in batches
-    ]
-    return [
-        Measured(
-            path=each.path, name=each.name, title=each.model.description.title, costs=list(costs)
-        )
-        for each, costs in zip(served, zip(*sizes, strict=True), strict=True)
-    ]
-
-
-def _record(
-    measured: Sequence[Measured], data: Path, requests: int, threads: int
-) -> dict[str, Any]:
-    return {
-        "machine": machine(torch.device("cpu")),
+    processor = machine(torch.device("cpu"))
+    record = {
+        "machine": processor,
         "torch": torch.__version__,
         "threads": threads,
         "data": str(data),
         "requests": requests,
         "arms": [asdict(each) for each in measured],
     }
+    console = terminal()
+    console.print(_table(measured))
+    echo(
+        f"{processor['processor']}, {processor['cpu_capability']}, {threads} thread(s), "
+        f"PyTorch {torch.__version__}; {requests} requests of each size; [quartiles over requests]"
+    )
+    if output is not None:
+        write_text(output, json.dumps(record, indent=2) + "\n")
 
 
-def _table(measured: Sequence[Measured]) -> Table:
+def _program(place: str, arm: str | None, replica: int | None, consent: Consent) -> _Program:
+    """Load an exported program, or export a trial and load that."""
+    if arm is None and replica is None and Path(place, DESCRIPTION).exists():
+        return _Program(path=place, name=Path(place).resolve().name, model=load(place))
+    with trial_at(place, arm, replica) as named, tempfile.TemporaryDirectory() as scratch:
+        export_trial(named, Path(scratch, "program"), consent)
+        model = load(Path(scratch, "program"))
+        return _Program(path=named.place, name=named.title, model=model)
+
+
+def _measure(
+    programs: Sequence[_Program],
+    log: ClickLog,
+    rows: np.ndarray,
+    batches: Sequence[int],
+    requests: int,
+) -> list[_Measurement]:
+    models = [each.model for each in programs]
+    sizes = [
+        side_by_side(models, log, rows, batch_size=size, requests=requests) for size in batches
+    ]
+    return [
+        _Measurement(
+            path=each.path, name=each.name, title=each.model.description.title, costs=list(costs)
+        )
+        for each, costs in zip(programs, zip(*sizes, strict=True), strict=True)
+    ]
+
+
+def _table(measured: Sequence[_Measurement]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("batch", justify="right", no_wrap=True)
     table.add_column("arm", no_wrap=True)
-    for column in ("p50 µs", "p99 µs", "examples/s", "time ÷ first", "lookups", "÷ first"):
+    for column in ("p50 µs", "p99 µs", "examples/s", "time ratio", "lookups", "lookups ratio"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("trial", overflow="ellipsis", no_wrap=True)
     for costs in zip(*(each.costs for each in measured), strict=True):
@@ -180,16 +168,6 @@ def _table(measured: Sequence[Measured]) -> Table:
             )
         table.add_section()
     return table
-
-
-def _where(told: dict[str, Any]) -> str:
-    """Return where the figures were measured, in one line."""
-    computer = told["machine"]
-    return (
-        f"{computer['processor']}, {computer['cpu_capability']}, {told['threads']} thread(s), "
-        f"PyTorch {told['torch']}; {told['requests']} requests of each size; "
-        "[quartiles over requests]"
-    )
 
 
 if __name__ == "__main__":

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 from rich import box
 from rich.table import Table
-from typer import Option
 
+from analysis.results.reading import read_sweep
 from distrib.trials.failures import raise_for
 from distrib.trials.grouping import Group, missing_groups
 from distrib.trials.remote_results import results_at
 from distrib.trials.results import is_done
+from jobs import costs
 from jobs.command import (
+    DryRun,
     ExperimentName,
     KeepWeights,
+    Output,
     Overrides,
     PricePerCoreHour,
     PricePerGpuHour,
     PricesFile,
     Record,
     check_output,
+    echo,
     run,
-    say,
     terminal,
 )
-from jobs.costs import cost_report as bill
-from jobs.costs.estimates import read_prices
 from jobs.experiment.loading import load_experiment
 from jobs.experiment.planning import (
     PlannedArm,
@@ -39,51 +39,41 @@ from jobs.experiment.planning import (
     write_manifest,
     write_slices,
 )
-from jobs.progress import train_groups
+from jobs.progress import sweep_rows, train_groups
 from jobs.report import make_report
 
 
 def sweep(  # noqa: PLR0913, PLR0917 - each is an option of the command line
     experiment: ExperimentName,
     overrides: Overrides = None,
-    output: Annotated[
-        str | None,
-        Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            help="Where the trials, the table and the figures go: a directory that all nodes reach,"
-            " or a URI such as s3://bucket/results. [default: results/NAME]",
-            show_default=False,
-        ),
-    ] = None,
+    output: Output = None,
     keep_weights: KeepWeights = False,
     record: Record = False,
-    dry_run: Annotated[
-        bool,
-        Option("--dry-run", help="Show what would be trained and what it costs; keep nothing."),
-    ] = False,
+    dry_run: DryRun = False,
     prices: PricesFile = None,
     price_per_core_hour: PricePerCoreHour = None,
     price_per_gpu_hour: PricePerGpuHour = None,
 ) -> None:
     """Train all replicas of all arms of an experiment, and print the trade-off table.
 
-    Trials run on Ray: on the cluster that RAY_ADDRESS names, or on this machine. A finished trial
-    is never run again: after Ctrl-C, a crash or a change to an arm, the same command runs only
-    what is missing. A trial that fails leaves error.txt in its directory and stops no other; the
-    exit status is then 1, and the failures are listed.
+    Trials run on Ray: on the cluster at RAY_ADDRESS, or on this machine. Finished trials are never
+    run again: after Ctrl-C, a crash or a change to an arm, the same command trains only what is
+    missing. A failed trial leaves error.txt in its directory and does not stop the others; the
+    command then lists the failures and exits with status 1.
 
-    What it takes is estimated before and told after: lookups, core- and GPU-hours, and money where
-    prices are known. Hours rest on finished trials of the same shape; those that none has are
-    measured on a few batches of each, on Ray, with --dry-run and wherever a price is known.
+    The command estimates the cost before training and prints the actual cost at the end: lookups,
+    core-hours and GPU-hours, and money if prices are known. Estimates of hours come from finished
+    trials of the same shape. Other shapes are measured on a few batches, on Ray, with --dry-run or
+    if a price is known.
     """
-    priced = read_prices(prices, per_core_hour=price_per_core_hour, per_gpu_hour=price_per_gpu_hour)
+    priced = costs.read_prices(
+        prices, per_core_hour=price_per_core_hour, per_gpu_hour=price_per_gpu_hour
+    )
     configured = load_experiment(experiment, overrides or ())
     if record:
         configured = recorded(configured, configured.arms)
     if configured.search is not None:
-        say("search: not for a sweep, which trains the arms as they are; soloist search does it")
+        echo("search: ignored by a sweep, which trains the arms as they are; run soloist search")
     log = open_click_log(configured.data)
     planned = plan(configured, log)
     with results_at(output or Path("results", configured.name), writes=not dry_run) as results:
@@ -94,23 +84,23 @@ def sweep(  # noqa: PLR0913, PLR0917 - each is an option of the command line
             fuse=configured.fuse,
             weights=keep_weights,
         )
+        trials = sum(len(group.trials) for group in groups)
         if dry_run:
             terminal().print(_plan_table(planned, directory, weights=keep_weights))
-            trials = sum(len(group.trials) for group in groups)
-            say(f"{trials} trials to train in {len(groups)} processes, into {results}")
+            echo(f"{trials} trials to train in {len(groups)} processes, into {results}")
             if groups:
-                rows = bill.estimated(log, directory, groups, priced, probe=True)
-                bill.show("Estimate", rows, priced)
+                rows = costs.estimated_costs(log, directory, groups, priced, probe=True)
+                costs.print_costs("Estimate", rows, priced)
             return
         check_output(directory)
         evaluation = planned[0].recipe.evaluation
         write_slices(directory, log, evaluation.split, configured.data.item)
         write_manifest(directory, manifest(configured, planned))
-        rows = bill.estimated(log, directory, groups, priced)
-        bill.settle(directory, bill.arms_of(directory), rows, priced)
+        rows = costs.estimated_costs(log, directory, groups, priced)
+        costs.write_costs(directory, sweep_rows(read_sweep(directory)), rows, priced)
         results.send()
         if groups:
-            say(bill.planned_words(rows, priced))
+            echo(costs.estimate_summary(rows, priced))
         failures = train_groups(
             log,
             directory,
@@ -119,12 +109,12 @@ def sweep(  # noqa: PLR0913, PLR0917 - each is an option of the command line
             stall_s=configured.stall_s,
             uri=results.uri,
         )
-        took = bill.settle(directory, bill.arms_of(directory), rows, priced)
+        actual = costs.write_costs(directory, sweep_rows(read_sweep(directory)), rows, priced)
         if any(is_done(directory, trial) for arm in planned for trial in arm.trials):
             verdict = make_report(results)
-            say(bill.spent_words(took, priced))
-            say(verdict)
-        raise_for(failures, sum(len(group.trials) for group in groups))
+            echo(costs.actual_summary(actual, priced))
+            echo(verdict)
+        raise_for(failures, trials)
 
 
 def _plan_table(planned: Sequence[PlannedArm], directory: Path, *, weights: bool) -> Table:

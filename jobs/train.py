@@ -1,4 +1,4 @@
-"""``soloist train``: one replica of one arm, in this process."""
+"""``soloist train``: trains one replica of one arm in this process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from distrib.engines import registry as engines
 from distrib.scheduling.status import Status
 from distrib.trials.grouping import Group
 from distrib.trials.results import write_trial
-from jobs.command import ExperimentName, KeepWeights, Overrides, Record, check_output, run, say
+from jobs.command import ExperimentName, KeepWeights, Overrides, Record, check_output, echo, run
 from jobs.experiment.documents import unknown
 from jobs.experiment.loading import load_experiment
 from jobs.experiment.planning import open_click_log, plan, recorded
@@ -23,10 +23,10 @@ from recsys.errors import ConfigError
 
 def train(
     experiment: ExperimentName,
-    arm: Annotated[str, Option("--arm", metavar="NAME", help="Which arm of the experiment.")],
+    arm: Annotated[str, Option("--arm", metavar="NAME", help="Arm of the experiment.")],
     overrides: Overrides = None,
     replica: Annotated[
-        int, Option("--replica", min=0, help="Which replica: it has that one's seeds in a sweep.")
+        int, Option("--replica", min=0, help="Replica: sets the same seeds as in a sweep.")
     ] = 0,
     output: Annotated[
         Path | None,
@@ -34,17 +34,16 @@ def train(
             "--output",
             "-o",
             metavar="DIR",
-            help="Keep the trial below DIR/trials, where a sweep into DIR finds it.",
-            show_default=False,
+            help="Write the trial to DIR/trials, where a sweep into DIR finds it.",
         ),
     ] = None,
     keep_weights: KeepWeights = False,
     record: Record = False,
 ) -> None:
-    """Train one replica of an arm in this process and print what it achieves.
+    """Train one replica of an arm in this process and print its metrics.
 
-    The quick way to try an arm, to profile it or to step through it with a debugger. For anything
-    about prediction differences train several: soloist sweep.
+    The quickest way to try, profile or debug an arm. Prediction difference needs several replicas:
+    soloist sweep.
     """
     configured = load_experiment(experiment, overrides or ())
     if arm not in configured.arms:
@@ -57,23 +56,23 @@ def train(
         raise ConfigError(
             f"--replica: found {replica}, expected less than the arm's {len(planned.trials)}"
         )
-    for option, given in {"--keep-weights": keep_weights, "--record": record}.items():
-        if given and output is None:
-            raise ConfigError(f"{option}: found no --output, expected where to keep what it asks")
     if output is not None:
         check_output(output)
+    elif keep_weights or record:
+        option = "--keep-weights" if keep_weights else "--record"
+        raise ConfigError(f"{option}: found no --output, expected a directory to write to")
     trial = planned.trials[replica]
     with Display() as display:
-        watch = _watch(display, Group(title=arm, trials=(trial,)), log)
-        (result,) = engines.train(log, [trial], on_progress=watch, directory=output)
+        on_progress = _advance(display, Group(title=arm, trials=(trial,)), log)
+        (result,) = engines.train(log, [trial], on_progress=on_progress, directory=output)
     if output is not None:
-        say(write_trial(output, trial, result, keep_weights=keep_weights))
+        echo(write_trial(output, trial, result, keep_weights=keep_weights))
     for name, value in {**result.metrics, **result.cost.as_dict()}.items():
-        say(f"{name:28} {value:.6g}")
+        echo(f"{name:28} {value:.6g}")
 
 
-def _watch(display: Display, group: Group, log: ClickLog) -> Callable[[int], None]:
-    """Return what shows the progress of one trial in the same words as a sweep's."""
+def _advance(display: Display, group: Group, log: ClickLog) -> Callable[[int], None]:
+    """Return a callback that adds examples to the displayed progress of one trial."""
     total, work = group.examples(log), group.work(log)
     done = 0
 

@@ -1,4 +1,4 @@
-"""Finds results and trials that a command names: by path, URI, or arm and replica."""
+"""Finds the results and trials that a command names: by path, URI, or arm and replica."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.errors import ResultsError
-from analysis.results.reading import DONE, MANIFEST, ArmResults, read_sweep
+from analysis.results.reading import DONE, MANIFEST, read_sweep
 from distrib.errors import TrialFailed
 from distrib.trials.folder import Folder, seen_from
 from distrib.trials.remote_results import Results, Wanted, everything, fetch_trial, results_at
 from distrib.trials.results import read_trial
 from distrib.trials.trial import Trial
+from recsys.calls import listed
 from recsys.credentials import without_credentials
 from recsys.errors import ConfigError, DataError
+from recsys.files import first_line
 from recsys.models.config import CustomModelConfig
 
 
 @contextmanager
 def sweep_at(place: str, *, writes: bool = True, wanted: Wanted = everything) -> Iterator[Results]:
-    """Have a sweep's results within the block, as ``results_at``, and all trials that it names.
+    """Yield a sweep's results as ``results_at``, with all trials of its manifest.
 
-    Raises:
-        ConfigError: as ``results_at``.
-        ResultsError: the manifest is not what a sweep writes.
+    Raises ConfigError as ``results_at``, and ResultsError if the manifest is damaged.
     """
     with results_at(place, writes=writes, wanted=wanted) as results:
         _fetch_shared(results, wanted)
@@ -34,13 +34,13 @@ def sweep_at(place: str, *, writes: bool = True, wanted: Wanted = everything) ->
 
 
 def fetch_again(results: Results, wanted: Wanted) -> None:
-    """Have what is new of a sweep at a URI."""
+    """Fetch new files of a sweep at a URI."""
     results.fetch(wanted)
     _fetch_shared(results, wanted)
 
 
 def _fetch_shared(results: Results, wanted: Wanted) -> None:
-    """Have the trials of a search, which lie beside its folder."""
+    """Fetch the trials of a search, which are in the parent of its folder."""
     directory = results.directory
     if results.uri is None or not (directory / MANIFEST).exists():
         return
@@ -52,10 +52,10 @@ def _fetch_shared(results: Results, wanted: Wanted) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NamedTrial:
-    """A trial that a person named, in a directory of this machine.
+    """A trial in a local directory.
 
-    ``place`` is where it lies, for a person; ``name`` is its own directory's there; ``title`` tells
-    it from others: arm and replica where these were asked for, else the name.
+    ``place`` is its path or URI for output, and ``name`` the last part of that; ``title`` is arm
+    and replica if these selected it, else the name.
     """
 
     directory: Path
@@ -66,7 +66,7 @@ class NamedTrial:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Consent:
-    """Which modules of the user's that results name may be imported: importing runs their code."""
+    """The custom models in results that may be imported: an import runs their code."""
 
     models: Collection[str] = ()
     """As ``package.module:factory``"""
@@ -74,18 +74,14 @@ class Consent:
     """Any of them"""
 
     def read(self, place: Path) -> Trial:
-        """Return what was trained in a finished trial's directory.
+        """Return the trial in a directory.
 
         Raises:
-            DataError: it is no finished trial, or names a model without the user's consent.
+            DataError: it is not a finished trial, or names a model without the user's consent.
         """
         trial = read_trial(place)
         model = trial.recipe.model
-        if (
-            isinstance(model, CustomModelConfig)
-            and not self.trust
-            and model.name not in self.models
-        ):
+        if isinstance(model, CustomModelConfig) and not (self.trust or model.name in self.models):
             raise DataError(
                 f"{place}: names the model {model.name}, whose module is imported only by "
                 f"consent: pass --model {model.name}, or --trust if you trust these results"
@@ -97,93 +93,75 @@ class Consent:
 def trial_at(
     place: str | Path, arm: str | None = None, replica: int | None = None
 ) -> Iterator[NamedTrial]:
-    """Have a trial within the block: the one that lies at a place, or an arm's of the sweep there.
+    """Yield the trial at a place, or that of an arm and replica of the sweep there.
 
-    Of a sweep at a URI only the manifest and that trial are fetched. Errors of the block that name
-    where the trial is here name the URI instead.
+    Fetches only the manifest and that trial from a URI. Errors in the block that name the local
+    copy name the URI instead.
 
     Raises:
         ConfigError: the place cannot be read, or has no such arm or finished replica.
-        DataError: no finished trial lies at the URI.
-        ResultsError: the manifest is not what a sweep writes.
+        DataError: there is no finished trial at the URI.
+        ResultsError: the manifest is damaged.
     """
     if arm is None and replica is not None:
-        raise ConfigError(f"--replica {replica}: found no --arm, expected the arm that it is of")
+        raise ConfigError(f"--replica {replica}: found no --arm, expected the arm of the replica")
     with tempfile.TemporaryDirectory(prefix="soloist-trial-") as scratch:
-        lies, title = _find(str(place), arm, replica or 0, Path(scratch, "sweep"))
-        if "://" not in lies:
-            name = Path(lies).resolve().name
-            yield NamedTrial(directory=Path(lies), place=lies, name=name, title=title or name)
+        found, title = _find(str(place), arm, replica or 0, Path(scratch, "sweep"))
+        if "://" not in found:
+            name = Path(found).resolve().name
+            yield NamedTrial(directory=Path(found), place=found, name=name, title=title or name)
             return
-        here, told = Path(scratch, "trial"), without_credentials(lies)
-        with _readable(lies):
-            fetch_trial(lies, here)
-        with _told_as(lies, here):
-            name = told.rpartition("/")[2]
-            yield NamedTrial(directory=here, place=told, name=name, title=title or name)
+        local, shown = Path(scratch, "trial"), without_credentials(found)
+        with _readable(found):
+            fetch_trial(found, local)
+        with _naming(found, local):
+            name = shown.rpartition("/")[2]
+            yield NamedTrial(directory=local, place=shown, name=name, title=title or name)
 
 
 def _find(place: str, arm: str | None, replica: int, scratch: Path) -> tuple[str, str]:
-    """Return where the trial that is meant lies, and arm and replica where these tell which."""
-    with _told_as(place, scratch), _readable(place):
+    """Return the place of the selected trial, and its title if arm and replica selected it."""
+    shown = without_credentials(place)
+    with _naming(place, scratch), _readable(place):
         arms = _arms_at(place, scratch)
         if not arms and arm is None:
             return place, ""
-        found = _arm_named(arm, arms, place)
-        return _replica_of(found, replica, place), f"{found.name}, replica {replica}"
+        if not arms:
+            raise ConfigError(
+                f"--arm {arm}: {shown} has no {MANIFEST}, expected the output of a sweep"
+            )
+        names = listed(list(arms))
+        if arm is None:
+            raise ConfigError(f"{shown}: is a sweep, expected --arm with one of {names}")
+        if arm not in arms:
+            raise ConfigError(f"--arm {arm}: unknown in {shown}, expected one of {names}")
+        places = arms[arm]
+        if replica < len(places) and Folder(places[replica]).has(DONE):
+            return places[replica], f"{arm}, replica {replica}"
+        done = [str(number) for number, each in enumerate(places) if Folder(each).has(DONE)]
+        expected = f"expected one of {', '.join(done)}" if done else "which has none yet"
+        raise ConfigError(
+            f"--replica {replica}: no finished replica of {arm} in {shown}, {expected}"
+        )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _ArmPlaces:
-    """An arm, and where each of its replicas is or will be."""
-
-    name: str
-    places: tuple[str, ...]
-
-
-def _arms_at(place: str, scratch: Path) -> tuple[_ArmPlaces, ...]:
-    """Return the arms of the sweep at a place; none where no sweep is."""
+def _arms_at(place: str, scratch: Path) -> dict[str, list[str]]:
+    """Return the arms of the sweep at a place, with the places of their replicas."""
     directory = Path(place)
     if "://" in place:
         directory = scratch
         try:
             content = Folder(place).read(MANIFEST)
         except FileNotFoundError:
-            return ()
+            return {}
         directory.mkdir()
         (directory / MANIFEST).write_bytes(content)
     elif not (directory / MANIFEST).exists():
-        return ()
-    return tuple(_seen_from(place, directory, arm) for arm in read_sweep(directory).arms)
-
-
-def _seen_from(place: str, directory: Path, arm: ArmResults) -> _ArmPlaces:
-    relative = (each.relative_to(directory).as_posix() for each in arm.places)
-    return _ArmPlaces(name=arm.name, places=tuple(seen_from(place, each) for each in relative))
-
-
-def _arm_named(name: str | None, arms: tuple[_ArmPlaces, ...], place: str) -> _ArmPlaces:
-    told, names = without_credentials(place), ", ".join(arm.name for arm in arms)
-    if not arms:
-        raise ConfigError(f"--arm {name}: {told} has no {MANIFEST}, expected the output of a sweep")
-    if name is None:
-        raise ConfigError(f"{told}: is a sweep, expected --arm with one of {names}")
-    found = next((arm for arm in arms if arm.name == name), None)
-    if found is None:
-        raise ConfigError(f"--arm {name}: unknown in {told}, expected one of {names}")
-    return found
-
-
-def _replica_of(arm: _ArmPlaces, replica: int, place: str) -> str:
-    """Return where a finished replica lies."""
-    if replica < len(arm.places) and Folder(arm.places[replica]).has(DONE):
-        return arm.places[replica]
-    done = [str(at) for at, each in enumerate(arm.places) if Folder(each).has(DONE)]
-    expected = f"expected one of {', '.join(done)}" if done else "which has none yet"
-    told = without_credentials(place)
-    raise ConfigError(
-        f"--replica {replica}: no finished replica of {arm.name} in {told}, {expected}"
-    )
+        return {}
+    return {
+        arm.name: [seen_from(place, each.relative_to(directory).as_posix()) for each in arm.places]
+        for arm in read_sweep(directory).arms
+    }
 
 
 @contextmanager
@@ -191,15 +169,17 @@ def _readable(place: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        told, first = without_credentials(place), str(error).splitlines()[0]
-        raise ConfigError(f"{told}: {first}; expected a place that can be read") from None
+        shown = without_credentials(place)
+        raise ConfigError(
+            f"{shown}: {first_line(error)}; expected a place that can be read"
+        ) from None
 
 
 @contextmanager
-def _told_as(place: str, here: Path) -> Iterator[None]:
-    """Have errors name a place that a person knows, not the directory that it was fetched to."""
+def _naming(place: str, local: Path) -> Iterator[None]:
+    """Name a place in errors, instead of the local directory to which it was fetched."""
     try:
         yield
     except (ConfigError, DataError, ResultsError, TrialFailed) as error:
-        told = str(error).replace(str(here), without_credentials(place))
-        raise type(error)(told) from None
+        text = str(error).replace(str(local), without_credentials(place))
+        raise type(error)(text) from None

@@ -1,4 +1,4 @@
-"""``soloist watch``: how far a running sweep is, read from its files; needs no Ray."""
+"""``soloist watch``: the progress of a running sweep, read from its files without Ray."""
 
 from __future__ import annotations
 
@@ -23,19 +23,26 @@ from analysis.results.summary import summarize
 from analysis.results.tables import as_terminal, page
 from distrib.scheduling.status import ERROR, Running
 from jobs.command import run, terminal
-from jobs.progress import ELSEWHERE_EVERY_S, StatusRecord, describe, duration, read_status
+from jobs.progress import (
+    REMOTE_INTERVAL_S,
+    StatusRecord,
+    describe,
+    duration,
+    read_status,
+    sweep_rows,
+)
 
-#: A driver tells every second; one that is silent for so long is busy or gone.
 SILENT_S = 15.0
+"""A driver writes its status every second."""
 FAILURES_SHOWN = 5
 _LONGEST_REASON = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """How far the trials of one row are; a waiting trial was handed to Ray and has not begun.
+    """The progress of the trials of one row; ``waiting`` trials are scheduled and have not begun.
 
-    ``share`` is that of the training which is done, a failed trial counting as none.
+    ``share`` is the finished share of all training, with a failed trial counted as 0.
     """
 
     name: str
@@ -49,7 +56,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failed:
-    """A trial that failed: the first line of what it left behind, and where below the sweep."""
+    """A failed trial: the first line of its report, and the report's path in the sweep."""
 
     name: str
     reason: str
@@ -57,39 +64,34 @@ class Failed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
-    """What the directory of a sweep tells at one moment."""
+class SweepState:
+    """The state of a sweep's directory at one moment; ``status`` is None if no driver runs."""
 
     sweep: SweepResults
-    told: StatusRecord | None
+    status: StatusRecord | None
 
     @cached_property
-    def rows(self) -> tuple[tuple[str, Trials], ...]:
-        """Every row of trials with the name that a person is shown."""
-        arms = ((arm.name, arm) for arm in self.sweep.arms)
-        sources = (
-            (f"{self.sweep.baseline.name} ({trials.name} alone)", trials)
-            for trials in self.sweep.sources
-        )
-        return (*arms, *sources)
+    def rows(self) -> list[Trials]:
+        """All rows of trials."""
+        return sweep_rows(self.sweep)
 
     @cached_property
     def progress(self) -> tuple[Progress, ...]:
-        """How far each row is."""
-        running = self.told.status.running if self.told else ()
-        return tuple(progress(name, trials, running) for name, trials in self.rows)
+        """The progress of each row."""
+        running = self.status.status.running if self.status else ()
+        return tuple(progress(trials, running) for trials in self.rows)
 
     @cached_property
     def failures(self) -> tuple[Failed, ...]:
-        """What failed and has not been trained again since; a trial of two rows stands once."""
+        """Failed trials that have no result yet; a trial of two rows is listed once."""
         finished = set(self.finished)
         found = {
             place: Failed(
-                name=name,
+                name=trials.name,
                 reason=_first_line(place / ERROR),
                 report=(place / ERROR).relative_to(self.sweep.directory),
             )
-            for name, trials in self.rows
+            for trials in self.rows
             for place in trials.places
             if place not in finished and (place / ERROR).exists()
         }
@@ -97,88 +99,90 @@ class Seen:
 
     @property
     def finished(self) -> tuple[Path, ...]:
-        """The directories of the finished trials, from which the table is made."""
-        return tuple(trial.directory for _, trials in self.rows for trial in trials.done)
+        """The directories of the finished trials."""
+        return tuple(trial.directory for trials in self.rows for trial in trials.done)
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to wait for."""
-        return self.told is None and all(each.done == each.planned for each in self.progress)
+        """Whether all trials are finished and no driver runs."""
+        return self.status is None and all(each.done == each.planned for each in self.progress)
 
 
 def watch(
     directory: Annotated[
         str,
-        Argument(metavar="DIR", help="What `soloist sweep` writes, or is about to, or its URI."),
+        Argument(
+            metavar="DIR", help="Directory or URI of a sweep or search, which may not exist yet."
+        ),
     ],
-    once: Annotated[bool, Option("--once", help="Print what there is, once, and leave.")] = False,
+    once: Annotated[bool, Option("--once", help="Print the current state and exit.")] = False,
     every: Annotated[
-        float, Option("--every", metavar="SECONDS", min=0.1, help="How often to look.")
+        float, Option("--every", metavar="SECONDS", min=0.1, help="Refresh interval.")
     ] = 1.0,
 ) -> None:
-    """Show how far a sweep is: trials by arm, pace, time left, failures, and the table so far.
+    """Show the progress of a sweep: trials by arm, speed, time left, failures and the table so far.
 
-    Reads files alone, so it works from any machine that sees DIR. Leaves when all trials are
-    finished, or on Ctrl-C, which does not touch the sweep; prints once where the output is no
-    terminal. What lies at a URI is fetched as it comes, every five seconds at most.
+    Only reads files, so it works on any machine that can read DIR. Exits when all trials are
+    finished, or on Ctrl-C, which does not stop the sweep. Prints once if the output is not a
+    terminal. Results at a URI are fetched at most every five seconds.
     """
     console = terminal()
-    with _looking_at(directory) as look:
-        shown, _ = look()
+    with _viewing(directory) as view:
+        shown, _ = view()
         if not once and console.is_terminal:
-            shown = _follow(look, console, max(every, look.least_s))
+            shown = _follow(view, console, max(every, view.min_interval_s))
         console.print(shown)
 
 
 @contextmanager
-def _looking_at(place: str) -> Iterator[Look]:
-    """Have what looks at a directory, or at what lies at a URI each time."""
+def _viewing(place: str) -> Iterator[SweepView]:
+    """Yield the view of a directory, or of a URI whose files are fetched before each refresh."""
     if "://" not in place:
-        yield Look(Path(place))
+        yield SweepView(Path(place))
         return
-    from jobs.trial_lookup import (  # here: what reads a directory needs no PyTorch
+    from jobs.trial_lookup import (  # here: reading a directory needs no PyTorch
         fetch_again,
         sweep_at,
     )
 
-    with sweep_at(place, writes=False, wanted=_is_looked_at) as results:
-        yield Look(
+    with sweep_at(place, writes=False, wanted=_is_shown) as results:
+        yield SweepView(
             results.directory,
             name=str(results),
-            fetch=lambda: fetch_again(results, _is_looked_at),
-            least_s=ELSEWHERE_EVERY_S,
+            fetch=lambda: fetch_again(results, _is_shown),
+            min_interval_s=REMOTE_INTERVAL_S,
         )
 
 
-def _is_looked_at(name: str) -> bool:
-    """Tell whether a file says how far a sweep is, or what it found: no picture, no weights."""
+def _is_shown(name: str) -> bool:
+    """Return whether a view reads this file; figures and weights are not fetched."""
     return name.endswith((".json", ".parquet", ERROR))
 
 
-def _follow(look: Look, console: Console, every: float) -> RenderableType:
-    """Show what is seen until it is over or a person leaves; return what was seen last."""
+def _follow(view: SweepView, console: Console, every: float) -> RenderableType:
+    """Refresh until the sweep is over or the user interrupts; return what was shown last."""
     shown: RenderableType = ""
     try:
         with Live(console=console, auto_refresh=False, transient=True) as live:
             while True:
-                shown, is_over = look()
+                shown, is_over = view()
                 live.update(shown, refresh=True)
                 if is_over:
                     break
                 time.sleep(every)
     except KeyboardInterrupt:
-        pass  # the sweep goes on; to stop looking is no failure
+        pass  # the sweep continues, so this is not a failure
     return shown
 
 
-class Look:
-    """Looks at a directory again and again; the table is made anew when a trial has finished.
+class SweepView:
+    """Renders the state of a sweep; makes the table again only when a trial has finished.
 
     Args:
         directory: of a sweep.
-        name: what a person calls it, if not by its path.
-        fetch: brings the directory up to date; called before each look.
-        least_s: so long at least should be between two looks.
+        name: of the sweep in output, by default the path.
+        fetch: updates the directory; called before each reading.
+        min_interval_s: the least time between two readings.
     """
 
     def __init__(
@@ -187,9 +191,9 @@ class Look:
         *,
         name: str = "",
         fetch: Callable[[], None] = lambda: None,
-        least_s: float = 0.0,
+        min_interval_s: float = 0.0,
     ) -> None:
-        self.least_s = least_s
+        self.min_interval_s = min_interval_s
         self._directory = directory
         self._name = name or str(directory)
         self._fetch = fetch
@@ -197,34 +201,34 @@ class Look:
         self._table: RenderableType = Text("No trial is finished yet: there is no table.")
 
     def __call__(self) -> tuple[RenderableType, bool]:
-        """Return what is to be shown, and whether nothing is left to wait for."""
-        seen = self.seen()
-        if seen is None:
+        """Return what to show, and whether the sweep is over."""
+        state = self.state()
+        if state is None:
             return Text(f"{self._name}: no sweep has begun here yet"), False
-        if seen.finished != self._finished:
-            self._finished = seen.finished
-            if seen.finished:
-                self._table = as_terminal(page(summarize(seen.sweep)))
+        if state.finished != self._finished:
+            self._finished = state.finished
+            if state.finished:
+                self._table = as_terminal(page(summarize(state.sweep)))
         shown = Group(
-            Text(headline(seen, now_s=time.time()), style="bold"),
+            Text(headline(state, now_s=time.time()), style="bold"),
             "",
-            progress_table(seen.progress),
-            *_failure_lines(seen.failures),
+            progress_table(state.progress),
+            *_failure_lines(state.failures),
             "",
             self._table,
         )
-        return shown, seen.is_over
+        return shown, state.is_over
 
-    def seen(self) -> Seen | None:
-        """Read the directory; None where no sweep has begun."""
+    def state(self) -> SweepState | None:
+        """Read the directory; None if no sweep has begun."""
         self._fetch()
         if not (self._directory / MANIFEST).exists():
             return None
-        return Seen(sweep=read_sweep(self._directory), told=read_status(self._directory))
+        return SweepState(sweep=read_sweep(self._directory), status=read_status(self._directory))
 
 
-def progress(name: str, trials: Trials, running: Sequence[Running]) -> Progress:
-    """Return how far a row is, from its finished and failed trials and from what runs."""
+def progress(trials: Trials, running: Sequence[Running]) -> Progress:
+    """Return the progress of a row from its finished, failed and running trials."""
     done = {each.directory for each in trials.done}
     open_places = [place for place in trials.places if place not in done]
     shares = {
@@ -232,41 +236,41 @@ def progress(name: str, trials: Trials, running: Sequence[Running]) -> Progress:
         for each in running
         for digest in each.trials
     }
-    handed = [shares[place.name] for place in open_places if place.name in shares]
+    scheduled = [shares[place.name] for place in open_places if place.name in shares]
     failed = [
         place for place in open_places if place.name not in shares and (place / ERROR).exists()
     ]
     return Progress(
-        name=name,
+        name=trials.name,
         planned=trials.planned,
         done=len(done),
         failed=len(failed),
-        running=sum(share > 0 for share in handed),
-        waiting=sum(share == 0 for share in handed),
-        share=(len(done) + sum(handed)) / max(trials.planned, 1),
+        running=sum(share > 0 for share in scheduled),
+        waiting=sum(share == 0 for share in scheduled),
+        share=(len(done) + sum(scheduled)) / max(trials.planned, 1),
     )
 
 
-def headline(seen: Seen, *, now_s: float) -> str:
-    """Return in one line how far the sweep is as a whole."""
-    name = seen.sweep.experiment
-    if seen.told is None:
-        done = sum(each.done for each in seen.progress)
-        planned = sum(each.planned for each in seen.progress)
-        state = "finished" if done == planned else "no driver reports here"
-        return f"{name}: {done}/{planned} trials, {state}"
-    line = f"{name}: {describe(seen.told.status, seen.told.elapsed_s)}"
-    silent_s = now_s - seen.told.told_s
+def headline(state: SweepState, *, now_s: float) -> str:
+    """Return the progress of the whole sweep in one line."""
+    name, record = state.sweep.experiment, state.status
+    if record is None:
+        done = sum(each.done for each in state.progress)
+        planned = sum(each.planned for each in state.progress)
+        state_name = "finished" if done == planned else "no driver reports here"
+        return f"{name}: {done}/{planned} trials, {state_name}"
+    line = f"{name}: {describe(record.status, record.elapsed_s)}"
+    silent_s = now_s - record.told_s
     if silent_s < SILENT_S:
         return line
     return (
-        f"{line}; its driver has told nothing for {duration(silent_s)}: if it is gone, the same"
-        " sweep command goes on"
+        f"{line}; no heartbeat from its driver for {duration(silent_s)}: if it crashed, run the "
+        "same command to continue"
     )
 
 
 def progress_table(rows: Sequence[Progress]) -> Table:
-    """Return a line with a bar for each row that is not finished, and one for the rest."""
+    """Return a row with a bar for each unfinished arm, and one for all finished arms."""
     table = Table("arm", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in ("done", "failed", "running", "waiting"):
         table.add_column(column, justify="right")
@@ -288,20 +292,14 @@ def progress_table(rows: Sequence[Progress]) -> Table:
 
 
 def _failure_lines(failures: Sequence[Failed]) -> list[Text]:
-    if not failures:
-        return []
-    lines = [Text("")]
-    lines += [
-        Text(f"{each.name}: {each.reason} ({each.report})", style="red")
-        for each in failures[:FAILURES_SHOWN]
-    ]
+    lines = [f"{each.name}: {each.reason} ({each.report})" for each in failures[:FAILURES_SHOWN]]
     if len(failures) > FAILURES_SHOWN:
-        lines.append(Text(f"and {len(failures) - FAILURES_SHOWN} more failures", style="red"))
-    return lines
+        lines.append(f"and {len(failures) - FAILURES_SHOWN} more failures")
+    return [Text(line, style="red") for line in ["", *lines] if failures]
 
 
 def _first_line(path: Path) -> str:
-    """Return a file's first line; empty where the next try has just taken the file's place."""
+    """Return a file's first line; empty if a retry has just deleted it."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             return file.readline(_LONGEST_REASON).strip()

@@ -14,7 +14,7 @@ import typer
 from typer import Argument, Option
 
 from cluster.local.autoscaling import LocalCluster, NodeType
-from jobs.command import STYLE, guarded
+from jobs.command import STYLE, exit_on_error
 from recsys.errors import ConfigError
 
 Workers = Annotated[int, Option("--workers", min=1, help="Most nodes of a kind.")]
@@ -93,5 +93,5 @@ def _note() -> Path:
 if __name__ == "__main__":
     app = typer.Typer(help=__doc__, no_args_is_help=True, **STYLE)
     for each in (up, run, down):
-        app.command()(guarded(each))
+        app.command()(exit_on_error(each))
     app()

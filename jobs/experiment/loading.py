@@ -1,4 +1,4 @@
-"""Loads experiments: a YAML file and the overrides of a command line, checked as a whole."""
+"""Load an experiment from a YAML file and command-line overrides, and check all of it."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from typing import Any, get_args
 from analysis.text import check_arm_name
 from jobs.experiment.documents import (
     Document,
+    Faults,
     assign,
+    below,
+    in_file,
+    mapping,
     read_document,
     split_assignment,
     summary,
     unknown,
+    validated,
 )
 from jobs.experiment.schema import (
     OVERRIDABLE,
     Defaults,
     Experiment,
     ExperimentArm,
-    Faults,
     Replication,
     Settings,
-    below,
-    in_file,
-    mapping,
-    validated,
+    study_design,
 )
-from jobs.experiment.study import study_design
 from jobs.experiments import shipped_experiments
-from jobs.tuning.arms import refuse_unsearchable
+from jobs.tuning.policy import check_searchable
 from recsys.arms import ArmConfig
 from recsys.config import Recipe
 from recsys.engines import ENGINE_KINDS
@@ -43,12 +43,9 @@ from recsys.seeds import Source
 KINDS: dict[str, type[Frozen]] = {
     kind.model_fields["kind"].default: kind for kind in get_args(ArmConfig)
 }
-_BY_NAME: Mapping[str, Mapping[str, type[Frozen]]] = {
-    "model": MODEL_KINDS,
-    "engine": ENGINE_KINDS,
-}
-_IN_ORDER = ("local", "sync")
-"""Engines that apply updates in one order"""
+_BY_NAME: Mapping[str, Mapping[str, type[Frozen]]] = {"model": MODEL_KINDS, "engine": ENGINE_KINDS}
+_ORDERED_ENGINES = ("local", "sync")
+"""Engines that always apply updates in the same order"""
 
 
 def load_experiment(name: str, overrides: Sequence[str] = ()) -> Experiment:
@@ -56,12 +53,11 @@ def load_experiment(name: str, overrides: Sequence[str] = ()) -> Experiment:
 
     Args:
         name: a path, or a name such as ``movielens``.
-        overrides: ``FIELD=VALUE`` words. FIELD is a dotted path (``arms.relu.activation``); one
-            that starts with a field of ``defaults`` means it there (``stream.batch_size``).
+        overrides: ``FIELD=VALUE`` words. FIELD is a dotted path (``arms.relu.activation``); the
+            prefix ``defaults.`` may be omitted (``stream.batch_size``).
 
     Raises:
-        ConfigError: names the file and, a line for each fault, the field, what was found and what
-            is expected.
+        ConfigError: names the file and, on a line for each fault, field, found and expected.
     """
     path = experiment_path(name)
     document = read_document(path)
@@ -76,9 +72,9 @@ def load_experiment(name: str, overrides: Sequence[str] = ()) -> Experiment:
 
 
 def experiment_path(name: str) -> Path:
-    """Return the file that a command line's EXPERIMENT means."""
+    """Return the file of an EXPERIMENT on the command line."""
     path = Path(name)
-    # Unlike Path.is_file, it takes a name that is too long for the file system.
+    # Unlike Path.is_file, isfile accepts a name that is too long for the file system.
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1 or os.path.isfile(name):  # noqa: PTH113
         return path
     shipped = shipped_experiments()
@@ -88,7 +84,7 @@ def experiment_path(name: str) -> Path:
 
 
 def parse_experiment(document: Document) -> Experiment:
-    """Return a document as an experiment; ConfigError has a line for each of its faults."""
+    """Return a document as an experiment; ConfigError has a line for each fault."""
     rest, faults = dict(document), Faults()
     arms, defaults = rest.pop("arms", None), rest.pop("defaults", None)
     settings = faults.check(validated, Settings, rest, "", also=("arms", "defaults"))
@@ -101,13 +97,12 @@ def parse_experiment(document: Document) -> Experiment:
     }
     baseline = rest.get("baseline") if settings is None else settings.baseline
     if isinstance(baseline, str) and found and baseline not in found:
-        error = unknown(f"baseline {baseline}", baseline, list(found))
-        faults.lines.append(str(error))
+        faults.lines.append(str(unknown(f"baseline {baseline}", baseline, list(found))))
     faults.raise_any()
     experiment = Experiment(**dict(settings or ()), arms=parsed)
-    _refuse_what_nothing_varies(experiment)
+    _check_async_sources(experiment)
     if experiment.search is not None:
-        refuse_unsearchable(experiment)
+        check_searchable(experiment)
     if experiment.study is not None:
         study_design(experiment, experiment.study)
     return experiment
@@ -119,7 +114,7 @@ def _override(document: Document, word: str) -> Document:
 
 
 def _absolute(field: str, document: Mapping[str, Any]) -> str:
-    """Return where an override's field stands; an arm's field needs the arm."""
+    """Return the full path of an override's field; the field of an arm needs the arm."""
     first, *rest = field.split(".")
     if first in Defaults.model_fields:
         return below("defaults", field)
@@ -134,12 +129,12 @@ def _absolute(field: str, document: Mapping[str, Any]) -> str:
 
 
 def _defaults(found: object, faults: Faults) -> dict[str, Frozen]:
-    """Return the sections of the defaults but for those with faults."""
+    """Return the sections of the defaults that have no faults."""
     sections = faults.check(mapping, found, "defaults") or {}
     for name in sections:
         if name not in Defaults.model_fields:
-            error = unknown(below("defaults", name), str(name), list(Defaults.model_fields))
-            faults.lines.append(str(error))
+            valid = list(Defaults.model_fields)
+            faults.lines.append(str(unknown(below("defaults", name), str(name), valid)))
     shared = {
         name: faults.check(_section, default, sections.get(name), name, "defaults")
         for name, default in Defaults()
@@ -157,7 +152,7 @@ def _arm_name(name: object) -> str:
 def _arm(
     found: object, name: str, settings: Settings | None, shared: dict[str, Frozen], faults: Faults
 ) -> ExperimentArm | None:
-    """Return an arm; None, and its faults are kept, if it or what it rests on has any."""
+    """Return an arm; None, with its faults kept, if it, the settings or the defaults have any."""
     field = below("arms", name)
     if faults.check(_arm_name, name) is None:
         return None
@@ -170,7 +165,7 @@ def _arm(
     changed = {section: fields.pop(section, None) for section in OVERRIDABLE}
     sections: dict[str, object] = {"evaluation": shared.get("evaluation")}
     for section, values in changed.items():
-        # Against a section of the defaults that has faults nothing can be checked.
+        # An override of a section with faults cannot be checked.
         if section in shared:
             sections[section] = faults.check(_section, shared[section], values, section, field)
     sections["arm"] = faults.check(_arm_fields, fields, field)
@@ -182,7 +177,7 @@ def _arm(
 
 
 def _arm_fields(fields: dict[str, Any], field: str) -> Frozen:
-    """Return the fields of an arm's own kind."""
+    """Return the fields of an arm's kind."""
     kind = fields.get("kind", "single")
     if not isinstance(kind, str) or kind not in KINDS:
         raise unknown(f"{field}.kind {summary(kind)}", str(kind), list(KINDS))
@@ -190,10 +185,10 @@ def _arm_fields(fields: dict[str, Any], field: str) -> Frozen:
 
 
 def _section(shared: Frozen, found: object, section: str, field: str) -> Frozen:
-    """Return a section as found, with the shared one's values where nothing is found.
+    """Return a section with the shared values of the options that ``found`` does not set.
 
-    A model or engine of another name keeps the shared values of the options that both have;
-    a user's own model has nothing in common with any of another name.
+    A model or engine of another name keeps the shared values of the options that both have; a
+    custom model shares no options with a model of another name.
     """
     field = below(field, section)
     values, changed = dict(shared), mapping(found, field)
@@ -210,18 +205,18 @@ def _section(shared: Frozen, found: object, section: str, field: str) -> Frozen:
 
 
 def _named(section: str, name: object, field: str) -> type[Frozen]:
-    """Return the configuration of the model or engine of a name."""
+    """Return the configuration class of a model or engine."""
     kinds = _BY_NAME[section]
     if section == "model" and isinstance(name, str) and ":" in name:
         return CustomModelConfig
     if not isinstance(name, str) or name not in kinds:
-        own = ["package.module:factory"] if section == "model" else []
-        raise unknown(f"{field}.name {summary(name)}", str(name), [*kinds, *own])
+        custom = ["package.module:factory"] if section == "model" else []
+        raise unknown(f"{field}.name {summary(name)}", str(name), [*kinds, *custom])
     return kinds[name]
 
 
-def _refuse_what_nothing_varies(experiment: Experiment) -> None:
-    """Refuse to measure a source that no engine of this experiment has."""
+def _check_async_sources(experiment: Experiment) -> None:
+    """Refuse the source async for an engine that has one order of updates."""
     measured = {
         f"arms.{name}.vary": (arm, arm.replication.vary) for name, arm in experiment.arms.items()
     }
@@ -229,7 +224,7 @@ def _refuse_what_nothing_varies(experiment: Experiment) -> None:
     faults = Faults()
     for field, (arm, sources) in measured.items():
         engine = arm.recipe.engine.name
-        if engine in _IN_ORDER and Source.ASYNC in sources:
+        if engine in _ORDERED_ENGINES and Source.ASYNC in sources:
             faults.lines.append(
                 f"{field}: found async, but the {engine} engine applies updates in one order; "
                 "expected init, shuffle, arithmetic or components"

@@ -1,4 +1,4 @@
-"""From an experiment to its trials and their manifest."""
+"""Plan the trials of an experiment, and write their manifest and the slices of their examples."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from analysis.results.reading import MANIFEST
 from analysis.results.slices import GROUP, ITEM, SLICES
 from distrib.trials.results import trial_directory
 from distrib.trials.trial import Trial
-from jobs.experiment.schema import DataConfig, Experiment, ExperimentArm, validated
-from jobs.experiment.study import study_design
+from jobs.command import write_text
+from jobs.experiment.documents import validated
+from jobs.experiment.schema import DataConfig, Experiment, study_design
 from recsys.activations import activation_beta
 from recsys.calls import listed, parse_call
 from recsys.config import Recipe
@@ -29,27 +30,17 @@ from recsys.errors import ConfigError
 from recsys.models.registry import blueprints
 from recsys.seeds import Source, replica_seeds
 
-#: What says how stale an engine's updates are.
-_STALENESS = (
-    "name",
-    "store",
-    "workers",
-    "window",
-    "delta_scale",
-    "max_staleness",
-    "warm_up",
-    "delays",
-)
-
-_MOST_TRIALS = 100_000
+_ENGINE_CONDITIONS = "name store workers window delta_scale max_staleness warm_up delays"
+"""Fields of an engine that decide the staleness of its updates"""
+_MAX_TRIALS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlannedArm:
     """An arm and its trials, one for each replica.
 
-    ``source`` is None for a row of the table, else the one source of irreproducibility that these
-    trainings of the baseline differ in.
+    ``source`` is None for a row of the table, else the only source of irreproducibility that
+    varies between these trainings of the baseline.
     """
 
     name: str
@@ -59,46 +50,41 @@ class PlannedArm:
 
     @property
     def title(self) -> str:
-        """What a person is shown."""
+        """The name for output."""
         return self.name if self.source is None else f"{self.name} ({self.source} alone)"
 
 
 def open_click_log(data: DataConfig) -> ClickLog:
     """Return the click log of an experiment.
 
-    Raises:
-        ConfigError: there is none yet, and the message has the command that makes it; it has no
-            feature with an embedding table; or it lacks the item.
-        DataError: what is there is not whole.
+    Raises ConfigError if it does not exist (the message has the command that makes it), has no
+    feature to embed, or lacks the item; DataError if it is damaged.
     """
     if not is_click_log(data.directory):
         raise ConfigError(
-            f"{data.directory}: no click log is there yet; make it with: {data.prepare_command()}"
+            f"{data.directory}: found no click log; make it with: {data.prepare_command()}"
         )
     log = ClickLog.open(data.directory)
     if not log.schema.sparse:
         raise ConfigError(
-            f"data.directory: {data.directory} has dense features alone, expected at least one "
-            "categorical or multi-valued feature, which a recommender embeds"
+            f"data.directory: {data.directory} has only dense features, expected at least one "
+            "categorical or multi-valued feature to embed"
         )
     item_column(log, data.item)
     return log
 
 
 def plan(experiment: Experiment, log: ClickLog) -> list[PlannedArm]:
-    """Return what is to be trained: the arms, then the baseline again for each source alone.
+    """Return the arms to train, then the baseline again for each source alone.
 
-    Raises:
-        ConfigError: an arm's model cannot be made for this data, its replicas are all the same,
-            or there are too many trials.
+    Raises ConfigError if an arm's model cannot be built for this data, its replicas are identical,
+    or there are too many trials.
     """
-    replicas = [arm.replication.replicas for arm in experiment.arms.values()]
-    replicas += [experiment.arms[experiment.baseline].replication.replicas] * len(
-        experiment.sources
-    )
-    if sum(replicas) > _MOST_TRIALS:
+    repeated = [experiment.arms[experiment.baseline]] * len(experiment.sources)
+    total = sum(arm.replication.replicas for arm in (*experiment.arms.values(), *repeated))
+    if total > _MAX_TRIALS:
         raise ConfigError(
-            f"replicas: found {sum(replicas):,} trials in all, expected at most {_MOST_TRIALS:,}"
+            f"replicas: found {total:,} trials in all, expected at most {_MAX_TRIALS:,}"
         )
     for arm in experiment.arms.values():
         recipe = arm.recipe
@@ -108,22 +94,18 @@ def plan(experiment: Experiment, log: ClickLog) -> list[PlannedArm]:
         arm = experiment.arms[name]
         if not vary and arm.replication.replicas > 1:
             raise ConfigError(
-                f"arms.{name}: found {arm.replication.replicas} replicas that vary nothing, which"
-                " are one and the same training; expected a source in vary, or replicas=1"
+                f"arms.{name}: found {arm.replication.replicas} replicas with nothing in vary,"
+                " which are identical; expected a source in vary, or replicas=1"
             )
-        return PlannedArm(
-            name=name,
-            recipe=arm.recipe,
-            source=source,
-            trials=tuple(
-                Trial(
-                    recipe=arm.recipe,
-                    seeds=replica_seeds(experiment.seed, vary, replica),
-                    data_fingerprint=log.fingerprint,
-                )
-                for replica in range(arm.replication.replicas)
-            ),
+        trials = tuple(
+            Trial(
+                recipe=arm.recipe,
+                seeds=replica_seeds(experiment.seed, vary, replica),
+                data_fingerprint=log.fingerprint,
+            )
+            for replica in range(arm.replication.replicas)
         )
+        return PlannedArm(name=name, recipe=arm.recipe, source=source, trials=trials)
 
     arms = [planned(name, arm.replication.vary, None) for name, arm in experiment.arms.items()]
     alone = [planned(experiment.baseline, (source,), source) for source in experiment.sources]
@@ -133,11 +115,15 @@ def plan(experiment: Experiment, log: ClickLog) -> list[PlannedArm]:
 def manifest(
     experiment: Experiment, planned: Sequence[PlannedArm], *, root: Path = Path()
 ) -> dict[str, Any]:
-    """Return what ``sweep.json`` holds: which trials belong to which row.
+    """Return the content of ``sweep.json``: the trials of each row of the table.
 
-    ``root`` is where the sweep put its trials, seen from the manifest: several experiments can
-    share those that they have in common.
+    ``root`` is the directory of the trials relative to the manifest. Experiments that share it
+    share the trials that they have in common.
     """
+
+    def places(arm: PlannedArm) -> list[str]:
+        return [trial_directory(root, trial).as_posix() for trial in arm.trials]
+
     study = None
     # A search plans other arms.
     if experiment.study is not None and experiment.arms.keys() <= {arm.name for arm in planned}:
@@ -146,9 +132,9 @@ def manifest(
         "experiment": experiment.name,
         "baseline": experiment.baseline,
         "varied": [str(source) for source in experiment.vary],
-        "arms": [_row(arm, root) for arm in planned if arm.source is None],
+        "arms": [_row(arm) | {"trials": places(arm)} for arm in planned if arm.source is None],
         "sources": [
-            {"source": str(arm.source), "arm": arm.name, "trials": _places(arm, root)}
+            {"source": str(arm.source), "arm": arm.name, "trials": places(arm)}
             for arm in planned
             if arm.source is not None
         ],
@@ -158,50 +144,36 @@ def manifest(
 
 def write_manifest(directory: Path, contents: dict[str, Any]) -> None:
     """Write ``sweep.json`` atomically."""
-    text = json.dumps(contents, indent=2) + "\n"
-    write_whole(directory / MANIFEST, lambda unfinished: unfinished.write_text(text))
+    write_text(directory / MANIFEST, json.dumps(contents, indent=2) + "\n")
 
 
-def _row(arm: PlannedArm, root: Path) -> dict[str, Any]:
-    activation, beta = activation_columns(arm.recipe.arm.activation)
+def _row(arm: PlannedArm) -> dict[str, Any]:
+    recipe = arm.recipe
+    activation, beta = activation_columns(recipe.arm.activation)
+    engine = recipe.engine.model_dump(mode="json", include=set(_ENGINE_CONDITIONS.split()))
     return {
         "name": arm.name,
-        "kind": arm.recipe.arm.kind,
-        "model": arm.recipe.model.name,
+        "kind": recipe.arm.kind,
+        "model": recipe.model.name,
         "activation": activation,
         "beta": beta,
-        "components": arm.recipe.arm.components,
-        "conditions": _conditions(arm.recipe),
-        "trials": _places(arm, root),
+        "components": recipe.arm.components,
+        "conditions": {"stream": recipe.stream.model_dump(mode="json"), "engine": engine},
     }
-
-
-def _conditions(recipe: Recipe) -> dict[str, Any]:
-    """Return what an arm is trained under, which is no part of the model."""
-    engine = recipe.engine.model_dump(mode="json", include=set(_STALENESS))
-    return {"stream": recipe.stream.model_dump(mode="json"), "engine": engine}
-
-
-def _places(arm: PlannedArm, root: Path) -> list[str]:
-    return [trial_directory(root, trial).as_posix() for trial in arm.trials]
 
 
 def activation_columns(text: str) -> tuple[str, float | None]:
     """Return the table's ``activation`` and ``beta`` of an activation.
 
-    One that has no parameter but beta is told by its bare name and beta, so that its family shares
-    a curve; any other by its whole text.
+    An activation with no parameter but beta is shown by its name, so that its family shares a
+    curve; any other by its whole text.
     """
     name, parameters = parse_call(text)
     return (name.lower() if set(parameters) <= {"beta"} else text), activation_beta(text)
 
 
 def item_column(log: ClickLog, item: str | None) -> int | None:
-    """Return which column of ``ids`` holds the item, None where none is named.
-
-    Raises:
-        ConfigError: the click log has no single-valued feature of that name.
-    """
+    """Return the column of ``ids`` that holds the item; ConfigError if there is none."""
     if item is None:
         return None
     names = [feature.name for feature in log.schema.single_valued]
@@ -216,12 +188,9 @@ def item_column(log: ClickLog, item: str | None) -> int | None:
 def write_slices(directory: Path, log: ClickLog, split: str, item: str | None) -> Path | None:
     """Write how often each evaluation example's group and item occur in the training examples.
 
-    Columns ``example`` int64 (row of the click log) and, as far as the log has them,
-    ``group_examples`` and ``item_examples`` int64; the file's metadata names the two features.
-    None where there is neither.
-
-    Raises:
-        ConfigError: as ``item_column``.
+    Columns ``example`` int64 (row of the click log) and, if the log has them, ``group_examples``
+    and ``item_examples`` int64; the metadata names the two features. None if there is neither.
+    Raises ConfigError as ``item_column``.
     """
     column = item_column(log, item)
     rows = log.splits[split]
@@ -246,30 +215,27 @@ def _occurrences(
 ) -> npt.NDArray[np.int64]:
     """Return how often the value of each of ``rows`` occurs among the rows of ``train``."""
     known, counts = np.unique(values[train.start : train.stop], return_counts=True)
-    asked = values[rows.start : rows.stop]
+    wanted = values[rows.start : rows.stop]
     if not len(known):
-        return np.zeros(len(asked), np.int64)
-    place = np.minimum(np.searchsorted(known, asked), len(known) - 1)
-    return np.where(known[place] == asked, counts[place], 0).astype(np.int64)
+        return np.zeros(len(wanted), np.int64)
+    place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where(known[place] == wanted, counts[place], 0).astype(np.int64)
 
 
 def recorded(experiment: Experiment, names: Iterable[str]) -> Experiment:
-    """Return an experiment in which these of its arms keep their order for a replay.
+    """Return an experiment in which these arms record their order of requests, for a replay.
 
-    Raises:
-        ConfigError: an arm's engine has no order that could be kept.
+    Raises ConfigError if an arm's engine is not async.
     """
-    changed = {name: _recorded(experiment.arms[name], name) for name in names}
-    return experiment.model_copy(update={"arms": experiment.arms | changed})
-
-
-def _recorded(arm: ExperimentArm, name: str) -> ExperimentArm:
-    engine = arm.recipe.engine
-    if not isinstance(engine, AsyncEngine):
-        raise ConfigError(
-            f"--record: found engine {engine.name} for arms.{name}, expected async: no other has "
-            "an order of pulls and pushes to keep"
-        )
-    recording = validated(AsyncEngine, dict(engine) | {"record": True}, f"arms.{name}.engine")
-    recipe = arm.recipe.model_copy(update={"engine": recording})
-    return arm.model_copy(update={"recipe": recipe})
+    arms = dict(experiment.arms)
+    for name in names:
+        engine = arms[name].recipe.engine
+        if not isinstance(engine, AsyncEngine):
+            raise ConfigError(
+                f"--record: found engine {engine.name} for arms.{name}, expected async: no other "
+                "engine has an order of pulls and pushes to record"
+            )
+        recording = validated(AsyncEngine, dict(engine) | {"record": True}, f"arms.{name}.engine")
+        recipe = arms[name].recipe.model_copy(update={"engine": recording})
+        arms[name] = arms[name].model_copy(update={"recipe": recipe})
+    return experiment.model_copy(update={"arms": arms})

@@ -1,23 +1,21 @@
-"""An experiment: data, arms and the number of replicas."""
+"""The fields of an experiment, and the design of its study: which arms are compared."""
 
 from __future__ import annotations
 
-import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import accumulate
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, Field, model_validator
 
+from analysis.results.study_design import StudyDesign, StudyPoint
+from analysis.statistics.intervals import FEWEST_REPLICAS
 from analysis.text import check_experiment_name
 from distrib.scheduling.stall_detection import STALL_S
-from jobs.experiment.documents import one_line, read_document, summary, unknown
-from jobs.tuning.config import SearchConfig
-from recsys.calls import nearest
+from jobs.experiment.documents import suggestion, summary, unknown
+from recsys.activations import activation_beta
+from recsys.calls import nearest, parse_call
 from recsys.config import EvaluationConfig, OptimizerConfig, Recipe, StreamConfig
 from recsys.data.readers.registry import READERS
 from recsys.engines import EngineConfig, LocalEngine
@@ -26,190 +24,14 @@ from recsys.frozen import Few, Frozen, Integer, Number, Seconds
 from recsys.models.config import MLPConfig, ModelConfig
 from recsys.seeds import Source
 
-Model = TypeVar("Model", bound=BaseModel)
-Result = TypeVar("Result")
-Arguments = ParamSpec("Arguments")
-
-_MOST_SHOWN = 20
-_UNKNOWN = ("extra_forbidden", "invalid_key")
-_MEMBER = re.compile(r"str|int|float|bool|list|dict|constrained-.*|.*\[.*")
-"""Pydantic's names for the members of a union of plain types"""
-
-
-class Faults:
-    """The faults of one document, collected so that one error reports all of them."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def check(
-        self,
-        function: Callable[Arguments, Result],
-        *args: Arguments.args,
-        **kwargs: Arguments.kwargs,
-    ) -> Result | None:
-        """Return the function's result; None, and its faults are kept, if it raises ConfigError."""
-        try:
-            return function(*args, **kwargs)
-        except ConfigError as error:
-            self.lines += str(error).split("\n")
-            return None
-
-    def raise_any(self) -> None:
-        """Raise one ConfigError, if there are faults; those that arms share are one line."""
-        fields: dict[tuple[str, str], list[str]] = {}
-        for line in self.lines:
-            field, colon, fault = line.partition(": ")
-            own = "" if field.startswith("arms.") else field
-            fields.setdefault((own, colon + fault), []).append(field)
-        if fields:
-            lines = [
-                f"{one_line(', '.join(dict.fromkeys(each)))}{fault}"
-                for (_, fault), each in fields.items()
-            ]
-            raise ConfigError("\n".join(lines))
-
-
-@contextmanager
-def in_file(path: Path) -> Iterator[None]:
-    """Name the file in a ConfigError: on its line, or above its lines where it has several."""
-    try:
-        yield
-    except ConfigError as error:
-        faults = str(error).split("\n")
-        if len(faults) == 1:
-            raise ConfigError(f"{path}: {error}") from None
-        shown = faults[:_MOST_SHOWN]
-        if len(faults) > len(shown):
-            shown.append(f"and {len(faults) - len(shown)} more")
-        lines = [f"{path}: {len(faults)} faults:", *(f"  {fault}" for fault in shown)]
-        raise ConfigError("\n".join(lines)) from None
-
-
-def read_validated(path: Path, model: type[Model]) -> Model:
-    """Return the ``model`` that a YAML file describes; ConfigError has a line for each fault."""
-    document = read_document(path)
-    with in_file(path):
-        return validated(model, document, "")
-
-
-def validated(model: type[Model], found: object, field: str, *, also: Sequence[str] = ()) -> Model:
-    """Return ``found`` as a ``model``.
-
-    ``field`` is the path of ``found``, empty at the top; ``also`` are names that are valid beside
-    the model's fields, for hints.
-
-    Raises ConfigError with one line for each fault: the field, what was found, and what is
-    expected or the nearest valid name.
-    """
-    try:
-        return model.model_validate(mapping(found, field))
-    except ValidationError as error:
-        # A field that may be one of several types has an error for each.
-        places: dict[str, list[ErrorDetails]] = {}
-        valid: dict[str, list[str]] = {}
-        for each in error.errors(include_url=False):
-            place, names = _place(each, model, field)
-            places.setdefault(place, []).append(each)
-            valid[place] = [*names, *also]
-        lines = [
-            _describe(place, errors, valid[place])
-            for place, errors in places.items()
-            # Else it is inside one member of a union that as a whole is at fault already.
-            if places.keys().isdisjoint(accumulate(place.split(".")[:-1], below))
-        ]
-        raise ConfigError("\n".join(lines)) from None
-
-
-def mapping(found: object, field: str) -> dict[str, Any]:
-    """Return ``found`` if it has fields; None counts as none of them set."""
-    if found is None:
-        return {}
-    if not isinstance(found, Mapping):
-        raise ConfigError(f"{field}: found {summary(found)}, expected fields")
-    return dict(found)
-
-
-def below(field: str, name: object) -> str:
-    """Return the dotted path of a name inside a field."""
-    return f"{field}.{name}" if field else str(name)
-
-
-def _place(error: ErrorDetails, model: type[BaseModel], field: str) -> tuple[str, list[str]]:
-    """Return the dotted path of an error, and the names of the fields beside it.
-
-    Pydantic's own steps are left out: the tags of unions and the names of their members.
-    """
-    models = [model]
-    steps = error["loc"]
-    unknown_name = steps[-1] if steps and error["type"] in _UNKNOWN else None
-    for step in steps:
-        holder = next((kind for kind in models if step in kind.model_fields), None)
-        if holder is not None:
-            models = list(_models(holder.model_fields[str(step)].annotation))
-        elif isinstance(step, str) and step != unknown_name:
-            tagged = [kind for kind in models if step in _tags(kind)]
-            if tagged or _MEMBER.fullmatch(step):
-                models = tagged or models
-                continue
-        field = below(field, one_line(step, 60))
-    return field, list(dict.fromkeys(name for kind in models for name in kind.model_fields))
-
-
-def _models(annotation: object) -> Iterator[type[BaseModel]]:
-    """Yield the models that a field of this annotation can hold."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models(argument)
-
-
-def _tags(model: type[BaseModel]) -> set[object]:
-    """Return the defaults of the fields by which unions tell models apart."""
-    fields = (model.model_fields.get(name) for name in ("kind", "name"))
-    return {field.default for field in fields if field is not None}
-
-
-def _describe(field: str, errors: Sequence[ErrorDetails], valid: Sequence[str]) -> str:
-    """Return the line for the faults of one field."""
-    first = errors[0]
-    if first["type"] == "missing":
-        return f"{field}: missing"
-    if first["type"] in _UNKNOWN:
-        return str(unknown(field, str(first["loc"][-1]), valid))
-    if first["type"] == "value_error":
-        reason = one_line(first["ctx"]["error"])
-        return f"{field}: {reason}" if field else reason
-    if first["type"] == "union_tag_invalid":
-        tag, tags = first["ctx"]["tag"], re.findall(r"'([^']*)'", first["ctx"]["expected_tags"])
-        field = below(field, first["ctx"]["discriminator"].strip("'"))
-        return str(unknown(f"{field} {summary(tag)}", tag, tags))
-    found = first["input"]
-    expected = " or ".join(dict.fromkeys(_in_plain_words(error["msg"]) for error in errors))
-    hint = ""
-    if first["type"] in ("literal_error", "enum") and isinstance(found, str):
-        hint = nearest(found, re.findall(r"'([^']*)'", expected))
-    return f"{field}: found {summary(found)}, expected {expected}{hint}"
-
-
-def _in_plain_words(message: str) -> str:
-    """Return pydantic's message as what follows the word expected."""
-    if message.startswith("Input is not a valid path"):
-        return "a path"
-    if "valid dictionary or instance of" in message:
-        return "fields"
-    message = message.removeprefix("Input should be ").replace("a valid tuple", "a list")
-    message = message.replace("String should have", "text of")
-    message = message.replace("String should match pattern", "text that matches")
-    return re.sub(r"^(greater|less)", r"a number \1", message).replace(
-        "valid dictionary", "mapping"
-    )
+Value = float | str | None
+Fields = Mapping[str, Value]
+"""The configuration of an arm, by dotted field"""
 
 
 def _known_reader(name: str) -> str:
     if name not in READERS:
-        hint = nearest(name, list(READERS)) or f", expected one of {', '.join(READERS)}"
-        raise ValueError(f"no reader {name!r}{hint}")
+        raise ValueError(f"unknown reader {name!r}{suggestion(name, list(READERS))}")
     return name
 
 
@@ -250,7 +72,7 @@ class Defaults(Frozen):
 
 
 OVERRIDABLE = ("model", "optimizer", "stream", "engine")
-"""The defaults that an arm can replace; all arms are evaluated alike, or no two could be paired."""
+"""Sections that an arm can override. Paired comparisons need one evaluation for all arms."""
 
 
 class Replication(Frozen):
@@ -267,6 +89,67 @@ class ExperimentArm(Frozen):
 
     recipe: Recipe
     replication: Replication
+
+
+class SearchConfig(Frozen):
+    """Minimizes relative PD over a parameter while log loss is at most ε above the baseline's."""
+
+    arm: str = Field(description="arm whose parameter is varied")
+    parameter: str = Field(
+        "activation.beta",
+        pattern=r"^[a-z_]+(\.[a-z_]+)*$",
+        max_length=100,
+        description="number of the arm by its path, such as optimizer.dense_learning_rate; "
+        "activation.NAME for a parameter of its activation",
+    )
+    low: Number = Field(description="lower bound of the range")
+    high: Number = Field(description="upper bound of the range")
+    scale: Literal["log", "linear"] = Field("log", description="scale on which values are spaced")
+    epsilon: Number = Field(gt=0, description="tolerated increase of log loss, in nats (ε)")
+    points: Integer = Field(5, ge=3, le=1000, description="values tried in each round")
+    rounds: Integer = Field(3, gt=0, le=1000, description="rounds, each in a narrower range")
+    replicas: Integer = Field(
+        4, ge=FEWEST_REPLICAS, le=10_000, description="trainings of each value before any are added"
+    )
+    max_replicas: Few = Field(16, description="maximum number of trainings of a value")
+    confirm: Integer = Field(
+        8,
+        ge=0,
+        le=10_000,
+        description="new trainings of the winner and of the baseline; 0: no confirmation",
+    )
+    sampler: Literal["refinement", "optuna"] = Field(
+        "refinement", description="method that chooses the values; optuna needs soloist[search]"
+    )
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low: found {self.low:g}, expected less than high, {self.high:g}")
+        if self.scale == "log" and self.low <= 0:
+            raise ValueError(
+                f"low: found {self.low:g}, expected more than 0 on a log scale (or scale: linear)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _replicas_are_ordered(self) -> Self:
+        if self.max_replicas < self.replicas:
+            raise ValueError(
+                f"max_replicas: found {self.max_replicas}, expected at least replicas, "
+                f"{self.replicas}"
+            )
+        if 0 < self.confirm < FEWEST_REPLICAS:
+            raise ValueError(
+                f"confirm: found {self.confirm}, expected 0 or at least {FEWEST_REPLICAS}, "
+                "which a spread needs"
+            )
+        return self
+
+    @property
+    def most_trials(self) -> int:
+        """The maximum number of trainings of the search, with those of the baseline."""
+        return (self.points * self.rounds + 1) * self.max_replicas + 2 * self.confirm
 
 
 class Study(Frozen):
@@ -329,7 +212,7 @@ class Settings(Frozen):
 
     @property
     def replication(self) -> Replication:
-        """How often an arm is trained that does not say otherwise."""
+        """The replication of arms that do not override it."""
         return Replication(replicas=self.replicas, vary=self.vary)
 
 
@@ -337,3 +220,114 @@ class Experiment(Settings):
     """A complete experiment."""
 
     arms: dict[str, ExperimentArm]
+
+
+def study_design(experiment: Experiment, study: Study) -> StudyDesign:
+    """Return which arms a study compares.
+
+    Raises ConfigError if no arm has a field of the study, no arms differ in it, two arms of a
+    series have the same x, or the reference does not exist.
+    """
+    fields = {name: arm_fields(name, arm) for name, arm in experiment.arms.items()}
+    _check_fields(study, fields)
+    series = {name: _series_name(study, fields, name, experiment.baseline) for name in fields}
+    arm_at: dict[tuple[str, Value], str] = {}
+    for name, found in fields.items():
+        x = found.get(study.x)
+        other = arm_at.setdefault((series[name], x), name)
+        if other is not name:
+            raise ConfigError(
+                f"study.series: {other} and {name} both have {study.x} {_quoted(x)}, expected "
+                "fields in which they differ"
+            )
+    reference = study.reference_series or study.reference or experiment.baseline
+    valid = list(dict.fromkeys(series.values())) if study.reference_series else list(fields)
+    if reference not in valid:
+        field = "reference_series" if study.reference_series else "reference"
+        raise unknown(f"study.{field} {summary(reference)}", reference, valid)
+
+    def compared_with(name: str) -> str | None:
+        if study.reference_series is None:
+            return None if name == reference else reference
+        x = fields[name].get(study.x)
+        is_other = series[name] != reference and x is not None
+        return arm_at.get((reference, x)) if is_other else None
+
+    points = tuple(
+        StudyPoint(
+            arm=name, series=series[name], x=found.get(study.x), reference=compared_with(name)
+        )
+        for name, found in fields.items()
+    )
+    if not any(point.reference for point in points):
+        raise ConfigError(
+            f"study.reference_series: no arm of another series has the {study.x} of one of "
+            f"{summary(reference)}, expected arms to compare"
+        )
+    return StudyDesign(question=study.question, x=study.x, reference=reference, points=points)
+
+
+def arm_fields(name: str, arm: ExperimentArm) -> dict[str, Value]:
+    """Return all fields of an arm that a study can use, by dotted path; ``arm`` is its name."""
+    recipe = arm.recipe.model_dump(mode="json", exclude={"arm"})
+    own = arm.recipe.arm.model_dump(mode="json") | arm.replication.model_dump(mode="json")
+    activation, parameters = parse_call(arm.recipe.arm.activation)
+    beta = activation_beta(arm.recipe.arm.activation)
+    if beta is not None:
+        parameters["beta"] = beta
+    named = {f"activation.{key}": value for key, value in parameters.items()}
+    return _flat({"arm": name, **own, **recipe, **named, "activation.name": activation.lower()})
+
+
+def _flat(found: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
+    flat: dict[str, Value] = {}
+    for key, value in found.items():
+        match value:
+            case Mapping():
+                flat |= _flat(value, f"{prefix}{key}.")
+            case list() | tuple():
+                flat[prefix + key] = " + ".join(map(str, value))
+            case bool():
+                flat[prefix + key] = f"{key} {str(value).lower()}"
+            case int() | float():
+                flat[prefix + key] = float(value)
+            case _:
+                flat[prefix + key] = value
+    return flat
+
+
+def _check_fields(study: Study, fields: Mapping[str, Fields]) -> None:
+    known = list(dict.fromkeys(key for found in fields.values() for key in found))
+    for where, each in (("x", study.x), *(("series", each) for each in study.series_fields)):
+        if each not in known:
+            hint = nearest(each, known) or ", expected one such as components, stream.epochs"
+            raise ConfigError(f"study.{where}: {summary(each)} is no field of an arm{hint}")
+    values = dict.fromkeys(found.get(study.x) for found in fields.values())
+    values.pop(None, None)
+    if len(values) < 2:
+        raise ConfigError(
+            f"study.x: {study.x} is {', '.join(map(_quoted, values)) or 'nothing'} in "
+            "all arms that have it, expected a field in which arms differ"
+        )
+
+
+def _series_name(study: Study, fields: Mapping[str, Fields], name: str, baseline: str) -> str:
+    """Return the first series field's value, and the others where they differ from the baseline."""
+    found = fields[name]
+    if found.get(study.x) is None:
+        return name
+    parts = []
+    for number, field in enumerate(study.series_fields):
+        value = found.get(field)
+        if value is not None and (number == 0 or value != fields[baseline].get(field)):
+            leaf = "" if str(value)[:1].isalpha() else f"{field.rpartition('.')[2]} "
+            parts.append(f"{leaf}{_plain(value)}")
+    return " ".join(parts)
+
+
+def _plain(value: Value) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _quoted(value: Value) -> str:
+    return summary(value) if isinstance(value, str) else _plain(value)

@@ -1,26 +1,32 @@
-"""What a search reports, in sentences and as a table."""
+"""The messages and the table of a search."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from analysis.results.phrases import joined, number, percent
 from analysis.statistics.intervals import Interval
-from jobs.tuning.arms import arm_name
-from jobs.tuning.config import SearchConfig
-from jobs.tuning.policy import Candidate, Outcome, Request, Standing, Verdict, standing
+from jobs.experiment.schema import SearchConfig
+from jobs.tuning.policy import (
+    Candidate,
+    Feasibility,
+    Outcome,
+    Request,
+    Verdict,
+    arm_name,
+    feasibility,
+)
 
 _LOSS_DIGITS = 4
 
 
 def step(config: SearchConfig, request: Request) -> str:
-    """Say what is asked for."""
-    counts = [count for _, count in request.replicas]
-    more = [f"{value:g} ({count})" for value, count in request.replicas if count > config.replicas]
+    """Describe a request."""
+    counts = request.replicas
+    more = [f"{value:g} ({count})" for value, count in counts if count > config.replicas]
     added = f", more of {joined(more)}" if more else ""
     return (
         f"round {request.round} of {config.rounds}: {len(counts)} values of {config.parameter}, "
@@ -31,32 +37,52 @@ def step(config: SearchConfig, request: Request) -> str:
 def answer(
     config: SearchConfig, baseline: str, verdict: Verdict, confirmed: Candidate | None
 ) -> list[str]:
-    """Return the answer, in sentences, with what weakens it."""
+    """Return the verdict in sentences, with its limitations."""
     tried = f"of {len(verdict.candidates)} values from {config.low:g} to {config.high:g}"
-    if verdict.outcome is Outcome.NOTHING:
-        return _nothing(config, baseline, verdict, tried)
-    if verdict.outcome is Outcome.CANNOT_TELL:
-        return _cannot_tell(config, baseline, verdict, tried)
-    best = verdict.best
-    assert best is not None
-    told = [
-        f"{_name(config, best)} has the smallest relative PD {tried} whose log loss is not worse "
-        f"than {baseline}'s by more than {config.epsilon:g}: {_described(best, baseline)}."
-    ]
-    told += _rivals(config, verdict) + _edge(config, verdict)
-    told.append(_honesty(config, baseline, verdict, confirmed))
+    best, parameter = verdict.best, f"{config.arm}'s {config.parameter}"
+    if verdict.outcome is Outcome.UNDECIDED:
+        rivals = "; ".join(
+            f"{each.value:g}: {_described(each, baseline)}" for each in verdict.rivals
+        )
+        count = "one" if len(verdict.rivals) == 1 else str(len(verdict.rivals))
+        return [
+            f"Undecided with {config.max_replicas} replicas: none {tried} of {parameter} is shown "
+            f"to have a log loss within {config.epsilon:g} of {baseline}'s, and {count} may have. "
+            f"{rivals}.",
+            "More replicas (search.max_replicas) or a larger search.epsilon would decide it.",
+        ]
+    if best is None:
+        return [f"No value found: every training {tried} failed."]
+    if verdict.outcome is Outcome.NONE_FEASIBLE:
+        return [
+            f"No value found: none {tried} of {parameter} has a log loss within "
+            f"{config.epsilon:g} of {baseline}'s. The nearest is {best.value:g}: "
+            f"{_described(best, baseline)}.",
+            *_range(config, best, verdict),
+        ]
     judged = best if confirmed is None or confirmed.failed else confirmed
+    sentences = [
+        f"{config.arm} with {config.parameter} = {best.value:g} has the smallest relative PD "
+        f"{tried} whose log loss is not worse than {baseline}'s by more than {config.epsilon:g}: "
+        f"{_described(best, baseline)}.",
+        *_rivals(config, verdict),
+        *_range(config, best, verdict),
+        _confirmation(config, baseline, verdict, confirmed),
+    ]
     if not judged.pd_ratio.high < 1:
-        told.append(f"That its relative PD is smaller than {baseline}'s is not shown.")
-    return told
+        sentences.append(
+            f"Its relative PD is not significantly smaller than {baseline}'s: the ratio is "
+            f"{number(judged.pd_ratio, 2)}."
+        )
+    return sentences
 
 
 def exporting(
     config: SearchConfig, confirmed: Candidate | None, place: str, model: str = ""
 ) -> str:
-    """Say how what was found is exported, from the sweep of its fresh replicas at a place.
+    """Return the command that exports the winner from the confirmation sweep at ``place``.
 
-    ``model`` is the arm's: an export imports a user's own only by name.
+    ``model`` is the arm's: an export imports a custom model only by name.
     """
     if confirmed is None or confirmed.failed:
         return "No weights are kept: nothing was confirmed."
@@ -66,103 +92,80 @@ def exporting(
 
 
 def table(config: SearchConfig, verdict: Verdict) -> Table:
-    """Return all that was tried."""
+    """Return the table of all candidates."""
     shown = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    headings = (
+    for heading in (
         config.parameter,
         "replicas",
         "log loss − baseline",
         "relative PD",
-        "PD ÷ baseline",
-        f"ε = {config.epsilon:g}",
-    )
-    for place, heading in enumerate(headings):
-        shown.add_column(heading, justify="left" if place == len(headings) - 1 else "right")
+        "PD ratio to baseline",
+    ):
+        shown.add_column(heading, justify="right")
+    shown.add_column(f"ε = {config.epsilon:g}")
     for each in verdict.candidates:
-        judged = each.failed or str(standing(each, config.epsilon))
-        chosen = verdict.outcome is Outcome.FOUND and each is verdict.best
+        is_chosen = verdict.outcome is Outcome.FOUND and each is verdict.best
         shown.add_row(
             f"{each.value:g}",
             str(each.replicas),
             _cell(each.log_loss, _LOSS_DIGITS),
-            percent(each.relative_pd) if _known(each.relative_pd) else "",
+            "" if math.isnan(each.relative_pd.value) else percent(each.relative_pd),
             _cell(each.pd_ratio, 2),
-            judged,
-            style="bold" if chosen else None,
+            each.failed or str(feasibility(each, config.epsilon)),
+            style="bold" if is_chosen else None,
         )
     return shown
 
 
-def _nothing(config: SearchConfig, baseline: str, verdict: Verdict, tried: str) -> list[str]:
-    if verdict.best is None:
-        return [f"Nothing is found: every training {tried} failed."]
-    best = verdict.best
-    return [
-        f"Nothing is found: none {tried} of {config.arm}'s {config.parameter} has a log loss "
-        f"within {config.epsilon:g} of {baseline}'s. The nearest is {best.value:g}: "
-        f"{_described(best, baseline)}.",
-        *_edge(config, verdict),
-    ]
-
-
-def _cannot_tell(config: SearchConfig, baseline: str, verdict: Verdict, tried: str) -> list[str]:
-    open_ones = "; ".join(
-        f"{each.value:g}: {_described(each, baseline)}" for each in verdict.rivals
-    )
-    return [
-        f"It cannot be told with {config.max_replicas} replicas: none {tried} of {config.arm}'s "
-        f"{config.parameter} is known to have a log loss within {config.epsilon:g} of "
-        f"{baseline}'s, and {_count(verdict.rivals)} may have. {open_ones}.",
-        "More replicas (search.max_replicas) or a larger search.epsilon would settle it.",
-    ]
-
-
 def _rivals(config: SearchConfig, verdict: Verdict) -> list[str]:
-    alike = [each for each in verdict.rivals if standing(each, config.epsilon) is Standing.MEETS]
-    unclear = [each for each in verdict.rivals if standing(each, config.epsilon) is Standing.OPEN]
-    told = []
-    if alike:
-        told.append(
-            f"The relative PD of {joined(_values(alike))} is not told apart from it with "
+    kinds = {each: feasibility(each, config.epsilon) for each in verdict.rivals}
+    similar = [
+        f"{each.value:g}, {percent(each.relative_pd)},"
+        for each, kind in kinds.items()
+        if kind is Feasibility.FEASIBLE
+    ]
+    undecided = [f"{each.value:g}" for each, kind in kinds.items() if kind is Feasibility.UNDECIDED]
+    sentences = []
+    if similar:
+        sentences.append(
+            f"The relative PD of {joined(similar)} is not significantly different with "
             f"{config.max_replicas} replicas."
         )
-    if unclear:
-        told.append(
-            f"Whether the log loss of {joined(_values(unclear))} is within ε cannot be told with "
+    if undecided:
+        sentences.append(
+            f"Whether the log loss of {joined(undecided)} is within ε is undecided with "
             f"{config.max_replicas} replicas; the relative PD may be smaller there."
         )
-    return told
+    return sentences
 
 
-def _edge(config: SearchConfig, verdict: Verdict) -> list[str]:
-    if verdict.best is None:
-        return []
-    if verdict.best.value in (config.low, config.high):
-        return ["It lies at an end of the range: a wider range may hold a better one."]
-    below, above = verdict.between
-    beside = (config.low if below is None else below, config.high if above is None else above)
-    return [f"Between {beside[0]:g} and {beside[1]:g} no other value was tried."]
+def _range(config: SearchConfig, best: Candidate, verdict: Verdict) -> list[str]:
+    if best.value in (config.low, config.high):
+        return ["It is at an end of the range: a wider range may contain a better value."]
+    low, high = verdict.between
+    low, high = (config.low if low is None else low, config.high if high is None else high)
+    return [f"No other value between {low:g} and {high:g} was tried."]
 
 
-def _honesty(
+def _confirmation(
     config: SearchConfig, baseline: str, verdict: Verdict, confirmed: Candidate | None
 ) -> str:
     if confirmed is None:
         return (
-            "Its intervals are taken alone, at 95 %: they allow neither for the choice among "
-            f"{len(verdict.candidates)} values nor for looking more than once, and so flatter it. "
-            "Fresh replicas (search.confirm) would not."
+            "Its 95 % intervals are optimistic: they correct neither for the selection among "
+            f"{len(verdict.candidates)} values nor for repeated looks. New replicas "
+            "(search.confirm) have neither bias."
         )
     if confirmed.failed:
-        return f"It could not be confirmed on fresh replicas: {confirmed.failed}."
+        return f"It could not be confirmed on new replicas: {confirmed.failed}."
     judged = {
-        Standing.MEETS: "Confirmed: the log loss is within ε",
-        Standing.MISSES: "Not confirmed: the log loss is worse by more than ε",
-        Standing.OPEN: "Not confirmed: the log loss may be worse by more than ε",
-    }[standing(confirmed, config.epsilon)]
+        Feasibility.FEASIBLE: "Confirmed: the log loss is within ε",
+        Feasibility.INFEASIBLE: "Not confirmed: the log loss is worse by more than ε",
+        Feasibility.UNDECIDED: "Not confirmed: the log loss may be worse by more than ε",
+    }[feasibility(confirmed, config.epsilon)]
     return (
-        f"{judged}, on {confirmed.replicas} fresh replicas of it and of {baseline}, which took no "
-        f"part in the choice (the evaluation examples are the same): "
+        f"{judged}, on {confirmed.replicas} new replicas of it and of {baseline}, which took no "
+        f"part in the selection (the evaluation examples are the same): "
         f"{_described(confirmed, baseline)}."
     )
 
@@ -175,21 +178,5 @@ def _described(each: Candidate, baseline: str) -> str:
     )
 
 
-def _name(config: SearchConfig, each: Candidate) -> str:
-    return f"{config.arm} with {config.parameter} = {each.value:g}"
-
-
-def _values(candidates: Sequence[Candidate]) -> list[str]:
-    return [f"{each.value:g}" for each in candidates]
-
-
-def _count(candidates: Sequence[Candidate]) -> str:
-    return "one" if len(candidates) == 1 else str(len(candidates))
-
-
 def _cell(interval: Interval, digits: int) -> str:
-    return number(interval, digits) if _known(interval) else ""
-
-
-def _known(interval: Interval) -> bool:
-    return not math.isnan(interval.value)
+    return "" if math.isnan(interval.value) else number(interval, digits)

@@ -1,15 +1,15 @@
-"""What a search trains next and what it answers: pure functions of the intervals so far.
+"""Search policy: the arms of candidate values, what to train next, and the verdict.
 
-A round tries some values. While those that may be the answer lie further apart than neighbours do,
-or, in the last round, while there is more than one of them, their replicas are doubled. Then the
-next round looks more closely between them. Nothing is remembered but what was asked for: from the
-same results the same questions and the same answer follow, wherever a search was stopped.
+A round tries some values. The policy doubles the replicas of the contenders while they are further
+apart than neighbours or, in the last round, while there are several. The next round tries values
+between them. All functions are pure: the same results give the same requests and the same verdict,
+wherever a search was interrupted.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -17,21 +17,90 @@ from functools import partial
 import numpy as np
 
 from analysis.statistics.intervals import Interval
-from jobs.tuning.config import SearchConfig
+from jobs.experiment.documents import below, unknown, validated
+from jobs.experiment.schema import OVERRIDABLE, Experiment, ExperimentArm, Replication, SearchConfig
+from recsys.calls import parse_call
+from recsys.config import Recipe
 from recsys.errors import ConfigError
 from recsys.seeds import derive
 
-#: Contenders at most so many places apart are what the next round looks between.
 _NEIGHBOURS = 2
+"""Maximum index distance of contenders between which the next round samples"""
+_DIGITS = 4
+"""Significant digits of a value: readable in a name, and finer than replicas can resolve"""
+
+
+def search_of(experiment: Experiment) -> SearchConfig:
+    """Return the search of an experiment; ConfigError if it has none."""
+    if experiment.search is None:
+        raise ConfigError(
+            "search: missing; expected fields such as {arm: smelu, parameter: activation.beta, "
+            "low: 0.05, high: 8, epsilon: 0.001}"
+        )
+    return experiment.search
+
+
+def arm_name(search: SearchConfig, value: float) -> str:
+    """Return the name of the arm of a value; ``@`` is not allowed in an experiment's arm names."""
+    return f"{search.arm}@{value:g}"
+
+
+def with_values(experiment: Experiment, replicas: Mapping[float, int], baseline: int) -> Experiment:
+    """Return the experiment of the baseline and an arm for each value, with numbers of replicas."""
+    search = search_of(experiment)
+    arm = experiment.arms[search.arm]
+    arms = {experiment.baseline: _replicated(experiment.arms[experiment.baseline], baseline)}
+    for value, count in replicas.items():
+        changed = arm.model_copy(update={"recipe": with_value(arm.recipe, search, value)})
+        arms[arm_name(search, value)] = _replicated(changed, count)
+    return experiment.model_copy(update={"arms": arms, "sources": ()})
+
+
+def with_value(recipe: Recipe, search: SearchConfig, value: float) -> Recipe:
+    """Return a recipe with the parameter set; ConfigError if the arm cannot have this value."""
+    section, _, option = search.parameter.partition(".")
+    part = "arm"
+    changed: dict[str, object] = {search.parameter: value}
+    if section == "activation":
+        name, parameters = parse_call(recipe.arm.activation)
+        values = {**parameters, option: value}
+        call = ", ".join(f"{key}={each!r}" for key, each in values.items())
+        changed = {section: f"{name}({call})"}
+    elif section in OVERRIDABLE:
+        part, changed = section, {option: value}
+    before, arm = getattr(recipe, part), below("arms", search.arm)
+    field = arm if part == "arm" else below(arm, part)
+    after = validated(type(before), dict(before) | changed, field)
+    return validated(Recipe, dict(recipe) | {part: after}, arm)
+
+
+def check_searchable(experiment: Experiment) -> None:
+    """Raise ConfigError if the arm of the search does not exist or cannot take its values."""
+    search = search_of(experiment)
+    if search.arm not in experiment.arms:
+        raise unknown(f"search.arm {search.arm}", search.arm, list(experiment.arms))
+    # The second is not an integer, as most values that a search tries are not.
+    for value in (search.low, math.nextafter(search.low, search.high), search.high):
+        try:
+            with_value(experiment.arms[search.arm].recipe, search, value)
+        except ConfigError as error:
+            raise ConfigError(
+                f"search.parameter {search.parameter} at {value:g}: {error}"
+            ) from None
+
+
+def _replicated(arm: ExperimentArm, replicas: int) -> ExperimentArm:
+    replication = Replication(replicas=replicas, vary=arm.replication.vary)
+    return ExperimentArm(recipe=arm.recipe, replication=replication)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Candidate:
-    """A value that was tried, and what its replicas show.
+    """A value that was tried, and the results of its replicas.
 
-    ``log_loss`` is the difference from the baseline's in nats, ``relative_pd`` its own, and
-    ``pd_ratio`` that over the baseline's. ``failed`` says why a replica has no result; then the
-    three have no bounds.
+    ``log_loss`` is the difference from the baseline in nats, ``pd_ratio`` the ratio of its
+    ``relative_pd`` to the baseline's. ``failed`` says why a replica has no result; the three
+    intervals then have no bounds.
     """
 
     value: float
@@ -44,9 +113,9 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """What is known of all values that were tried, in ascending order.
+    """All candidates, by ascending value.
 
-    ``pd_ratio`` gives the interval of one value's relative PD over another's.
+    ``pd_ratio`` returns the interval of the ratio of two values' relative PD.
     """
 
     candidates: tuple[Candidate, ...]
@@ -55,36 +124,36 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """All that is to be trained, from the beginning: values, ascending, and their replicas."""
+    """Everything trained since the first round: ascending values and their replicas."""
 
     round: int
     replicas: tuple[tuple[float, int], ...]
 
 
-class Standing(StrEnum):
-    """What a candidate's interval says of its log loss: within ε, not within, or neither."""
+class Feasibility(StrEnum):
+    """Whether a candidate's interval shows that its log loss is within ε of the baseline's."""
 
-    MEETS = "meets"
-    MISSES = "misses"
-    OPEN = "open"
+    FEASIBLE = "within ε"
+    INFEASIBLE = "above ε"
+    UNDECIDED = "undecided"
 
 
 class Outcome(StrEnum):
-    """What a search comes to."""
+    """Whether a search found a feasible value; the values are those of ``search.json``."""
 
     FOUND = "found"
-    NOTHING = "nothing"
-    CANNOT_TELL = "cannot tell"
+    NONE_FEASIBLE = "nothing"
+    UNDECIDED = "cannot tell"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """What a search answers.
+    """The result of a search.
 
-    ``best`` is the winner; where there is none, the candidate with the lowest log loss, or None
-    where all failed. ``rivals`` are those that may be better: their relative PD is not told apart
-    from the winner's, or their log loss is open. ``between`` are the neighbours of ``best`` among
-    the values tried: None at an edge of the range.
+    ``best`` is the winner; if there is none, the candidate with the lowest log loss, or None if
+    all failed. ``rivals`` may be better: the difference of their relative PD from the winner's is
+    not significant, or the feasibility of their log loss is undecided. ``between`` are the
+    neighbours of ``best`` among the values tried; None at an end of the range.
     """
 
     outcome: Outcome
@@ -95,30 +164,30 @@ class Verdict:
 
 
 Propose = Callable[[SearchConfig, Sequence[Candidate], tuple[float, float], int], Sequence[float]]
-"""Returns values for a round: of what is known, the range to look in, and the round's number."""
+"""Returns the values of a round from the candidates so far, a range and the round's number."""
 
 
-def standing(candidate: Candidate, epsilon: float) -> Standing:
-    """Judge a log loss against ε by the 95 % interval of its difference from the baseline's."""
+def feasibility(candidate: Candidate, epsilon: float) -> Feasibility:
+    """Compare the 95 % interval of the log loss difference from the baseline with ε."""
     if candidate.failed or candidate.log_loss.low > epsilon:
-        return Standing.MISSES
+        return Feasibility.INFEASIBLE
     if candidate.log_loss.covers_replicas and candidate.log_loss.high <= epsilon:
-        return Standing.MEETS
-    return Standing.OPEN
+        return Feasibility.FEASIBLE
+    return Feasibility.UNDECIDED
 
 
 def leader(candidates: Sequence[Candidate], epsilon: float) -> Candidate | None:
-    """Return the candidate of the lowest relative PD among those that meet ε."""
-    meeting = [each for each in candidates if standing(each, epsilon) is Standing.MEETS]
+    """Return the feasible candidate with the lowest relative PD."""
+    meeting = [each for each in candidates if feasibility(each, epsilon) is Feasibility.FEASIBLE]
     return min(meeting, key=lambda each: (each.relative_pd.value, each.value), default=None)
 
 
 def contenders(evidence: Evidence, epsilon: float) -> tuple[Candidate, ...]:
-    """Return who may be the answer: the leader, and all not known to be worse or to miss ε."""
+    """Return the leader, and all candidates neither infeasible nor significantly worse than it."""
     first = leader(evidence.candidates, epsilon)
 
     def contends(each: Candidate) -> bool:
-        if each is first or standing(each, epsilon) is Standing.MISSES:
+        if each is first or feasibility(each, epsilon) is Feasibility.INFEASIBLE:
             return each is first
         return first is None or not evidence.pd_ratio(each.value, first.value).low > 1
 
@@ -126,7 +195,7 @@ def contenders(evidence: Evidence, epsilon: float) -> tuple[Candidate, ...]:
 
 
 def begin(config: SearchConfig, propose: Propose) -> Request:
-    """Return what a search asks for first."""
+    """Return the first request of a search."""
     values = propose(config, (), (config.low, config.high), 1)
     return Request(round=1, replicas=tuple((value, config.replicas) for value in sorted(values)))
 
@@ -134,7 +203,7 @@ def begin(config: SearchConfig, propose: Propose) -> Request:
 def decide(
     config: SearchConfig, request: Request, evidence: Evidence, propose: Propose
 ) -> Request | Verdict:
-    """Return what to ask for after ``request`` was answered by ``evidence``, or the verdict."""
+    """Return the next request after ``evidence`` of ``request``, or the verdict."""
     rivals = contenders(evidence, config.epsilon)
     is_last = request.round == config.rounds
     if is_last or _span(evidence.candidates, rivals) > _NEIGHBOURS:
@@ -149,20 +218,19 @@ def decide(
     within = _between(config, evidence.candidates, around)
     tried = {each.value for each in evidence.candidates}
     new = set(propose(config, evidence.candidates, within, request.round + 1)) - tried
-    asked = (*request.replicas, *((value, config.replicas) for value in new))
-    later = Request(round=request.round + 1, replicas=tuple(sorted(asked)))
+    wanted = (*request.replicas, *((value, config.replicas) for value in new))
+    later = Request(round=request.round + 1, replicas=tuple(sorted(wanted)))
     return later if new else decide(config, later, evidence, propose)
 
 
 def conclude(config: SearchConfig, evidence: Evidence) -> Verdict:
-    """Return what the evidence allows to say."""
+    """Return the verdict that the evidence supports."""
     first = leader(evidence.candidates, config.epsilon)
     rivals = contenders(evidence, config.epsilon)
     best = first or next(iter(_of_lowest_loss(evidence.candidates)), None)
+    outcome = Outcome.UNDECIDED if rivals else Outcome.NONE_FEASIBLE
     if first is not None:
         outcome = Outcome.FOUND
-    else:
-        outcome = Outcome.CANNOT_TELL if rivals else Outcome.NOTHING
     return Verdict(
         outcome=outcome,
         best=best,
@@ -175,8 +243,11 @@ def conclude(config: SearchConfig, evidence: Evidence) -> Verdict:
 def _with_more_replicas(
     config: SearchConfig, request: Request, rivals: Sequence[Candidate]
 ) -> Request:
-    """Double the replicas of all rivals where there are several, or one whose loss is open."""
-    if all(standing(each, config.epsilon) is Standing.MEETS for each in rivals) and len(rivals) < 2:
+    """Double the replicas of the rivals if there are several, or one is undecided."""
+    if (
+        all(feasibility(each, config.epsilon) is Feasibility.FEASIBLE for each in rivals)
+        and len(rivals) < 2
+    ):
         return request
     doubled = {each.value for each in rivals}
     return Request(
@@ -189,13 +260,13 @@ def _with_more_replicas(
 
 
 def _span(candidates: Sequence[Candidate], rivals: Sequence[Candidate]) -> int:
-    """Return how many places lie from the lowest to the highest of the rivals."""
+    """Return the index distance of the lowest and the highest rival."""
     places = [place for place, each in enumerate(candidates) if each in rivals]
     return places[-1] - places[0] if places else 0
 
 
 def _of_lowest_loss(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return the candidate of the lowest log loss, alone; nobody where all failed."""
+    """Return a list of the candidate with the lowest log loss; empty if all failed."""
     ended = [each for each in candidates if not math.isnan(each.log_loss.value)]
     return sorted(ended, key=lambda each: (each.log_loss.value, each.value))[:1]
 
@@ -203,13 +274,10 @@ def _of_lowest_loss(candidates: Sequence[Candidate]) -> list[Candidate]:
 def _between(
     config: SearchConfig, candidates: Sequence[Candidate], around: Sequence[Candidate]
 ) -> tuple[float, float]:
-    """Return the neighbours of the outermost of ``around``; the range ends at its edges."""
+    """Return the neighbours of the outermost of ``around``, within the range."""
     lower, _ = _neighbours(candidates, around[0])
     _, upper = _neighbours(candidates, around[-1])
-    return (
-        config.low if lower is None else lower,
-        config.high if upper is None else upper,
-    )
+    return (config.low if lower is None else lower, config.high if upper is None else upper)
 
 
 def _neighbours(
@@ -222,16 +290,8 @@ def _neighbours(
     return max(lower, default=None), min(upper, default=None)
 
 
-#: A name a person can read, and far finer than what replicas can tell apart.
-_DIGITS = 4
-
-
 def proposer(config: SearchConfig, seed: int) -> Propose:
-    """Return what chooses the values of a search.
-
-    Raises:
-        ConfigError: it is Optuna, which is not installed.
-    """
+    """Return the sampler of a search; ConfigError if it is Optuna, which is not installed."""
     if config.sampler == "refinement":
         return evenly
     try:
@@ -248,7 +308,7 @@ def proposer(config: SearchConfig, seed: int) -> Propose:
 def evenly(
     config: SearchConfig, known: Sequence[Candidate], within: tuple[float, float], number: int
 ) -> list[float]:
-    """Return ``config.points`` values: over the whole range at first, then inside ``within``."""
+    """Return ``config.points`` values: over the whole range first, then inside ``within``."""
     if number == 1:
         return _spread(config, within, config.points)
     return _spread(config, within, config.points + 2)[1:-1]
@@ -262,10 +322,10 @@ def by_optuna(
     *,
     seed: int,
 ) -> list[float]:
-    """Return ``config.points`` values that Optuna's TPE sampler wants to see, from anywhere.
+    """Return ``config.points`` values that Optuna's TPE sampler suggests, from the whole range.
 
-    It is told the relative PD of each value tried and, as a constraint, how far its log loss is
-    above ε; a value that failed is told as such. The study is made anew from that each time.
+    A new study gets the relative PD of each candidate as objective, the log loss above ε as
+    constraint, and failed candidates as failed trials.
     """
     import optuna
     from optuna.trial import Trial, TrialState
@@ -275,8 +335,7 @@ def by_optuna(
 
     study = optuna.create_study(
         sampler=optuna.samplers.TPESampler(
-            seed=derive(seed, "search", number) % 2**32,
-            n_startup_trials=config.points,
+            seed=derive(seed, "search", number) % 2**32, n_startup_trials=config.points
         )
     )
     for each in known:
@@ -294,7 +353,7 @@ def by_optuna(
 
 
 def _spread(config: SearchConfig, within: tuple[float, float], count: int) -> list[float]:
-    """Return ``count`` values from end to end, at equal distances on the scale."""
+    """Return ``count`` values from end to end, evenly spaced on the scale."""
     low, high = within
     space = np.geomspace if config.scale == "log" else np.linspace
     inner = [_rounded(float(value)) for value in space(low, high, count)[1:-1]]

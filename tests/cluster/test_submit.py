@@ -17,7 +17,7 @@ import requests
 from cluster import submit
 from cluster.submit import exit_status
 from jobs.cli import JOBS
-from jobs.command import guarded
+from jobs.command import exit_on_error
 
 
 class Status(StrEnum):
@@ -228,7 +228,7 @@ def test_a_cluster_that_is_not_there_is_refused_in_one_line(monkeypatch, capsys)
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://127.0.0.1:1")
 
     with pytest.raises(SystemExit) as ended:
-        guarded(submit.list_jobs)()
+        exit_on_error(submit.list_jobs)()
 
     assert ended.value.code == 2
     assert capsys.readouterr().err == (

@@ -102,7 +102,9 @@ def test_an_output_that_would_go_with_a_submitted_job_is_refused(tmp_path, monke
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", sent)
 
     for lost in (Path("results/small"), tmp_path / "results"):
-        with pytest.raises(ConfigError, match="which goes with the job; expected an absolute path"):
+        with pytest.raises(
+            ConfigError, match="which is deleted with the job; expected an absolute path"
+        ):
             check_output(lost)
 
     assert list(tmp_path.iterdir()) == []

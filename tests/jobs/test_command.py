@@ -10,7 +10,7 @@ from rich.table import Table
 from analysis.errors import ResultsError
 from distrib.errors import TrialFailed
 from jobs import cli
-from jobs.command import BAD_INPUT, Terminal, guarded, run, say
+from jobs.command import BAD_INPUT, Terminal, echo, exit_on_error, run
 from jobs.compare import compare
 from jobs.prepare import prepare
 from recsys.errors import ConfigError, DataError
@@ -25,7 +25,7 @@ def failing(reason: str, capsys: pytest.CaptureFixture[str]) -> str:
         raise ConfigError(reason)
 
     with pytest.raises(SystemExit) as stopped:
-        guarded(job)()
+        exit_on_error(job)()
     assert stopped.value.code == BAD_INPUT
     return capsys.readouterr().err
 
@@ -50,7 +50,7 @@ def test_a_terminal_still_has_the_styles_of_rich_itself():
 
 
 def test_a_printed_line_is_one_line(capsys):
-    say("a\nb\x1b")
+    echo("a\nb\x1b")
 
     assert capsys.readouterr().out == "a\\nb\\x1b\n"
 
@@ -93,7 +93,7 @@ def test_the_columns_of_a_wide_table_are_not_all_listed(tmp_path, capsys):
         (tmp_path / name).write_text(f"{header}\n{header}\n")
 
     with pytest.raises(SystemExit):
-        guarded(compare)([tmp_path / "a.csv", tmp_path / "b.csv"])
+        exit_on_error(compare)([tmp_path / "a.csv", tmp_path / "b.csv"])
 
     line = capsys.readouterr().err
     assert "has no column example, found k0, k1, " in line
@@ -107,7 +107,7 @@ def test_no_message_holds_credentials(kind, uri, capsys) -> None:
         raise kind(f"cannot reach '{uri}'")
 
     with pytest.raises(SystemExit):
-        guarded(fail)()
+        exit_on_error(fail)()
 
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"soloist: cannot reach '{uri.partition(':')[0]}://b")

@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from jobs.benchmark.compare import write_predictions
-from jobs.command import BAD_INPUT, guarded
+from jobs.command import BAD_INPUT, exit_on_error
 from jobs.compare import compare
 from tests.support.predictions import predictions, write_all
 from tests.support.tables import compressed
@@ -22,7 +22,7 @@ from tests.support.tables import compressed
 def refusal(capsys, *arguments: object, **options: object) -> str:
     """Run the job, which must end with the status of bad input, and return its only line."""
     with pytest.raises(SystemExit) as stopped:
-        guarded(compare)(*arguments, **options)
+        exit_on_error(compare)(*arguments, **options)
     captured = capsys.readouterr()
     assert (stopped.value.code, captured.out) == (BAD_INPUT, "")
     (line,) = captured.err.splitlines()
@@ -47,7 +47,7 @@ def test_accuracy_and_every_form_of_pd_are_printed(tmp_path, capsys):
 
 def test_two_files_are_told_to_cover_examples_alone(tmp_path, capsys):
     compare(write_all(tmp_path, predictions(2)))
-    assert "Two files: intervals cover other examples, not" in capsys.readouterr().out
+    assert "Two files: intervals cover the sampling of examples, not" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -251,7 +251,7 @@ def test_weights_that_are_all_zero_are_refused(tmp_path, capsys):
     ("options", "message"),
     [
         ({"output": Path("out.txt")}, "--output: found 'out.txt', expected a name in .csv"),
-        ({"scratch": Path("nowhere")}, "--scratch: found nowhere, expected a folder"),
+        ({"scratch": Path("nowhere")}, "--scratch: found nowhere, expected an existing directory"),
     ],
 )
 def test_a_bad_option_is_named(tmp_path, capsys, options, message):

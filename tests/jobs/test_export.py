@@ -15,7 +15,7 @@ from distrib.engines.local import train
 from distrib.errors import TrialFailed
 from distrib.trials.remote_results import Results
 from distrib.trials.results import write_trial
-from jobs.command import BAD_INPUT, guarded
+from jobs.command import BAD_INPUT, exit_on_error
 from jobs.export import export
 from jobs.replay import replay
 from jobs.serve_cost import serve_cost
@@ -237,7 +237,7 @@ def test_a_trial_at_a_uri_without_weights_is_refused_by_its_uri(trial, tmp_path,
     (without / "weights.json").unlink()
 
     with pytest.raises(SystemExit) as ended:
-        guarded(export)(without.as_uri(), tmp_path / "program")
+        exit_on_error(export)(without.as_uri(), tmp_path / "program")
 
     told = capsys.readouterr().err
     assert ended.value.code == BAD_INPUT

@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from jobs.command import guarded
+from jobs.command import exit_on_error
 from jobs.prepare import prepare
 from recsys.data.click_log import ClickLog
 from recsys.errors import ConfigError, DataError
@@ -30,7 +30,7 @@ PATIENCE_S = 120
 def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     app = typer.Typer()
-    app.command()(guarded(prepare))
+    app.command()(exit_on_error(prepare))
     return lambda *arguments: CliRunner().invoke(app, ["--output", "log", *arguments])
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import yaml
 
 from jobs.experiment.loading import KINDS, parse_experiment
-from jobs.experiment.schema import DataConfig, Defaults, Replication, Settings, Study
+from jobs.experiment.schema import DataConfig, Defaults, Replication, SearchConfig, Settings, Study
 from jobs.reference import EXAMPLE, REFERENCE, reference
-from jobs.tuning.config import SearchConfig
 from recsys.engines import DELAY_KINDS, ENGINE_KINDS, Resources
 from recsys.models.config import MODEL_KINDS, CustomModelConfig
 

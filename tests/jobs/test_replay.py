@@ -54,7 +54,7 @@ def test_a_trial_that_comes_out_the_same_is_said_to(recorded, capsys) -> None:
 
     replay(place, log.directory)
 
-    assert "28 tensors are equal to the bit after 8 pulls and pushes" in capsys.readouterr().out
+    assert "28 tensors are bitwise identical after 8 pulls and pushes" in capsys.readouterr().out
 
 
 def test_a_trial_in_an_object_store_comes_out_the_same(recorded, s3, capsys) -> None:
@@ -65,7 +65,7 @@ def test_a_trial_in_an_object_store_comes_out_the_same(recorded, s3, capsys) -> 
 
     replay(uri, log.directory)
 
-    assert "28 tensors are equal to the bit after 8 pulls and pushes" in capsys.readouterr().out
+    assert "28 tensors are bitwise identical after 8 pulls and pushes" in capsys.readouterr().out
 
 
 def test_a_trial_that_is_not_at_its_uri_is_refused(recorded, tmp_path) -> None:

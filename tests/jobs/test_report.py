@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.command import BAD_INPUT, guarded
+from jobs.command import BAD_INPUT, exit_on_error
 from jobs.figures import family, surface
 from jobs.report import report
 from jobs.watch import watch
@@ -55,7 +55,7 @@ def test_the_margins_of_the_verdict_can_be_set(tmp_path, monkeypatch):
 
 def test_a_directory_that_is_no_sweep_is_refused_in_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
-        guarded(report)(tmp_path)
+        exit_on_error(report)(tmp_path)
     assert stopped.value.code == BAD_INPUT
     assert capsys.readouterr().err == (
         f"soloist: {tmp_path}: has no sweep.json, expected the output of a sweep\n"
@@ -82,7 +82,7 @@ def test_a_bucket_that_leads_out_of_its_folder_is_refused_in_one_line(
     s3.client().put_object(Bucket=bucket, Key=f"results/{key}", Body=content)
 
     with pytest.raises(SystemExit) as stopped:
-        guarded(job)(s3.uri(bucket, "results"))
+        exit_on_error(job)(s3.uri(bucket, "results"))
 
     (line,) = capsys.readouterr().err.splitlines()
     assert stopped.value.code == BAD_INPUT

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from analysis.results.reading import MANIFEST
-from jobs.command import BAD_INPUT, guarded
+from jobs.command import BAD_INPUT, exit_on_error
 from jobs.report import report
 from tests.support import damage
 from tests.support.damage import column, fields, first_of, rows, text
@@ -169,7 +169,7 @@ def test_a_damaged_file_is_one_line_and_changes_nothing(sweep, capsys, name, har
     before = files(sweep)
 
     with pytest.raises(SystemExit) as stopped:
-        guarded(report)(sweep)
+        exit_on_error(report)(sweep)
 
     (line,) = capsys.readouterr().err.splitlines()
     assert stopped.value.code == BAD_INPUT
@@ -187,7 +187,7 @@ def test_replicas_that_are_one_trial_are_refused(sweep, capsys, link):
         shutil.copytree(sweep / TRIAL, sweep / "trials/relu2")
 
     with pytest.raises(SystemExit) as stopped:
-        guarded(report)(sweep)
+        exit_on_error(report)(sweep)
 
     assert stopped.value.code == BAD_INPUT
     assert "relu2: found the same trial as " in capsys.readouterr().err
@@ -257,7 +257,7 @@ def test_the_report_at_a_uri_changes_as_a_whole(sweep, capsys):
     before = files(sweep)
 
     with pytest.raises(SystemExit):
-        guarded(report)(sweep.as_uri())
+        exit_on_error(report)(sweep.as_uri())
 
     assert files(sweep) == before
 

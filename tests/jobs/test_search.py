@@ -15,7 +15,7 @@ import pytest
 from analysis.results.reading import read_sweep
 from analysis.results.spending import read_spending
 from analysis.tradeoff import tradeoff_table
-from jobs.command import guarded
+from jobs.command import exit_on_error
 from jobs.export import export
 from jobs.report import report
 from jobs.search import search
@@ -51,8 +51,8 @@ def without_ray(monkeypatch) -> Callable[[], None]:
     def switch() -> None:
         monkeypatch.setattr("jobs.tuning.training.train_groups", train_here)
         monkeypatch.setattr("jobs.tuning.training.ray_session", nullcontext)
-        monkeypatch.setattr("jobs.costs.cost_report.ray_session", nullcontext)
-        monkeypatch.setattr("jobs.costs.cost_report.run_probes", probe_here)
+        monkeypatch.setattr("jobs.costs.ray_session", nullcontext)
+        monkeypatch.setattr("jobs.costs.run_probes", probe_here)
 
     return switch
 
@@ -108,7 +108,7 @@ def test_a_value_that_fails_is_left_out_and_listed_and_the_others_are_judged(
     experiment = written(tmp_path, log, rounds=1, scale="linear", **rate)
 
     with pytest.raises(SystemExit) as ended:
-        guarded(search)(experiment, output=tmp_path / "results", price_per_core_hour=1.0)
+        exit_on_error(search)(experiment, output=tmp_path / "results", price_per_core_hour=1.0)
 
     told = capsys.readouterr()
     found = answer(tmp_path / "results")
@@ -210,7 +210,7 @@ def test_an_experiment_without_a_search_is_refused(log, tmp_path, capsys):
     experiment = str(write_experiment(tmp_path / "small.yaml", small_experiment(log.directory)))
 
     with pytest.raises(SystemExit) as ended:
-        guarded(search)(experiment, output=tmp_path / "results")
+        exit_on_error(search)(experiment, output=tmp_path / "results")
 
     assert ended.value.code == 2
     assert "search: missing; expected fields such as" in capsys.readouterr().err

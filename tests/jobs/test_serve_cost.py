@@ -12,7 +12,7 @@ import torch
 
 from distrib.engines.local import train
 from distrib.trials.results import write_trial
-from jobs.command import BAD_INPUT, guarded
+from jobs.command import BAD_INPUT, exit_on_error
 from jobs.export import export
 from jobs.serve_cost import serve_cost
 from recsys.errors import DataError
@@ -80,7 +80,7 @@ def test_a_trial_and_an_export_are_measured_in_one_run_and_their_lookups_counted
 def test_a_click_log_of_other_features_is_refused(kept, tmp_path):
     other = small_log(tmp_path, replace(TRUTH, cardinalities=(41, 12, 5)))
 
-    with pytest.raises(DataError, match="has not the features that"):
+    with pytest.raises(DataError, match="found other features than those of"):
         serve_cost(kept, data=other.directory)
 
 
@@ -94,11 +94,11 @@ def test_a_program_of_which_a_table_is_misdescribed_is_one_line(kept, log, tmp_p
     (tmp_path / "program/program.json").write_text(json.dumps(told))
 
     with pytest.raises(SystemExit) as stopped:
-        guarded(serve_cost)([str(tmp_path / "program")], data=log.directory, requests=1)
+        exit_on_error(serve_cost)([str(tmp_path / "program")], data=log.directory, requests=1)
 
     (line,) = capsys.readouterr().err.splitlines()
     assert stopped.value.code == BAD_INPUT
-    assert f"{tmp_path / 'program'}: not programs that answer its requests (" in line
+    assert f"{tmp_path / 'program'}: not programs that serve these requests (" in line
 
 
 @pytest.mark.parametrize("at", ["path", "uri"])
@@ -133,7 +133,7 @@ def test_figures_that_could_not_be_written_are_refused_before_anything_is_measur
 
     with pytest.raises(SystemExit) as ended:
         # Not even the click log is opened: there is none.
-        guarded(serve_cost)(kept, data=tmp_path / "none", output=tmp_path / place)
+        exit_on_error(serve_cost)(kept, data=tmp_path / "none", output=tmp_path / place)
 
     told = capsys.readouterr()
     assert ended.value.code == BAD_INPUT

@@ -21,7 +21,7 @@ from distrib.trials import results
 from distrib.trials.grouping import Group
 from distrib.trials.remote_results import Results
 from distrib.trials.results import read_trial, trial_directory
-from jobs.command import guarded
+from jobs.command import exit_on_error
 from jobs.experiment.loading import load_experiment
 from jobs.experiment.planning import plan
 from jobs.progress import read_status, train_groups
@@ -211,7 +211,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_sweep_costs_what_was_not_writte
     experiment = str(write_experiment(tmp_path / "small.yaml", document))
 
     with pytest.raises(SystemExit) as ended:
-        guarded(sweep)(experiment, output=directory)
+        exit_on_error(sweep)(experiment, output=directory)
     said = capsys.readouterr().err.splitlines()
     kept = finished(directory)
     left = sorted(path.name for path in directory.glob("trials/*/*"))
@@ -267,7 +267,7 @@ def test_a_failed_trial_is_listed_and_ends_the_sweep_with_status_1(
     words = ["replicas=1", "arms.smelu.optimizer.sparse_learning_rate=1e39"]
 
     with pytest.raises(SystemExit) as ended:
-        guarded(sweep)(experiment, words, output=directory)
+        exit_on_error(sweep)(experiment, words, output=directory)
 
     summary, failure = capsys.readouterr().err.splitlines()[-2:]
     (report,) = directory.glob("trials/*/error.txt")
@@ -285,7 +285,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_trained(
     (tmp_path / "file").write_text("in the way")
 
     with pytest.raises(SystemExit) as ended:
-        guarded(sweep)(experiment, [], output=tmp_path / "file" / "results")
+        exit_on_error(sweep)(experiment, [], output=tmp_path / "file" / "results")
 
     (line,) = capsys.readouterr().err.splitlines()
     assert ended.value.code == 2
@@ -303,8 +303,8 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_trained(
 def test_a_dry_run_shows_plan_and_cost_by_a_probe_and_writes_nothing(
     experiment, tmp_path, capsys, monkeypatch, words, basis
 ):
-    monkeypatch.setattr("jobs.costs.cost_report.ray_session", nullcontext)
-    monkeypatch.setattr("jobs.costs.cost_report.run_probes", probe_here)
+    monkeypatch.setattr("jobs.costs.ray_session", nullcontext)
+    monkeypatch.setattr("jobs.costs.run_probes", probe_here)
     sweep(experiment, words, output=tmp_path / "results", dry_run=True, price_per_core_hour=1e9)
 
     shown = capsys.readouterr().out
@@ -322,8 +322,8 @@ def test_a_start_tells_the_money_before_it_trains_where_a_price_is_known(
     experiment, tmp_path, capsys, monkeypatch, price
 ):
     told = []
-    monkeypatch.setattr("jobs.costs.cost_report.ray_session", nullcontext)
-    monkeypatch.setattr("jobs.costs.cost_report.run_probes", probe_here)
+    monkeypatch.setattr("jobs.costs.ray_session", nullcontext)
+    monkeypatch.setattr("jobs.costs.run_probes", probe_here)
     monkeypatch.setattr(
         "jobs.sweep.train_groups", lambda *_, **__: told.append(capsys.readouterr().out) or []
     )
@@ -352,7 +352,7 @@ def test_a_recorded_sweep_trains_trials_that_keep_their_order(log, tmp_path, mon
 
 def test_a_sweep_that_has_nothing_to_record_is_refused(experiment, tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
-        guarded(sweep)(experiment, output=tmp_path / "results", record=True)
+        exit_on_error(sweep)(experiment, output=tmp_path / "results", record=True)
 
     assert ended.value.code == 2
     assert "soloist: --record: found engine local for arms.relu" in capsys.readouterr().err
@@ -360,14 +360,14 @@ def test_a_sweep_that_has_nothing_to_record_is_refused(experiment, tmp_path, cap
 
 
 def test_a_sweep_says_that_it_does_not_search(log, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("jobs.costs.cost_report.estimated", lambda *_, **__: ())
+    monkeypatch.setattr("jobs.costs.estimated_costs", lambda *_, **__: ())
     searched = {"arm": "smelu", "low": 0.1, "high": 4, "epsilon": 0.05}
     document = small_experiment(log.directory, search=searched)
     path = write_experiment(tmp_path / "small.yaml", document)
 
     sweep(str(path), output=tmp_path / "results", dry_run=True)
 
-    assert capsys.readouterr().out.startswith("search: not for a sweep, ")
+    assert capsys.readouterr().out.startswith("search: ignored by a sweep, ")
 
 
 def test_a_sweep_without_its_click_log_ends_with_status_2_before_it_starts(tmp_path, capsys):
@@ -375,7 +375,7 @@ def test_a_sweep_without_its_click_log_ends_with_status_2_before_it_starts(tmp_p
     path = write_experiment(tmp_path / "small.yaml", document)
 
     with pytest.raises(SystemExit) as ended:
-        guarded(sweep)(str(path), output=tmp_path / "results")
+        exit_on_error(sweep)(str(path), output=tmp_path / "results")
 
     assert ended.value.code == 2
     assert "soloist prepare synthetic --output" in capsys.readouterr().err
@@ -390,7 +390,7 @@ def test_a_malformed_experiment_is_refused_in_one_line_with_status_2(
     path.write_bytes(case.content)
 
     with pytest.raises(SystemExit) as ended:
-        guarded(sweep)(str(path), list(case.overrides), output=tmp_path / "results")
+        exit_on_error(sweep)(str(path), list(case.overrides), output=tmp_path / "results")
 
     (line,) = capsys.readouterr().err.splitlines()
     assert ended.value.code == 2

@@ -64,7 +64,7 @@ def test_a_recorded_replica_can_be_replayed(experiment, log, tmp_path, capsys):
 
     replay(Path(place), log.directory)
 
-    assert "tensors are equal to the bit" in capsys.readouterr().out
+    assert "tensors are bitwise identical" in capsys.readouterr().out
 
 
 def test_a_replica_of_an_engine_that_keeps_no_order_is_not_recorded(experiment, tmp_path):

@@ -18,7 +18,7 @@ from distrib.trials.folder import Folder
 from distrib.trials.remote_results import Results, everything
 from jobs.progress import STATUS, StatusFile, StatusRecord, read_status
 from jobs.trial_lookup import fetch_again, sweep_at
-from jobs.watch import Look, Progress, Seen, headline, progress, watch
+from jobs.watch import Progress, SweepState, SweepView, headline, progress, watch
 from tests.support.results import SyntheticArm, write_sweep
 from tests.support.shared import ROOT
 
@@ -64,9 +64,7 @@ def test_trials_are_counted_by_what_has_become_of_them(tmp_path):
     places = tuple(tmp_path / name for name in ("done", "failed", "half", "waiting", "untouched"))
     failed(places[1], "TrialFailed: diverged")
 
-    found = progress(
-        "relu", row(places, done=(0,)), [running("half"), running("waiting", examples_done=0)]
-    )
+    found = progress(row(places, done=(0,)), [running("half"), running("waiting", examples_done=0)])
 
     assert found == Progress(
         name="relu", planned=5, done=1, failed=1, running=1, waiting=1, share=(1 + 0.5) / 5
@@ -76,7 +74,7 @@ def test_trials_are_counted_by_what_has_become_of_them(tmp_path):
 def test_a_failed_trial_that_is_tried_again_is_running_and_no_failure(tmp_path):
     failed(tmp_path / "again", "TrialFailed: diverged")
 
-    found = progress("relu", row((tmp_path / "again",)), [running("again")])
+    found = progress(row((tmp_path / "again",)), [running("again")])
 
     assert (found.failed, found.running) == (0, 1)
 
@@ -87,8 +85,8 @@ def test_a_failed_trial_that_is_tried_again_is_running_and_no_failure(tmp_path):
         (1, "synthetic: 1/4 trials, 300 examples/s, 0:30 left"),
         (
             130,
-            "synthetic: 1/4 trials, 300 examples/s, 0:30 left; its driver has told nothing for"
-            " 2:10: if it is gone, the same sweep command goes on",
+            "synthetic: 1/4 trials, 300 examples/s, 0:30 left; no heartbeat from its driver"
+            " for 2:10: if it crashed, run the same command to continue",
         ),
     ],
 )
@@ -98,7 +96,7 @@ def test_the_first_line_tells_pace_and_time_left_and_whether_the_driver_is_silen
     sweep = read_sweep(write_sweep(tmp_path, (UNFINISHED,)))
     told = StatusRecord(began_s=100.0, told_s=110.0, status=status())
 
-    assert headline(Seen(sweep=sweep, told=told), now_s=110.0 + silent_s) == words
+    assert headline(SweepState(sweep=sweep, status=told), now_s=110.0 + silent_s) == words
 
 
 def test_a_status_is_read_as_it_was_told_and_gone_when_the_run_is_over(tmp_path):
@@ -158,18 +156,18 @@ def test_what_runs_and_what_comes_at_a_uri_is_seen_at_the_next_look(tmp_path):
     lies, mirror = tmp_path / "lies", tmp_path / "mirror"
     write_sweep(lies, (UNFINISHED,))
     results = Results(directory=mirror, uri=lies.as_uri())
-    look = Look(mirror, fetch=lambda: fetch_again(results, everything))
+    look = SweepView(mirror, fetch=lambda: fetch_again(results, everything))
 
     with StatusFile(tmp_path, Folder(lies.as_uri())) as file:
         file(status(running("relu2")))
-        before = look.seen()
+        before = look.state()
         (lies / "trials/relu1/DONE").touch()
-        after = look.seen()
-    over = look.seen()
+        after = look.state()
+    over = look.state()
 
     assert [each.progress[0].running for each in (before, after, over)] == [1, 1, 0]
     assert [each.progress[0].done for each in (before, after, over)] == [1, 2, 2]
-    assert over.told is None
+    assert over.status is None
 
 
 def test_a_status_that_cannot_be_written_stops_nothing(tmp_path):
@@ -223,7 +221,7 @@ def test_a_reason_that_is_no_text_and_does_not_end_is_shown_in_part(tmp_path):
     failed(tmp_path / "trials/relu1", "")
     (tmp_path / "trials/relu1" / ERROR).write_bytes(b"\xff" * 10**6)
 
-    seen = Look(tmp_path).seen()
+    seen = SweepView(tmp_path).state()
 
     assert seen is not None
     assert [len(each.reason) for each in seen.failures] == [1000]
@@ -234,7 +232,7 @@ def test_a_trial_that_another_sweep_finished_is_no_failure(tmp_path):
     (done,) = tmp_path.glob("trials/*0/DONE")
     (done.parent / ERROR).write_text("killed")
 
-    seen = Look(tmp_path).seen()
+    seen = SweepView(tmp_path).state()
 
     assert seen is not None
     assert seen.failures == ()
@@ -256,7 +254,7 @@ def test_the_table_is_made_anew_only_when_a_trial_has_finished(tmp_path, monkeyp
     monkeypatch.setattr("jobs.watch.summarize", made.append)
     monkeypatch.setattr("jobs.watch.page", lambda summary: summary)
     monkeypatch.setattr("jobs.watch.as_terminal", str)
-    look = Look(tmp_path)
+    look = SweepView(tmp_path)
 
     look()
     look()
@@ -272,9 +270,9 @@ def test_only_a_sweep_of_which_all_is_finished_is_over(tmp_path):
     unfinished = read_sweep(write_sweep(tmp_path / "another", (UNFINISHED,)))
     told = StatusRecord(began_s=0.0, told_s=1.0, status=status())
 
-    assert Seen(sweep=finished, told=None).is_over
-    assert not Seen(sweep=finished, told=told).is_over
-    assert not Seen(sweep=unfinished, told=None).is_over
+    assert SweepState(sweep=finished, status=None).is_over
+    assert not SweepState(sweep=finished, status=told).is_over
+    assert not SweepState(sweep=unfinished, status=None).is_over
 
 
 def test_on_a_terminal_it_is_left_with_ctrl_c_and_status_0_and_needs_neither_ray_nor_torch(
@@ -283,7 +281,7 @@ def test_on_a_terminal_it_is_left_with_ctrl_c_and_status_0_and_needs_neither_ray
     write_sweep(tmp_path, (UNFINISHED,))
     program = (
         "import sys; from jobs.watch import watch; from jobs.command"
-        " import guarded; guarded(watch)(sys.argv[1], every=0.1);"
+        " import exit_on_error; exit_on_error(watch)(sys.argv[1], every=0.1);"
         "print('strangers:', *{'ray', 'torch'} & set(sys.modules))"
     )
     ours, theirs = pty.openpty()

@@ -257,7 +257,7 @@ def _sources() -> Iterator[Malformed]:
             ("movielens", "--data-set", "movielens-2m"),
             "data set 'movielens-2m': unknown, did you mean 'movielens-",
         ),
-        "none given, nothing to download": (("tabular",), "--source is missing"),
+        "none given, nothing to download": (("tabular",), "--source: missing"),
         "some are splits": (
             ("frappe", "--source", "fr", "--source", "train.tsv"),
             "train.tsv: which split is it",

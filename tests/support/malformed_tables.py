@@ -117,7 +117,7 @@ def schema_cases() -> Iterator[Malformed]:
         "an unknown field": (f"{SCHEMA}zzzz: 1\n", "s.yaml: zzzz: unknown, expected one of"),
         "no label": ("dense: [x]\n", "s.yaml: label: missing"),
         "no feature": ("label: y\n", "no feature"),
-        "a field twice": (f"{SCHEMA}dense: [x]\n", "stands here twice"),
+        "a field twice": (f"{SCHEMA}dense: [x]\n", "duplicate key"),
         "a column twice": (f"{SCHEMA}multi_valued: [c]\n", "column 'c' has two uses"),
         "the label as a feature": ("label: y\ndense: [y]\n", "column 'y' has two uses"),
         "an option misspelt": (

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from analysis.statistics.intervals import Interval
-from jobs.tuning.config import SearchConfig
+from jobs.experiment.schema import SearchConfig
 from jobs.tuning.policy import Candidate, Evidence, Propose, Request, Verdict, begin, decide, evenly
 from recsys.seeds import generator
 

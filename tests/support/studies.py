@@ -7,7 +7,7 @@ from pathlib import Path
 from analysis.results.study_design import StudyDesign, StudyPoint
 from jobs.experiment.loading import load_experiment
 from jobs.experiment.planning import activation_columns
-from jobs.experiment.study import study_design
+from jobs.experiment.schema import study_design
 from tests.support.results import SyntheticArm, write_sweep
 
 BETAS = (0.5, 1.0, 2.0)

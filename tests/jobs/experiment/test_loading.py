@@ -11,8 +11,9 @@ from typing import get_args
 import pytest
 import yaml
 
+from jobs.experiment.documents import Faults
 from jobs.experiment.loading import load_experiment, parse_experiment
-from jobs.experiment.schema import Defaults, Faults, Settings
+from jobs.experiment.schema import Defaults, Settings
 from jobs.experiments import shipped_experiments
 from jobs.reference import EXAMPLE
 from recsys.engines import ENGINE_KINDS
@@ -180,8 +181,8 @@ def test_there_are_malformed_experiments_of_all_sorts():
         (
             ["data.reader=x", "data.directory=3", "baseline=rellu"],
             [
-                "data.reader: no reader 'x', expected one of movielens, criteo, frappe, avazu, "
-                "tabular, synthetic",
+                "data.reader: unknown reader 'x', expected one of movielens, criteo, frappe, "
+                "avazu, tabular, synthetic",
                 "data.directory: found 3, expected a path",
                 "baseline rellu: unknown, did you mean 'relu'?",
             ],
@@ -294,7 +295,7 @@ def test_a_device_without_end_is_not_read_for_ever():
 
 
 def test_a_name_too_long_for_a_file_is_refused_as_unknown():
-    with pytest.raises(ConfigError, match=r"experiment x+\.\.\.: unknown"):
+    with pytest.raises(ConfigError, match=r"experiment x+ \.\.\. x+: unknown"):
         load_experiment("x" * 5000)
 
 

@@ -188,7 +188,7 @@ def test_a_click_log_of_dense_features_alone_is_refused(tmp_path):
     schema.write_text("label: y\ndense: [x]\n")
     prepare("tabular", tmp_path / "log", source=[source], schema=schema)
 
-    with pytest.raises(ConfigError, match="has dense features alone, expected at least one"):
+    with pytest.raises(ConfigError, match="has only dense features, expected at least one"):
         open_click_log(parse_experiment(small_experiment(tmp_path / "log")).data)
 
 
@@ -209,6 +209,6 @@ def test_an_experiment_whose_results_could_not_be_read_is_refused(name):
 def test_replicas_that_would_all_be_the_same_are_refused(log):
     document = small_experiment("log", replicas=2, vary=[])
 
-    with pytest.raises(ConfigError, match="found 2 replicas that vary nothing"):
+    with pytest.raises(ConfigError, match="found 2 replicas with nothing in vary"):
         plan(parse_experiment(document), log)
     assert len(plan(parse_experiment(document | {"replicas": 1}), log)[0].trials) == 1

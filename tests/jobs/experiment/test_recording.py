@@ -33,8 +33,8 @@ def test_an_engine_that_keeps_no_order_is_refused(engine):
         recorded(experiment(name=engine), ["smelu"])
 
     assert str(refused.value) == (
-        f"--record: found engine {engine} for arms.smelu, expected async: no other has an order of "
-        "pulls and pushes to keep"
+        f"--record: found engine {engine} for arms.smelu, expected async: no other engine has an "
+        "order of pulls and pushes to record"
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from analysis.results.study_design import StudyDesign
 from jobs.experiment.loading import parse_experiment
 from jobs.experiment.planning import manifest, plan
-from jobs.experiment.study import arm_fields, study_design
+from jobs.experiment.schema import arm_fields, study_design
 from recsys.errors import ConfigError
 from tests.support.experiments import small_experiment
 from tests.support.logs import small_log
@@ -138,7 +138,7 @@ def test_every_kind_of_field_can_be_studied():
         ),
         (
             {"question": "Q?", "x": "stream.epochs"},
-            "study.series: relu_1 and smelu_1 are both at stream.epochs 1, expected fields in ",
+            "study.series: relu_1 and smelu_1 both have stream.epochs 1, expected fields in ",
         ),
         (
             EPOCHS | {"reference_series": "relu hidden 8"},

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.costs.estimates import read_prices
-from jobs.experiment.schema import Faults, read_validated
+from jobs.costs import read_prices
+from jobs.experiment.documents import Faults, read_validated
 from recsys.data.readers.table_schema import TableSchema
 from recsys.errors import ConfigError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jobs.experiment.loading import parse_experiment
-from jobs.tuning.arms import with_values
+from jobs.tuning.policy import with_values
 from recsys.errors import ConfigError
 from tests.support.experiments import small_experiment
 

@@ -42,21 +42,21 @@ def test_a_winner_is_told_with_its_intervals_and_its_neighbours():
         "whose log loss is not worse than relu's by more than 0.001: log loss differs by 0.0000 "
         "(−0.0005 to 0.0005), relative PD is 7.0 % (6.5 to 7.5), 0.58 (0.54 to 0.62) times relu's"
     )
-    assert "Between 0.05 and 8 no other value was tried." in told
+    assert "No other value between 0.05 and 8 was tried." in told
 
 
 def test_an_interval_taken_alone_says_that_it_flatters():
     told = answer(verdict(Outcome.FOUND, candidate(1.2)))
 
-    assert "allow neither for the choice among 3 values nor for looking more than once" in told
+    assert "correct neither for the selection among 3 values nor for repeated looks" in told
 
 
 def test_a_confirmation_is_told_with_its_own_intervals():
     told = answer(verdict(Outcome.FOUND, candidate(1.2)), candidate(1.2, 0.0003, pd=0.08))
 
-    assert "Confirmed: the log loss is within ε, on 8 fresh replicas" in told
+    assert "Confirmed: the log loss is within ε, on 8 new replicas" in told
     assert "log loss differs by 0.0003" in told
-    assert "flatters" not in told
+    assert "optimistic" not in told
 
 
 def test_how_a_confirmed_winner_is_exported_is_said():
@@ -84,51 +84,57 @@ def test_a_winner_that_fresh_replicas_do_not_confirm_is_said_so():
 
     assert "Not confirmed: the log loss is worse by more than ε" in worse
     assert "Not confirmed: the log loss may be worse by more than ε" in open_
-    assert "could not be confirmed on fresh replicas: diverged" in failed
+    assert "could not be confirmed on new replicas: diverged" in failed
 
 
 def test_a_pd_that_may_be_no_smaller_than_the_baselines_is_said_so_by_what_is_quoted():
     found = verdict(Outcome.FOUND, candidate(1.2))
 
-    assert "is not shown" not in answer(found)
-    assert "smaller than relu's is not shown." in answer(found, candidate(1.2, pd=0.118))
+    assert "not significantly smaller" not in answer(found)
+    assert "not significantly smaller than relu's: the ratio is 0.98 (0.94 to 1.02)." in answer(
+        found, candidate(1.2, pd=0.118)
+    )
 
 
 def test_rivals_are_named_by_what_is_not_known_of_them():
     told = answer(verdict(Outcome.FOUND, candidate(1.2), candidate(1.5), candidate(1.9, 0.001)))
 
-    assert "The relative PD of 1.5 is not told apart from it with 8 replicas." in told
-    assert "Whether the log loss of 1.9 is within ε cannot be told with 8 replicas" in told
+    assert "The relative PD of 1.5, 7.0 % (6.5 to 7.5), is not significantly different with" in told
+    assert "Whether the log loss of 1.9 is within ε is undecided with 8 replicas" in told
 
 
 def test_a_winner_at_an_end_of_the_range_asks_for_a_wider_one():
     told = answer(verdict(Outcome.FOUND, candidate(8.0)))
 
-    assert "a wider range may hold a better one" in told
+    assert "a wider range may contain a better value" in told
 
 
 def test_where_nothing_is_within_epsilon_the_nearest_is_told_with_intervals():
-    told = answer(verdict(Outcome.NOTHING, candidate(1.2, 0.004)))
+    told = answer(verdict(Outcome.NONE_FEASIBLE, candidate(1.2, 0.004)))
 
-    assert told.startswith("Nothing is found: none of 3 values from 0.05 to 8")
+    assert told.startswith("No value found: none of 3 values from 0.05 to 8")
     assert "The nearest is 1.2: log loss differs by 0.0040 (0.0035 to 0.0045)" in told
 
 
 def test_where_all_failed_that_is_all_there_is_to_tell():
     lost = replace(candidate(1.2), failed="diverged")
     found = Verdict(
-        outcome=Outcome.NOTHING, best=None, rivals=(), between=(None, None), candidates=(lost,)
+        outcome=Outcome.NONE_FEASIBLE,
+        best=None,
+        rivals=(),
+        between=(None, None),
+        candidates=(lost,),
     )
 
-    assert answer(found) == "Nothing is found: every training of 1 values from 0.05 to 8 failed."
+    assert answer(found) == "No value found: every training of 1 values from 0.05 to 8 failed."
 
 
 def test_what_cannot_be_told_names_who_may_have_it_and_what_would_settle_it():
     rival = candidate(1.2, 0.001, half=0.003)
 
-    told = answer(verdict(Outcome.CANNOT_TELL, rival, rival))
+    told = answer(verdict(Outcome.UNDECIDED, rival, rival))
 
-    assert told.startswith("It cannot be told with 8 replicas")
+    assert told.startswith("Undecided with 8 replicas")
     assert "and one may have. 1.2: log loss differs by 0.0010 (−0.0020 to 0.0040)" in told
     assert "search.max_replicas" in told
 
@@ -140,5 +146,5 @@ def test_the_table_shows_every_value_with_its_judgement():
     with console.capture() as captured:
         console.print(words.table(CONFIG, found))
 
-    judged = [line.split()[-1] for line in captured.get().splitlines()[2:]]
-    assert judged == ["meets", "meets", "open", "misses"]
+    judged = [line.rstrip()[-9:].strip() for line in captured.get().splitlines()[2:]]
+    assert judged == ["within ε", "within ε", "undecided", "above ε"]

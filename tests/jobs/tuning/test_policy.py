@@ -16,8 +16,8 @@ from jobs.tuning.policy import (
     contenders,
     decide,
     evenly,
+    feasibility,
     leader,
-    standing,
 )
 from tests.support.searches import Truth, config, interval, run
 
@@ -149,7 +149,7 @@ def test_where_every_value_misses_epsilon_nothing_is_found_and_the_nearest_is_to
 
     verdict = run(config(), truth).verdict
 
-    assert verdict.outcome is Outcome.NOTHING
+    assert verdict.outcome is Outcome.NONE_FEASIBLE
     assert abs(math.log(verdict.best.value / 0.3)) <= finest(5, 3) * 1.01
     assert verdict.rivals == ()
 
@@ -168,7 +168,7 @@ def test_losses_that_stay_open_with_all_replicas_cannot_be_told():
 
     course = run(config(), truth)
 
-    assert course.verdict.outcome is Outcome.CANNOT_TELL
+    assert course.verdict.outcome is Outcome.UNDECIDED
     assert course.verdict.rivals
     assert {each.replicas for each in course.verdict.rivals} == {16}
 
@@ -186,7 +186,7 @@ def test_a_search_in_which_everything_fails_ends_at_once_with_nothing():
     course = run(config(), replace(FALLING, fails=lambda _: True))
 
     assert len(course.requests) == 1
-    assert course.verdict.outcome is Outcome.NOTHING
+    assert course.verdict.outcome is Outcome.NONE_FEASIBLE
     assert course.verdict.best is None
 
 
@@ -203,11 +203,11 @@ def test_a_winner_at_the_end_of_the_range_has_no_neighbour_there():
 @pytest.mark.parametrize(
     ("low", "high", "replicas", "expected"),
     [
-        (-0.002, 0.001, 4, "meets"),
-        (-0.002, 0.0011, 4, "open"),
-        (-0.002, 0.001, 2, "open"),
-        (0.0011, 0.002, 4, "misses"),
-        (math.nan, math.nan, 4, "open"),
+        (-0.002, 0.001, 4, "within ε"),
+        (-0.002, 0.0011, 4, "undecided"),
+        (-0.002, 0.001, 2, "undecided"),
+        (0.0011, 0.002, 4, "above ε"),
+        (math.nan, math.nan, 4, "undecided"),
     ],
 )
 def test_a_loss_is_judged_by_the_side_of_epsilon_its_interval_lies_on(
@@ -216,7 +216,7 @@ def test_a_loss_is_judged_by_the_side_of_epsilon_its_interval_lies_on(
     bounds = interval((low + high) / 2, (high - low) / 2, replicas)
     (candidate,) = FALLING.evidence(Request(round=1, replicas=((1.0, 4),))).candidates
 
-    assert standing(replace(candidate, log_loss=bounds), 0.001) == expected
+    assert feasibility(replace(candidate, log_loss=bounds), 0.001) == expected
 
 
 def test_a_value_with_a_smaller_pd_contends_as_long_as_its_loss_is_open():

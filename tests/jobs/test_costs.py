@@ -13,18 +13,19 @@ from distrib.engines import local
 from distrib.scheduling.resources import Probe, probe, trains_alone
 from distrib.trials.grouping import Group
 from distrib.trials.results import trial_directory, write_trial
-from jobs.costs.cost_report import planned_words, spent_words
-from jobs.costs.estimates import (
+from jobs.costs import (
     UNKNOWN,
-    Pace,
+    ExampleCost,
+    actual_summary,
     estimate,
+    estimate_summary,
+    groups_to_probe,
     lookups_per_example,
-    measured_paces,
-    probed_paces,
+    measured_costs,
+    probed_costs,
     read_prices,
-    shape_alone,
     shape_of_group,
-    to_probe,
+    shape_of_process,
 )
 from recsys.data.click_log import ClickLog
 from recsys.engines import LocalEngine, Resources
@@ -74,7 +75,7 @@ def test_hours_are_those_of_finished_trials_of_the_same_shape(log, tmp_path):
     write_trial(tmp_path, done.trials[0], result)
     smoother = group(log, 1, optimizer={"dense_learning_rate": 0.5}, stream={"epochs": 2})
 
-    paces = measured_paces(tmp_path, log)
+    paces = measured_costs(tmp_path, log)
     (row,) = estimate(log, [smoother], paces, Prices(per_core_hour=100.0))
 
     examples = 2 * len(log.splits["train"])
@@ -95,7 +96,9 @@ def test_hours_are_those_of_finished_trials_of_the_same_shape(log, tmp_path):
     ],
 )
 def test_a_trial_of_another_shape_tells_nothing(log, replicas, fields):
-    known = {shape_of_group(group(log, 1)): Pace(core_seconds=1, gpu_seconds=0, basis="known")}
+    known = {
+        shape_of_group(group(log, 1)): ExampleCost(core_seconds=1, gpu_seconds=0, basis="known")
+    }
 
     (row,) = estimate(log, [group(log, replicas, **fields)], known, Prices(per_core_hour=1))
 
@@ -120,7 +123,7 @@ def test_trials_on_other_data_and_damaged_ones_do_not_count(log, tmp_path):
     config.write_text(config.read_text().replace(log.fingerprint, "other"))
     (trial_directory(tmp_path, other) / "cost.json").write_text("{")
 
-    assert measured_paces(tmp_path, log) == {}
+    assert measured_costs(tmp_path, log) == {}
 
 
 SMELU = {"kind": "single", "activation": "smelu(beta=1)"}
@@ -128,9 +131,9 @@ SMELU = {"kind": "single", "activation": "smelu(beta=1)"}
 
 def test_each_shape_is_probed_once_and_none_that_is_known(log):
     known, asked = group(log), group(log, arm=SMELU)
-    paces = {shape_of_group(known): Pace(core_seconds=1, gpu_seconds=0, basis="known")}
+    paces = {shape_of_group(known): ExampleCost(core_seconds=1, gpu_seconds=0, basis="known")}
 
-    found = to_probe([known, asked, group(log, arm=SMELU)], paces, Prices(), asked=True)
+    found = groups_to_probe([known, asked, group(log, arm=SMELU)], paces, Prices(), requested=True)
 
     assert list(found.values()) == [asked]
 
@@ -139,7 +142,7 @@ def test_engines_of_as_many_workers_as_one_likes_share_the_probe_of_one_worker(l
     crews = [group(log, engine={"name": "async", "workers": count}) for count in (2, 8)]
     other = group(log, engine={"name": "async", "threads": 2})
 
-    found = to_probe([*crews, other], {}, Prices(), asked=True)
+    found = groups_to_probe([*crews, other], {}, Prices(), requested=True)
 
     assert list(found.values()) == [crews[-1], other]
 
@@ -154,7 +157,7 @@ def test_engines_of_as_many_workers_as_one_likes_share_the_probe_of_one_worker(l
     ],
 )
 def test_a_start_probes_where_a_price_is_known_and_a_dry_run_always(log, prices, asked, probed):
-    assert len(to_probe([group(log)], {}, prices, asked=asked)) == probed
+    assert len(groups_to_probe([group(log)], {}, prices, requested=asked)) == probed
 
 
 @pytest.mark.parametrize(
@@ -197,7 +200,7 @@ def test_workers_take_what_one_process_takes_for_an_example_and_the_basis_says_w
     log, engine, basis
 ):
     crew = group(log, engine=engine)
-    paces = {shape_alone(crew): Pace(core_seconds=3.6, gpu_seconds=0, basis="a probe")}
+    paces = {shape_of_process(crew): ExampleCost(core_seconds=3.6, gpu_seconds=0, basis="a probe")}
 
     (row,) = estimate(log, [crew], paces, Prices(per_core_hour=10))
 
@@ -209,8 +212,8 @@ def test_workers_take_what_one_process_takes_for_an_example_and_the_basis_says_w
 def test_finished_trials_of_the_workers_themselves_come_before_a_process_alone(log):
     crew = group(log, engine={"name": "async", "workers": 4})
     paces = {
-        shape_alone(crew): Pace(core_seconds=1, gpu_seconds=0, basis="a probe"),
-        shape_of_group(crew): Pace(core_seconds=2, gpu_seconds=0, basis="1 finished trial"),
+        shape_of_process(crew): ExampleCost(core_seconds=1, gpu_seconds=0, basis="a probe"),
+        shape_of_group(crew): ExampleCost(core_seconds=2, gpu_seconds=0, basis="1 finished trial"),
     }
 
     (row,) = estimate(log, [crew], paces, Prices())
@@ -220,7 +223,7 @@ def test_finished_trials_of_the_workers_themselves_come_before_a_process_alone(l
 
 def test_a_failed_probe_gives_its_reason_and_no_hours(log):
     crew = group(log, engine={"name": "async"})
-    paces = probed_paces([shape_alone(crew)], ["ConfigError: engine.device"])
+    paces = probed_costs([shape_of_process(crew)], ["ConfigError: engine.device"])
 
     (row,) = estimate(log, [crew], paces, Prices(per_core_hour=1))
 
@@ -252,7 +255,7 @@ def test_probes_run_on_ray_and_one_that_fails_gives_its_reason(log):
     bad = group(log, optimizer={"sparse": "adam"})
 
     found = run_probes(log, [bad.trials, good.trials])
-    paces = probed_paces(["bad", "good"], found)
+    paces = probed_costs(["bad", "good"], found)
 
     assert isinstance(found[1], Probe)
     assert math.isnan(paces["bad"].core_seconds)
@@ -328,7 +331,7 @@ def hours_of(*known: bool) -> tuple[Spent, ...]:
     ],
 )
 def test_the_sum_of_a_bill_is_one_line_that_names_few_arms(known, words):
-    assert spent_words(hours_of(*known), Prices()) == words
+    assert actual_summary(hours_of(*known), Prices()) == words
 
 
 def test_what_is_to_be_trained_is_told_with_money_and_what_the_hours_rest_on():
@@ -337,7 +340,7 @@ def test_what_is_to_be_trained_is_told_with_money_and_what_the_hours_rest_on():
         for row in hours_of(True, True)
     ]
 
-    assert planned_words(rows, Prices(per_core_hour=4, currency="EUR")) == (
+    assert estimate_summary(rows, Prices(per_core_hour=4, currency="EUR")) == (
         "to train: 4 trials, 20 lookups, 1 core-hours, 4 EUR"
         " (a probe of 30 batches, if workers scale)"
     )
@@ -346,7 +349,7 @@ def test_what_is_to_be_trained_is_told_with_money_and_what_the_hours_rest_on():
 def test_hours_that_nothing_shows_are_told_with_how_to_know_them():
     rows = [replace(row, basis=UNKNOWN) for row in hours_of(False)]
 
-    assert planned_words(rows, Prices()) == (
+    assert estimate_summary(rows, Prices()) == (
         "to train: 2 trials, 10 lookups, hours unknown until a trial of each is done"
         " (--dry-run, or a price, measures a few batches first)"
     )

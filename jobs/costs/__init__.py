@@ -1,1 +1,0 @@
-"""What trainings will cost and did cost."""
