@@ -101,7 +101,7 @@ def test_workers_that_die_before_any_has_a_window_fail_the_trial(workers) -> Non
     for _ in range(MAX_CRASHES - 1):
         lose(workers, crew)
 
-    with pytest.raises(TrialFailed, match=rf"^{MAX_CRASHES} workers crashed .*the last: The actor d"):
+    with pytest.raises(TrialFailed, match=rf"^{MAX_CRASHES} workers crashed .*the last: The ac"):
         lose(workers, crew)
 
     assert len(workers.hired) == MAX_CRASHES
