@@ -82,7 +82,7 @@ def test_what_is_to_train_is_said_before_and_what_is_finished_is_not_trained_aga
     }
     asked = []
 
-    def train(_log, directory, groups):
+    def train(_log, directory, groups, **_):
         trials = [trial.digest for group in groups for trial in group.trials]
         asked.append((trials, capsys.readouterr().out))
         for digest in trials[:1]:
