@@ -38,6 +38,15 @@ def report(
             metavar="SHARE", min=0.0, help="Tolerated increase of its relative PD: 0.05 is 5 %."
         ),
     ] = Margins().relative_pd,
+    ranking_loss_margin: Annotated[
+        float,
+        Option(
+            metavar="SHARE",
+            min=0.0,
+            help="Tolerated increase of its ranking loss, as a share of the incumbent's gain over "
+            "random order: 0.01 is 1 %.",
+        ),
+    ] = Margins().ranking_loss,
 ) -> None:
     """Print the trade-off table of a sweep; write table, figures and a page to DIR/report.
 
@@ -46,7 +55,10 @@ def report(
     the verdict, the table and the figures in one file that works offline.
     """
     with sweep_at(directory) as results:
-        verdict = make_report(results, Margins(log_loss=log_loss_margin, relative_pd=pd_margin))
+        margins = Margins(
+            log_loss=log_loss_margin, relative_pd=pd_margin, ranking_loss=ranking_loss_margin
+        )
+        verdict = make_report(results, margins)
     echo(verdict)
 
 

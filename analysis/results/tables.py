@@ -333,7 +333,7 @@ def _open(summary: Summary) -> Iterator[str]:
     """Return notes on how many replicas would settle open comparisons, grouped."""
     arms: defaultdict[str, list[str]] = defaultdict(list)
     for each in summary.arms:
-        if each.arm is summary.sweep.baseline:
+        if each.arm is summary.sweep.baseline or each.measured.ne.high >= 1.0:
             continue
         versus = each.versus_baseline
         for quantity, comparison in (("log loss", versus.log_loss), ("PD", versus.relative_pd)):

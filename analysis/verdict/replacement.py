@@ -1,8 +1,9 @@
 """Whether a single smooth model replaces the incumbent: which arms are compared, and the decision.
 
-A candidate replaces an incumbent if relative PD and log loss are both non-inferior within a margin,
-and it reads no more embedding rows in serving. Both must hold, so neither test is corrected for the
-other (an intersection-union test). The choice among several candidates is corrected (Bonferroni).
+A candidate replaces an incumbent if relative PD, log loss and, with groups, ranking loss are
+non-inferior within a margin, and it reads no more embedding rows in serving. All must hold, so the
+tests are not corrected for each other (an intersection-union test). The choice among several
+candidates is corrected (Bonferroni). Models that learned nothing are not compared.
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ _SAME_LOOKUPS = 1e-6
 class Margins:
     """Non-inferiority margins: log loss in nats, relative PD as a share of the incumbent's.
 
-    0.001 nats is a practically significant log loss in Wang et al. 2017 (arXiv 1708.05123).
+    0.001 nats is a practically significant log loss in Wang et al. 2017 (arXiv 1708.05123). That of
+    ranking loss is a share of what the incumbent gained over random order, whose loss is 0.5.
     """
 
     log_loss: float = 0.001
     relative_pd: float = 0.05
+    ranking_loss: float = 0.01
 
 
 class Standing(Enum):
@@ -54,28 +57,42 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replacement:
-    """A candidate compared with an incumbent; lookups are the ratio candidate / incumbent."""
+    """A candidate compared with an incumbent; lookups are the ratio candidate / incumbent.
+
+    ``ranking_loss`` is None if no group has both labels.
+    """
 
     candidate: str
     incumbent: str
     relative_pd: Comparison
     log_loss: Comparison
+    ranking_loss: Comparison | None = None
+    ranking_margin: float = math.nan
+    """Tolerated increase of the ranking loss"""
     train_lookups: float
     serve_lookups: float
     margins: Margins
 
     @property
-    def standings(self) -> tuple[Standing, Standing]:
-        """Of relative PD and log loss."""
-        return (
-            _standing(self.relative_pd, 1.0 + self.margins.relative_pd),
-            _standing(self.log_loss, self.margins.log_loss),
-        )
+    def comparisons(self) -> dict[str, Comparison]:
+        """The quantities that decide, by name."""
+        found = {"PD": self.relative_pd, "log loss": self.log_loss}
+        return found if self.ranking_loss is None else {**found, "ranking loss": self.ranking_loss}
+
+    @property
+    def standings(self) -> dict[str, Standing]:
+        """The standing of each of ``comparisons``."""
+        against = {
+            "PD": 1.0 + self.margins.relative_pd,
+            "log loss": self.margins.log_loss,
+            "ranking loss": self.ranking_margin,
+        }
+        return {name: _standing(found, against[name]) for name, found in self.comparisons.items()}
 
     @property
     def outcome(self) -> Outcome:
         """The decision."""
-        found = self.standings
+        found = self.standings.values()
         if self.reads_more or Standing.BEYOND in found:
             return Outcome.FAILS
         if Standing.UNDEFINED in found:
@@ -90,8 +107,11 @@ class Replacement:
     @property
     def open(self) -> tuple[Comparison, ...]:
         """The quantities that are not settled."""
-        both = zip((self.relative_pd, self.log_loss), self.standings, strict=True)
-        return tuple(comparison for comparison, found in both if found is Standing.OPEN)
+        return tuple(
+            self.comparisons[name]
+            for name, standing in self.standings.items()
+            if standing is Standing.OPEN
+        )
 
 
 def trained_alike(arms: Sequence[ArmSummary], baseline: ArmResults) -> list[ArmSummary]:
@@ -122,6 +142,11 @@ def incumbents(arms: Sequence[ArmSummary], baseline: ArmResults) -> list[ArmSumm
     return [main, *(each for each in (*composed, base) if each is not main)]
 
 
+def learned_nothing(arm: ArmSummary) -> bool:
+    """Return whether an arm's log loss is not significantly lower than the base rate's entropy."""
+    return arm.measured.ne.high >= 1.0
+
+
 def candidates(arms: Sequence[ArmSummary]) -> list[ArmSummary]:
     """Return the single smooth models."""
     return [each for each in arms if each.arm.kind == "single" and _is_smooth(each.arm)]
@@ -135,7 +160,7 @@ def choose(found: Sequence[Replacement]) -> Replacement | None:
     order = list(Outcome)
 
     def rank(each: Replacement) -> tuple[int, int, float]:
-        failed = each.standings.count(Standing.BEYOND) + each.reads_more
+        failed = list(each.standings.values()).count(Standing.BEYOND) + each.reads_more
         ratio = each.relative_pd.interval.value
         return order.index(each.outcome), failed, math.inf if math.isnan(ratio) else ratio
 
@@ -169,6 +194,9 @@ def _beside(
     margins: Margins,
 ) -> Replacement:
     confidence = intervals.each_of(rivals)
+    ranking_loss = ours.ranking_loss.mean
+    ranked = not math.isnan(ranking_loss + theirs.ranking_loss.mean)
+    ranking_margin = margins.ranking_loss * max(0.5 - ranking_loss, 0.0)
     return Replacement(
         candidate=candidate.arm.name,
         incumbent=incumbent.arm.name,
@@ -181,6 +209,12 @@ def _beside(
         log_loss=intervals.difference(
             theirs.log_loss, ours.log_loss, confidence=confidence, against=margins.log_loss
         ),
+        ranking_loss=intervals.difference(
+            theirs.ranking_loss, ours.ranking_loss, confidence=confidence, against=ranking_margin
+        )
+        if ranked
+        else None,
+        ranking_margin=ranking_margin,
         train_lookups=candidate.counted.train_lookups / incumbent.counted.train_lookups,
         serve_lookups=candidate.counted.serve_lookups / incumbent.counted.serve_lookups,
         margins=margins,

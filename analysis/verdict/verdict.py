@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from analysis.results.phrases import joined
 from analysis.results.reading import ArmResults
 from analysis.results.summary import ArmSummary, Summary
 from analysis.statistics.intervals import FEWEST_REPLICAS, Interval
@@ -19,6 +20,7 @@ from analysis.verdict.replacement import (
     choose,
     compare,
     incumbents,
+    learned_nothing,
     trained_alike,
 )
 
@@ -46,8 +48,9 @@ class Verdict:
 def verdicts(summary: Summary, margins: Margins) -> tuple[Verdict, ...]:
     """Compare all candidates with the main incumbent, then the chosen one with the others.
 
-    Arms trained under other conditions than the baseline are left out. Reads the predictions of the
-    arms again, two arms at a time.
+    Arms trained under other conditions than the baseline are left out, and so are candidates that
+    learned nothing. If the incumbent, or every candidate, learned nothing, there is no comparison.
+    Reads the predictions of the arms again, two arms at a time.
 
     Raises:
         ResultsError: a finished trial is invalid.
@@ -59,6 +62,13 @@ def verdicts(summary: Summary, margins: Margins) -> tuple[Verdict, ...]:
     rivals = [each for each in candidates(alike) if each is not main]
 
     def judged(incumbent: ArmSummary, contenders: Sequence[ArmSummary]) -> Verdict:
+        learned = [each for each in contenders if not learned_nothing(each)]
+        if contenders and (learned_nothing(incumbent) or not learned):
+            words = _nothing_learned([incumbent, *contenders], title)
+            return Verdict(
+                words=words, outcome=Outcome.UNDEFINED, incumbent=incumbent.arm, chosen=None
+            )
+        contenders = learned
         found = compare(incumbent, contenders, len(rivals), margins)
         chosen = choose(found)
         return Verdict(
@@ -102,6 +112,20 @@ def in_words(found: Sequence[Replacement], title: dict[str, str], today: str) ->
     return f"Whether {name} replaces {today} is not decided yet: {facts}. {_needed(chosen)}."
 
 
+def _nothing_learned(arms: Sequence[ArmSummary], title: dict[str, str]) -> str:
+    worst = max(
+        (each for each in arms if learned_nothing(each)), key=lambda each: each.measured.ne.high
+    )
+    ne = worst.measured.ne
+    names = [title[each.arm.name] for each in arms if learned_nothing(each)]
+    return (
+        f"No verdict: {joined(names)} learned nothing. A normalized entropy of {ne.value:.3f} "
+        f"[{ne.low:.3f}, {ne.high:.3f}] is not significantly below 1, that of a constant "
+        "prediction. Usual causes: a dense feature without scaling (log: true), ids that training "
+        "never saw, or the learning rate."
+    )
+
+
 def titles(arms: Iterable[ArmResults]) -> dict[str, str]:
     """Return each arm's title; arms with the same title get their name appended."""
     described = {arm.name: _described(arm) for arm in arms}
@@ -117,9 +141,12 @@ def _as_object(arm: ArmResults, title: dict[str, str]) -> str:
 
 
 def _facts(found: Replacement) -> str:
+    ranking = (
+        f" ranking loss {_difference(found.ranking_loss.interval)}," if found.ranking_loss else ""
+    )
     return (
         f"PD {_change(found.relative_pd.interval)},"
-        f" log loss {_difference(found.log_loss.interval)},"
+        f" log loss {_difference(found.log_loss.interval)},{ranking}"
         f" lookups {_lookups(found.serve_lookups)}"
     )
 
@@ -130,12 +157,16 @@ def _lookups(ratio: float) -> str:
 
 
 def _failure(found: Replacement) -> str:
-    relative_pd, log_loss = found.standings
-    reasons = []
-    if relative_pd is Standing.BEYOND:
-        reasons.append(f"its PD is higher by more than {100 * found.margins.relative_pd:g} %")
-    if log_loss is Standing.BEYOND:
-        reasons.append(f"its log loss is higher by more than {found.margins.log_loss:g}")
+    most = {
+        "PD": f"{100 * found.margins.relative_pd:g} %",
+        "log loss": f"{found.margins.log_loss:g}",
+        "ranking loss": f"{found.ranking_margin:.2g}",
+    }
+    reasons = [
+        f"its {name} is higher by more than {most[name]}"
+        for name, standing in found.standings.items()
+        if standing is Standing.BEYOND
+    ]
     if found.reads_more:
         reasons.append("it reads more embedding rows")
     text = " and ".join(reasons)
@@ -161,8 +192,8 @@ def _needed(found: Replacement) -> str:
 
 
 def _reason(found: Replacement) -> str:
-    both = (found.relative_pd.interval, found.log_loss.interval)
-    return next(each.reason for each in both if math.isnan(each.low))
+    every = (each.interval for each in found.comparisons.values())
+    return next(each.reason for each in every if math.isnan(each.low))
 
 
 def _change(ratio: Interval) -> str:

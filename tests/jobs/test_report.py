@@ -46,11 +46,12 @@ def test_the_margins_of_the_verdict_can_be_set(tmp_path, monkeypatch):
     monkeypatch.setattr("jobs.report.draw", lambda summary, place: [])
     directory = write_sweep(tmp_path)
 
-    report(directory, log_loss_margin=1.0, pd_margin=9.0)
+    report(directory, log_loss_margin=1.0, pd_margin=9.0, ranking_loss_margin=10.0)
 
     page = (directory / "report/report.html").read_text(encoding="utf-8")
     assert "SmeLU β=1 replaces the 3-component ReLU ensemble: PD" in page
     assert "at most 900 % higher, its log loss at most 1 nats higher" in page
+    assert "at most 1000 % of the incumbent's gain over random order higher" in page
 
 
 def test_a_directory_that_is_no_sweep_is_refused_in_one_line(tmp_path, capsys):

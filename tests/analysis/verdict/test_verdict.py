@@ -10,6 +10,7 @@ import pytest
 
 from analysis.results.reading import ArmResults, read_sweep
 from analysis.results.summary import summarize
+from analysis.results.tables import page
 from analysis.statistics import intervals
 from analysis.statistics.intervals import Comparison, Interval
 from analysis.verdict.replacement import (
@@ -310,12 +311,67 @@ def test_arms_trained_under_other_conditions_than_the_baseline_have_no_say(tmp_p
 
 
 def test_each_incumbent_has_a_verdict_on_the_candidate_chosen_for_the_main_one(summary):
-    found = verdicts(summary, Margins(log_loss=1.0, relative_pd=5.0))
+    found = verdicts(summary, Margins(log_loss=1.0, relative_pd=5.0, ranking_loss=10.0))
 
     assert [each.incumbent.name for each in found] == ["relu_ensemble", "small_ensemble", "relu"]
     assert {each.chosen.name for each in found} == {"smelu_1"}
     assert {each.outcome for each in found} == {Outcome.REPLACES}
     assert found[2].words.startswith("SmeLU β=1 replaces ReLU: PD −")
+
+
+def test_an_arm_that_ranks_significantly_worse_never_replaces():
+    ranking = compared(0.004, 0.006, 0.008, 0.002, more=None)
+    worse = replace(found(LOWER_PD, LOWER_LOSS), ranking_loss=ranking, ranking_margin=0.002)
+
+    words = in_words([worse], TITLES, TODAY)
+
+    assert worse.outcome is Outcome.FAILS
+    assert "ranking loss +0.0060 [+0.0040, +0.0080]" in words
+    assert words.endswith("Its ranking loss is higher by more than 0.002.")
+
+
+def test_an_arm_whose_ranking_is_open_is_not_decided():
+    ranking = compared(-0.001, 0.001, 0.003, 0.002, more=5)
+    unsure = replace(found(LOWER_PD, LOWER_LOSS), ranking_loss=ranking, ranking_margin=0.002)
+
+    assert unsure.outcome is Outcome.OPEN
+    assert "5 more replicas of each arm" in in_words([unsure], TITLES, TODAY)
+
+
+def test_the_margin_of_the_ranking_loss_is_a_share_of_what_the_incumbent_gained(summary):
+    arms = {each.arm.name: each for each in summary.arms}
+
+    (beside,) = compare(arms["relu_ensemble"], [arms["smelu_1"]], 1, MARGINS)
+
+    gained = 0.5 - arms["relu_ensemble"].measured.ranking_loss.value
+    assert beside.ranking_margin == pytest.approx(0.01 * gained)
+    assert beside.ranking_loss is not None
+
+
+@pytest.mark.parametrize("ignorant", ["relu_ensemble", "smelu_1"])
+def test_models_that_learned_nothing_get_no_verdict_and_no_advice(tmp_path, ignorant):
+    arms = [
+        replace(each, wrong=6.0) if each.name == ignorant else each
+        for each in ARMS
+        if each.name in ("relu", "relu_ensemble", "smelu_1")
+    ]
+    summary = summarize(read_sweep(write_sweep(tmp_path, arms)))
+
+    (first, *_) = verdicts(summary, MARGINS)
+
+    assert first.outcome is Outcome.UNDEFINED
+    assert first.chosen is None
+    assert first.words.startswith("No verdict: ")
+    assert "learned nothing. A normalized entropy of " in first.words
+    assert "more replica" not in first.words
+    assert not any("Open in" in note and ignorant in note for note in page(summary).notes)
+
+
+def test_a_candidate_that_learned_nothing_is_left_out(tmp_path):
+    arms = [replace(each, wrong=6.0) if each.name == "smelu_half" else each for each in ARMS]
+    summary = summarize(read_sweep(write_sweep(tmp_path, arms)))
+
+    assert {each.chosen.name for each in verdicts(summary, MARGINS)} == {"smelu_1"}
 
 
 def test_intervals_are_wider_where_there_are_more_candidates_to_choose_from(summary, tmp_path):
