@@ -19,6 +19,7 @@ from recsys.data.click_log import ClickLog
 from recsys.data.download import Say, default_cache, find_data_set, obtain
 from recsys.data.preparation import Encodings, Split, SplitBy, Watch
 from recsys.data.preparation import prepare as prepare_log
+from recsys.data.quality import dense_ranges, unknown_shares, warnings_of
 from recsys.data.readers.delimited import Paths, find_sources
 from recsys.data.readers.reader import Source
 from recsys.data.readers.registry import READERS, check_options, entry
@@ -168,16 +169,29 @@ def _print_summary(log: ClickLog, console: Console) -> None:
         if part:
             rate = log.label[part.start : part.stop].mean(dtype=float)
             splits.add_row(name, f"{len(part):,}", f"{rate:.4f}")
-    features = Table("feature", "kind", "table rows")
+    console.print(splits)
+    console.print(_feature_table(log))
+    console.print(f"split by {log.meta['split']}; group: {log.schema.group or 'none'}")
+    for warning in warnings_of(log):
+        console.print(f"warning: {warning}", soft_wrap=True)
+    console.print(f"fingerprint {log.fingerprint}")
+
+
+def _feature_table(log: ClickLog) -> Table:
+    """Return features with range and skew, or the share of unknown values, in each split."""
+    used = [name for name, part in log.splits.items() if part]
+    features = Table("feature", "kind", "rows", *used)
+    ranges = [dense_ranges(log, name) for name in used]
     for dense in log.schema.dense:
-        features.add_row(dense, "number", "")
+        cells = [f"{found[dense].low:.3g} to {found[dense].high:.3g}" for found in ranges]
+        skews = [f"\nskew {found[dense].skew:.2g}" for found in ranges]
+        features.add_row(dense, "number", "", *map("".join, zip(cells, skews, strict=True)))
+    unknown = [unknown_shares(log, name) for name in used]
     for sparse in log.schema.sparse:
         kind = "bag" if sparse.multi_valued else "category"
-        features.add_row(sparse.name, kind, f"{sparse.cardinality:,}")
-    console.print(splits)
-    console.print(features)
-    console.print(f"split by {log.meta['split']}; group: {log.schema.group or 'none'}")
-    console.print(f"fingerprint {log.fingerprint}")
+        cells = [f"{100 * found[sparse.name]:.1f} % unknown" for found in unknown]
+        features.add_row(sparse.name, kind, f"{sparse.cardinality:,}", *cells)
+    return features
 
 
 if __name__ == "__main__":

@@ -39,8 +39,8 @@ def test_a_file_that_the_job_names_but_is_left_out_is_refused(ignored, named, wh
         check_upload(directory, ["sweep", word.format(named)])
 
     assert str(refused.value) == (
-        f"{named}: is not uploaded: {who} leaves it out; "
-        "expected a file that is uploaded, or an absolute path that all nodes reach"
+        f"{named}: is not uploaded because of {who}; "
+        "expected an uploaded file, or an absolute path that all nodes reach"
     )
 
 
@@ -55,7 +55,9 @@ def test_a_nested_ignore_file_counts_and_gitignore_can_be_ignored(tmp_path, monk
     directory = folder(tmp_path, gitignore="mine.yaml\n")
     (directory / "own" / ".gitignore").write_text("model.py\n")
 
-    with pytest.raises(ConfigError, match=r"own/model\.py: is not uploaded: own/\.gitignore"):
+    with pytest.raises(
+        ConfigError, match=r"own/model\.py: is not uploaded because of own/\.gitignore"
+    ):
         check_upload(directory, ["own/model.py"])
 
     monkeypatch.setenv("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "1")

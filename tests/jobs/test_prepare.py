@@ -183,7 +183,7 @@ def test_a_log_is_written_anew_when_that_is_asked(run, tmp_path):
     )
 
     assert refused.exit_code == 2
-    assert "--replace writes it anew" in refused.stderr
+    assert "--replace overwrites it" in refused.stderr
     assert replaced.exit_code == 0
     assert len(ClickLog.open(tmp_path / "log").splits["valid"]) == 0
 

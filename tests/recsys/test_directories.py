@@ -62,7 +62,7 @@ def test_a_directory_that_others_planted_is_not_private(tmp_path, planted):
         place.mkdir()
         place.chmod(0o770)
 
-    with pytest.raises(ConfigError, match="expected a directory of this user alone"):
+    with pytest.raises(ConfigError, match="expected a private directory"):
         make_private(place)
 
 

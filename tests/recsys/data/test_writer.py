@@ -282,7 +282,7 @@ def test_what_is_no_click_log_is_never_replaced(tmp_path):
     (tmp_path / "photos" / "1.jpg").write_bytes(b"precious")
 
     with (
-        pytest.raises(DataError, match="is not a click log; it is left as it is"),
+        pytest.raises(DataError, match="is not a click log; it is unchanged"),
         ClickLogWriter(tmp_path / "photos", SCHEMA, replace=True),
     ):
         pass

@@ -106,7 +106,7 @@ def test_a_program_takes_the_place_of_an_earlier_one_and_of_nothing_else(log, tm
 
     first = export(arm, place, trial={"name": "first"}, libraries={})
     second = export(arm, place, trial={"name": "second"}, libraries={})
-    with pytest.raises(DataError, match="is no exported program; it is left as it is"):
+    with pytest.raises(DataError, match="is not an exported program; it is unchanged"):
         check_place(other)
 
     assert first.trial != second.trial

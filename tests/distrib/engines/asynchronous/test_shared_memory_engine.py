@@ -135,7 +135,7 @@ def test_a_batch_whose_worker_is_killed_within_its_update_is_told(
 
     assert (tmp_path / "died").exists()
     assert result.provenance["torn_batches"] == 1
-    assert "of 1 batches a worker was killed in the update" in caplog.text
+    assert "killed during the update of 1 batches" in caplog.text
     found, expected = digests(trained), counted(log, 1)
     assert {name for name in expected if found[name] != expected[name]} == {"dense"}
 

@@ -138,5 +138,5 @@ def test_tables_that_fit_no_rank_are_refused_with_a_way_out():
         )
     ]
 
-    with pytest.raises(ConfigError, match="found no place for 1 tables on 2 ranks"):
+    with pytest.raises(ConfigError, match="found no plan for 1 tables on 2 ranks"):
         planned(SyncEngine(sharding="auto"), tables=huge)

@@ -105,7 +105,7 @@ def test_what_is_no_component_is_refused_with_what_was_found_and_expected(factor
     ("fields", "message"),
     [
         ({"options": {"hiden": 3}}, "got an unexpected keyword argument 'hiden'; it takes schema"),
-        ({"options": {"activation": "relu"}}, "activation is not for the options to say"),
+        ({"options": {"activation": "relu"}}, "activation cannot be set in options"),
         ({"options": {"embedding_dim": 8}}, "expected model.embedding_dim"),
     ],
 )
