@@ -29,10 +29,10 @@ PREFACE = """# Findings
 
 `make findings` runs the shipped experiments that declare a study, and writes this document from
 the study section of their reports. Intervals are 95 %, over groups of examples and over replicas,
-paired where two arms are compared, and not adjusted for the number of comparisons; p-values are,
-by Holm's method, apart for PD, log loss and slopes of each study. PD is the relative prediction
-difference, log loss is in nats. One small data set and one small network: what holds here need not
-hold elsewhere.
+paired for comparisons of two arms, and not adjusted for the number of comparisons. p-values are
+adjusted by Holm's method, separately for PD, log loss and the slopes of each study. PD is the
+relative prediction difference, log loss is in nats. One small data set and one small network: the
+results may not hold elsewhere.
 
 """
 

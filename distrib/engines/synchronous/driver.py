@@ -24,7 +24,7 @@ from torchrec.modules.embedding_configs import EmbeddingBagConfig
 
 from distrib.engines.synchronous import checkpoints
 from distrib.engines.synchronous.rank_training import Job, work
-from distrib.engines.synchronous.ray_train import ControllerHook, RunStatus, StatusActor
+from distrib.engines.synchronous.ray_train import ControllerHook
 from distrib.engines.synchronous.run import Run, is_uri, run_name, training_digest
 from distrib.engines.synchronous.sharding_plan import (
     refuse_lost_scalars,
@@ -33,6 +33,7 @@ from distrib.engines.synchronous.sharding_plan import (
     sharding_kinds,
     sharding_plan,
 )
+from distrib.engines.synchronous.status_actor import RunStatus, StatusActor
 from distrib.errors import TrialFailed
 from distrib.scheduling.resources import Resources, living_nodes, may_grow, worker_resources
 from distrib.scheduling.session import ray_session

@@ -32,10 +32,10 @@ from distrib.engines.synchronous.metrics import (
     tracker,
     training_scalars,
 )
-from distrib.engines.synchronous.ray_train import RankProgressReporter
 from distrib.engines.synchronous.run import Run
 from distrib.engines.synchronous.sharded_arm import ShardedArm, serving_state
 from distrib.engines.synchronous.sharding_plan import refuse_unavailable
+from distrib.engines.synchronous.status_actor import RankProgressReporter
 from distrib.engines.synchronous.step import Part, RankGroup, StepOutput, training_parts
 from distrib.errors import TrialFailed
 from distrib.training.device_transfer import Prefetched

@@ -1,10 +1,8 @@
-"""Hooks into Ray Train: the status actor, the controller's handle, named placement groups."""
+"""Hooks into Ray Train: the controller's handle, and named placement groups."""
 
 from __future__ import annotations
 
-import time
 import uuid
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -17,62 +15,6 @@ from ray.util.placement_group import (
     placement_group_table,
     remove_placement_group,
 )
-
-_INTERVAL_S = 0.5
-
-
-@dataclass(kw_only=True, slots=True)
-class RunStatus:
-    """The status of a run, for the driver."""
-
-    examples: int = 0
-    """Trained on by all ranks, in all phases and tries; what is trained again counts once"""
-    failure: Exception | None = None
-    """What trying again would not mend"""
-    controller: Any = field(default=None, repr=False)
-    """Handle of Ray Train's controller"""
-
-
-class StatusActor:
-    """Has the status of a run."""
-
-    def __init__(self) -> None:
-        self._news = RunStatus()
-
-    def trained(self, examples: int) -> None:
-        """Set the number of examples trained so far."""
-        self._news.examples = max(self._news.examples, examples)
-
-    def failed(self, failure: Exception) -> None:
-        """Record why training cannot continue; the first reason is kept."""
-        self._news.failure = self._news.failure or failure
-
-    def controlled_by(self, controller: Any) -> None:
-        """Set the handle of the controller, which can stop the training."""
-        self._news.controller = controller
-
-    def news(self) -> RunStatus:
-        """Return the status."""
-        return self._news
-
-
-class RankProgressReporter:
-    """The first rank's reporter: called for every batch, reports twice a second."""
-
-    def __init__(self, status_actor: Any, *, start: int) -> None:
-        self._status_actor = status_actor
-        self._examples = start
-        self._reported_at = 0.0
-
-    def __call__(self, examples: int) -> None:
-        self._examples += examples
-        if time.monotonic() - self._reported_at >= _INTERVAL_S:
-            self.flush()
-
-    def flush(self) -> None:
-        """Report now."""
-        self._status_actor.trained.remote(self._examples)
-        self._reported_at = time.monotonic()
 
 
 def name_placement_groups(run: str) -> None:
