@@ -241,7 +241,7 @@ def test_a_trial_at_a_uri_without_weights_is_refused_by_its_uri(trial, tmp_path,
 
     told = capsys.readouterr().err
     assert ended.value.code == BAD_INPUT
-    assert told.startswith(f"soloist: {without.as_uri()}/weights.json: not there; the weights")
+    assert told.startswith(f"soloist: {without.as_uri()}/weights.json: not there; trials keep")
     assert told.count("\n") == 1
 
 

@@ -161,7 +161,7 @@ def test_a_feature_that_is_missing_and_dense_features_of_another_number_are_refu
     ("file", "content", "says"),
     [
         ("program.pt2", None, "program.pt2: No such file"),
-        ("program.pt2", "PK", "not what was written"),
+        ("program.pt2", "PK", "checksum mismatch"),
         ("program.json", None, "soloist export writes it"),
         ("program.json", "{", "not valid JSON"),
         ("program.json", "[]", "found a list, expected a JSON object"),

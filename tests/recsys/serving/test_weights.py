@@ -73,7 +73,7 @@ def test_weights_of_another_model_are_refused(kept):
     ("file", "content", "says"),
     [
         ("weights.safetensors", None, "weights.safetensors: No such file"),
-        ("weights.safetensors", b"PK", "not what was written"),
+        ("weights.safetensors", b"PK", "checksum mismatch"),
         ("weights.json", None, "--keep-weights"),
         ("weights.json", b"{", "not valid JSON"),
         ("weights.json", b"[]", "found a list, expected a JSON object"),

@@ -184,7 +184,7 @@ def test_a_replica_that_diverges_ends_the_training_with_its_reason(log, tmp_path
         ({"device": "cuda"}, "engine.device: found cuda, but Ray has no GPU"),
         ({"precision": "float16"}, "engine.precision: found float16 on a CPU"),
         ({"sharding": "column_wise"}, "engine.sharding: found column_wise"),
-        ({"table_sharding": {"cc0": "row_wise"}}, "engine.table_sharding.cc0: fits no table"),
+        ({"table_sharding": {"cc0": "row_wise"}}, "engine.table_sharding.cc0: matches no table"),
         (
             {"resume": "/nowhere/checkpoint"},
             "engine.resume: /nowhere/checkpoint: not there, expected a checkpoint",

@@ -151,7 +151,7 @@ def test_replaces_names_the_activation_whose_place_the_arms_takes() -> None:
 @pytest.mark.parametrize(
     ("factory", "message"),
     [
-        ("gelu", "activation smelu(beta=0.5) finds no relu in .dense to replace"),
+        ("gelu", "activation smelu(beta=0.5) found no relu in .dense to replace"),
         ("functional", "activation smelu(beta=0.5) cannot replace network: torch.nn.functional"),
     ],
 )
