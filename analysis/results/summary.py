@@ -62,6 +62,11 @@ class ArmSummary:
     counted: Counted
     versus_baseline: VersusBaseline
 
+    @property
+    def learned_nothing(self) -> bool:
+        """Whether its log loss is not significantly below the entropy of the click rate."""
+        return self.measured.ne.high >= 1.0
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceSummary:

@@ -268,6 +268,12 @@ def _notes(summary: Summary) -> Iterator[str]:
             f"Fewer than {FEWEST_REPLICAS} replicas, intervals cover examples only:"
             f" {', '.join(few)}."
         )
+    nothing = [each.arm.name for each in summary.arms if each.learned_nothing]
+    if nothing:
+        yield (
+            "Learned nothing (normalized entropy not significantly below 1, that of a constant "
+            f"prediction): {', '.join(nothing)}."
+        )
     yield from _open(summary)
     yield from _undefined(summary)
 
@@ -333,7 +339,7 @@ def _open(summary: Summary) -> Iterator[str]:
     """Return notes on how many replicas would settle open comparisons, grouped."""
     arms: defaultdict[str, list[str]] = defaultdict(list)
     for each in summary.arms:
-        if each.arm is summary.sweep.baseline or each.measured.ne.high >= 1.0:
+        if each.arm is summary.sweep.baseline or each.learned_nothing:
             continue
         versus = each.versus_baseline
         for quantity, comparison in (("log loss", versus.log_loss), ("PD", versus.relative_pd)):

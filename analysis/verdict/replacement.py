@@ -142,11 +142,6 @@ def incumbents(arms: Sequence[ArmSummary], baseline: ArmResults) -> list[ArmSumm
     return [main, *(each for each in (*composed, base) if each is not main)]
 
 
-def learned_nothing(arm: ArmSummary) -> bool:
-    """Return whether an arm's log loss is not significantly lower than the base rate's entropy."""
-    return arm.measured.ne.high >= 1.0
-
-
 def candidates(arms: Sequence[ArmSummary]) -> list[ArmSummary]:
     """Return the single smooth models."""
     return [each for each in arms if each.arm.kind == "single" and _is_smooth(each.arm)]

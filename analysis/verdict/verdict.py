@@ -20,7 +20,6 @@ from analysis.verdict.replacement import (
     choose,
     compare,
     incumbents,
-    learned_nothing,
     trained_alike,
 )
 
@@ -62,8 +61,8 @@ def verdicts(summary: Summary, margins: Margins) -> tuple[Verdict, ...]:
     rivals = [each for each in candidates(alike) if each is not main]
 
     def judged(incumbent: ArmSummary, contenders: Sequence[ArmSummary]) -> Verdict:
-        learned = [each for each in contenders if not learned_nothing(each)]
-        if contenders and (learned_nothing(incumbent) or not learned):
+        learned = [each for each in contenders if not each.learned_nothing]
+        if contenders and (incumbent.learned_nothing or not learned):
             words = _nothing_learned([incumbent, *contenders], title)
             return Verdict(
                 words=words, outcome=Outcome.UNDEFINED, incumbent=incumbent.arm, chosen=None
@@ -113,13 +112,11 @@ def in_words(found: Sequence[Replacement], title: dict[str, str], today: str) ->
 
 
 def _nothing_learned(arms: Sequence[ArmSummary], title: dict[str, str]) -> str:
-    worst = max(
-        (each for each in arms if learned_nothing(each)), key=lambda each: each.measured.ne.high
-    )
-    ne = worst.measured.ne
-    names = [title[each.arm.name] for each in arms if learned_nothing(each)]
+    found = [each for each in arms if each.learned_nothing]
+    ne = max((each.measured.ne for each in found), key=lambda each: each.high)
+    names = joined([title[each.arm.name] for each in found])
     return (
-        f"No verdict: {joined(names)} learned nothing. A normalized entropy of {ne.value:.3f} "
+        f"No verdict: {names} learned nothing. A normalized entropy of {ne.value:.3f} "
         f"[{ne.low:.3f}, {ne.high:.3f}] is not significantly below 1, that of a constant "
         "prediction. Usual causes: a dense feature without scaling (log: true), ids that training "
         "never saw, or the learning rate."

@@ -364,7 +364,9 @@ def test_models_that_learned_nothing_get_no_verdict_and_no_advice(tmp_path, igno
     assert first.words.startswith("No verdict: ")
     assert "learned nothing. A normalized entropy of " in first.words
     assert "more replica" not in first.words
-    assert not any("Open in" in note and ignorant in note for note in page(summary).notes)
+    notes = page(summary).notes
+    assert not any("Open in" in note and ignorant in note for note in notes)
+    assert any(note.startswith("Learned nothing") and ignorant in note for note in notes)
 
 
 def test_a_candidate_that_learned_nothing_is_left_out(tmp_path):
